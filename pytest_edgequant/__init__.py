@@ -1,0 +1,134 @@
+"""pytest-edgequant: deployment constraints of quantized models as tests.
+
+The public names load what they need when they are first used: importing the package imports no
+TensorFlow, no LiteRT and no NumPy.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from pytest_edgequant.assertions import (
+        assert_arena_fits,
+        assert_deployable,
+        assert_fully_integer,
+        assert_max_accuracy_drop,
+        assert_ops_supported,
+        assert_size_within,
+        compare_accuracy,
+        evaluate,
+        measure_arena,
+    )
+    from pytest_edgequant.errors import (
+        AccuracyDropExceeded,
+        ArenaExceeded,
+        CalibrationError,
+        CannotRun,
+        CannotRunError,
+        ConversionError,
+        DatasetError,
+        EdgeAssertionError,
+        EdgeQuantError,
+        IsolatedProcessError,
+        MeasurementUnavailable,
+        MetricError,
+        MissingExtraError,
+        ModelError,
+        NotApplicableError,
+        NotDeployable,
+        NotDerivableError,
+        NotFullyInteger,
+        SettingsError,
+        SizeExceeded,
+        TargetError,
+        Unavailable,
+        UnitError,
+        UnknownNameError,
+        UnsupportedOperators,
+    )
+    from pytest_edgequant.pipeline import convert
+    from pytest_edgequant.records import (
+        AccuracyComparison,
+        Arena,
+        Evaluation,
+        Metric,
+        Outcome,
+        Result,
+        Target,
+        TensorInfo,
+        Variant,
+        Verdict,
+    )
+    from pytest_edgequant.targets import load_target
+
+__all__ = [
+    "AccuracyComparison",
+    "AccuracyDropExceeded",
+    "Arena",
+    "ArenaExceeded",
+    "CalibrationError",
+    "CannotRun",
+    "CannotRunError",
+    "ConversionError",
+    "DatasetError",
+    "EdgeAssertionError",
+    "EdgeQuantError",
+    "Evaluation",
+    "IsolatedProcessError",
+    "MeasurementUnavailable",
+    "Metric",
+    "MetricError",
+    "MissingExtraError",
+    "ModelError",
+    "NotApplicableError",
+    "NotDeployable",
+    "NotDerivableError",
+    "NotFullyInteger",
+    "Outcome",
+    "Result",
+    "SettingsError",
+    "SizeExceeded",
+    "Target",
+    "TargetError",
+    "TensorInfo",
+    "Unavailable",
+    "UnitError",
+    "UnknownNameError",
+    "UnsupportedOperators",
+    "Variant",
+    "Verdict",
+    "__version__",
+    "assert_arena_fits",
+    "assert_deployable",
+    "assert_fully_integer",
+    "assert_max_accuracy_drop",
+    "assert_ops_supported",
+    "assert_size_within",
+    "compare_accuracy",
+    "convert",
+    "evaluate",
+    "load_target",
+    "measure_arena",
+]
+
+
+# Lightest first: an error class must not load what measures.
+_HOMES = ("errors", "records", "targets", "pipeline", "assertions")
+
+
+def __getattr__(name: str) -> Any:
+    if name in __all__:
+        for home in _HOMES:
+            module = import_module(f"{__name__}.{home}")
+            if hasattr(module, name):
+                globals()[name] = getattr(module, name)
+                return globals()[name]
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,165 @@
+"""Content-addressed store of converted models and measurements.
+
+A key is the SHA-256 of everything that the value depends on. A value is one or more files; the
+index entry with their checksums is written last and atomically, so that a reader sees a whole
+entry or none. A damaged entry counts as absent, is rebuilt, and is counted.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import io
+import json
+import os
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pytest_edgequant.errors import SettingsError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+LAYOUT = "v1"
+
+
+def digest(*parts: object) -> str:
+    """SHA-256 over bytes and JSON-able values, each delimited, so that no two lists collide."""
+    total = hashlib.sha256()
+    for part in parts:
+        if isinstance(part, bytes):
+            kind, data = b"b", part
+        else:
+            kind, data = b"j", json.dumps(part, sort_keys=True, separators=(",", ":")).encode()
+        total.update(kind + len(data).to_bytes(8, "little"))
+        total.update(data)
+    return total.hexdigest()
+
+
+@dataclass
+class CacheCounts:
+    """What a run found: entries used, entries written, damaged entries rebuilt."""
+
+    hits: int = 0
+    writes: int = 0
+    damaged: int = 0
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A stored value: its main file, and the JSON beside it."""
+
+    path: Path
+    content: bytes
+    meta: Mapping[str, Any]
+
+
+@dataclass
+class Cache:
+    """A store in the folder `root`."""
+
+    root: Path
+    counts: CacheCounts = field(default_factory=CacheCounts)
+
+    def __post_init__(self) -> None:
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=self._folder):
+                pass
+        except OSError as error:
+            raise SettingsError(
+                f"edge_cache_dir: can't write to {str(self.root)!r} ({error.strerror}); "
+                "give another folder, or --edge-no-cache"
+            ) from None
+
+    @property
+    def _folder(self) -> Path:
+        return self.root / LAYOUT
+
+    def _index(self, key: str) -> Path:
+        return self._folder / key[:2] / f"{key}.json"
+
+    @contextlib.contextmanager
+    def lock(self, key: str) -> Iterator[None]:
+        """Hold this while making the value of `key`, so that several processes make it once."""
+        from filelock import FileLock
+
+        path = self._index(key).with_suffix(".lock")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(path):
+            yield
+
+    def get(self, key: str) -> Entry | None:
+        """The entry, or None where there is none or it is damaged."""
+        index = self._index(key)
+        try:
+            text = index.read_bytes()
+        except FileNotFoundError:
+            return None
+        except OSError:
+            self.counts.damaged += 1
+            return None
+        try:
+            document = json.loads(text)
+            path = index.with_name(document["file"])
+            content = path.read_bytes()
+            intact = (
+                document["key"] == key
+                and path.parent == index.parent
+                and document["sha256"] == hashlib.sha256(content).hexdigest()
+                and document["meta_sha256"] == digest(document["meta"])
+            )
+        except (OSError, ValueError, KeyError, TypeError):
+            intact = False
+        if not intact:
+            self.counts.damaged += 1
+            return None
+        self.counts.hits += 1
+        return Entry(path, content, document["meta"])
+
+    def put(self, key: str, content: bytes, meta: Mapping[str, Any], suffix: str) -> Entry:
+        """Store a value; the last writer wins, readers never see half of it."""
+        index = self._index(key)
+        index.parent.mkdir(parents=True, exist_ok=True)
+        path = index.with_name(f"{key}{suffix}")
+        document = {
+            "key": key,
+            "file": path.name,
+            "sha256": hashlib.sha256(content).hexdigest(),
+            "meta": dict(meta),
+            "meta_sha256": digest(dict(meta)),
+        }
+        _write(path, content)
+        _write(index, json.dumps(document, sort_keys=True).encode())
+        self.counts.writes += 1
+        return Entry(path, content, document["meta"])
+
+    def get_arrays(self, key: str) -> list[NDArray[Any]] | None:
+        """Arrays stored with `put_arrays`, in their order."""
+        entry = self.get(key)
+        if entry is None:
+            return None
+        with np.load(io.BytesIO(entry.content), allow_pickle=False) as stored:
+            return [stored[f"a{i}"] for i in range(len(stored.files))]
+
+    def put_arrays(self, key: str, arrays: list[NDArray[Any]], meta: Mapping[str, Any]) -> None:
+        buffer = io.BytesIO()
+        np.savez(buffer, **{f"a{i}": array for i, array in enumerate(arrays)})  # type: ignore[arg-type]
+        self.put(key, buffer.getvalue(), meta, ".npz")
+
+
+def _write(path: Path, content: bytes) -> None:
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=".tmp-")
+    try:
+        with os.fdopen(handle, "wb") as stream:
+            stream.write(content)
+        os.replace(name, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(name)
+        raise

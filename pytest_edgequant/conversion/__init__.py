@@ -1,0 +1,1 @@
+"""Making variants of a model: sources, the variants' registry, conversion, and checks."""

@@ -1,0 +1,204 @@
+"""What a file really is: its form as found in the graph, and whether an int8 one is int8.
+
+Converters fall back to float without a word; these checks look at every tensor and operator.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pytest_edgequant.conversion.registry import VariantSpec
+from pytest_edgequant.errors import ConversionError
+from pytest_edgequant.tflite.graph import Graph, Operator, Subgraph, Tensor
+
+FLOAT_TYPES = ("FLOAT32", "FLOAT16", "FLOAT64", "BFLOAT16")
+_WEIGHTED = {
+    "CONV_2D": 1,
+    "DEPTHWISE_CONV_2D": 1,
+    "CONV_3D": 1,
+    "TRANSPOSE_CONV": 1,
+    "CONV_3D_TRANSPOSE": 1,
+    "FULLY_CONNECTED": 1,
+    "BATCH_MATMUL": 1,
+    "SVDF": 1,
+    "UNIDIRECTIONAL_SEQUENCE_LSTM": 1,
+    "BIDIRECTIONAL_SEQUENCE_LSTM": 1,
+    "LSTM": 1,
+    "UNIDIRECTIONAL_SEQUENCE_RNN": 1,
+    "BIDIRECTIONAL_SEQUENCE_RNN": 1,
+    "RNN": 1,
+    "EMBEDDING_LOOKUP": 1,
+}
+_EDGES = ("QUANTIZE", "DEQUANTIZE")
+
+
+@dataclass(frozen=True)
+class FloatTensor:
+    """A float tensor in a graph, and the operator that it belongs to."""
+
+    tensor: str
+    type: str
+    role: str
+    operator: str
+
+    def __str__(self) -> str:
+        return f"{self.role} {self.tensor!r} ({self.type}) of {self.operator}"
+
+
+def _place(operator: Operator) -> str:
+    return f"{operator.label} (operator {operator.index})"
+
+
+def float_tensors(graph: Graph) -> list[FloatTensor]:
+    """Every float tensor: inputs, outputs, weights, activations; an integer model has none."""
+    found: list[FloatTensor] = []
+    seen: set[tuple[int, int]] = set()
+    for number, subgraph in enumerate(graph.subgraphs):
+        edges = (("input", subgraph.inputs), ("output", subgraph.outputs))
+        for role, indices in edges if number == 0 else ():
+            for index in indices:
+                tensor = subgraph.tensors[index]
+                if tensor.type in FLOAT_TYPES:
+                    seen.add((number, index))
+                    found.append(FloatTensor(tensor.name, tensor.type, role, "the model"))
+        for operator in subgraph.operators:
+            for index in (*operator.inputs, *operator.outputs):
+                if index < 0 or (number, index) in seen:
+                    continue
+                tensor = subgraph.tensors[index]
+                if tensor.type in FLOAT_TYPES:
+                    seen.add((number, index))
+                    role = "weights" if tensor.constant else "activation"
+                    found.append(FloatTensor(tensor.name, tensor.type, role, _place(operator)))
+    return found
+
+
+def _inner_float(graph: Graph) -> list[FloatTensor]:
+    """Float tensors other than the model's inputs and outputs."""
+    return [f for f in float_tensors(graph) if f.role not in ("input", "output")]
+
+
+def _weights(subgraph: Subgraph, operator: Operator) -> Tensor | None:
+    position = _WEIGHTED.get(operator.name)
+    if position is None or position >= len(operator.inputs) or operator.inputs[position] < 0:
+        return None
+    tensor = subgraph.tensors[operator.inputs[position]]
+    return tensor if tensor.constant else None
+
+
+def _activation_types(graph: Graph) -> set[str]:
+    """Types of the first input of every operator that computes."""
+    found = set()
+    for subgraph, operator in graph.operators():
+        if operator.name in _EDGES or not operator.inputs or operator.inputs[0] < 0:
+            continue
+        tensor = subgraph.tensors[operator.inputs[0]]
+        if not tensor.constant:
+            found.add(tensor.type)
+    return found
+
+
+def hybrid_operators(graph: Graph) -> list[str]:
+    """Operators that take float activations with integer weights."""
+    found = []
+    for subgraph, operator in graph.operators():
+        weights = _weights(subgraph, operator)
+        if weights is None or weights.type in FLOAT_TYPES or operator.inputs[0] < 0:
+            continue
+        if subgraph.tensors[operator.inputs[0]].type in FLOAT_TYPES:
+            found.append(_place(operator))
+    return found
+
+
+def float16_tensors(graph: Graph) -> list[str]:
+    """Names of the float16 tensors."""
+    return [
+        tensor.name
+        for subgraph in graph.subgraphs
+        for tensor in subgraph.tensors
+        if tensor.type in ("FLOAT16", "BFLOAT16")
+    ]
+
+
+def detect_form(graph: Graph) -> str:
+    """The variant's name that a file's graph amounts to; "mixed" where there is none."""
+    main = graph.main
+    if float16_tensors(graph):
+        return "float16"
+    if hybrid_operators(graph):
+        return "dynamic_range"
+    kinds = _activation_types(graph)
+    edges = {main.tensors[i].type for i in (*main.inputs, *main.outputs)}
+    quantized = any(t.quantization and t.type not in FLOAT_TYPES for t in main.tensors)
+    if not quantized:
+        dequantized = any(
+            s.tensors[o.inputs[0]].constant for s, o in graph.operators() if o.name == "DEQUANTIZE"
+        )
+        return "dynamic_range" if dequantized else "float32"
+    if _inner_float(graph):
+        return "dynamic_range" if not kinds & {"INT8", "INT16", "UINT8"} else "mixed"
+    if "INT16" in kinds and "INT8" not in kinds:
+        return "int16x8"
+    if "INT8" in kinds:
+        if "FLOAT32" in edges:
+            return "int8_float_io"
+        return "uint8_io" if "UINT8" in edges else "int8"
+    return "mixed"
+
+
+def quantized_nothing(graph: Graph) -> bool:
+    """Whether a file that should have quantized weights has none."""
+    return not any(
+        tensor.constant and tensor.quantization is not None and tensor.type not in FLOAT_TYPES
+        for subgraph in graph.subgraphs
+        for tensor in subgraph.tensors
+    )
+
+
+def _listing(parts: list[str], limit: int = 6) -> str:
+    more = f", and {len(parts) - limit} more" if len(parts) > limit else ""
+    return ", ".join(parts[:limit]) + more
+
+
+def check_inside(graph: Graph, spec: VariantSpec, where: str) -> None:
+    """Make sure that nothing fell back to float between the model's inputs and outputs.
+
+    Raises `ConversionError` naming tensors and operators.
+    """
+    problems = [str(f) for f in _inner_float(graph)]
+    if problems:
+        raise ConversionError(
+            f"{where}: {spec.family} fell back to float in {len(problems)} tensors: "
+            f"{_listing(problems)}. Replace these operators by ones that the converter quantizes, "
+            "or use float32"
+        )
+
+
+def check_integer(graph: Graph, spec: VariantSpec, where: str) -> None:
+    """Make sure that an integer variant is what its name says.
+
+    Weights int8, activations of the form's type, inputs and outputs of its I/O type (integer
+    indices stay), nothing float inside. Raises `ConversionError` naming tensors and operators.
+    """
+    assert spec.activations is not None
+    check_inside(graph, spec, where)
+    problems = []
+    for subgraph, operator in graph.operators():
+        weights = _weights(subgraph, operator)
+        if weights is not None and weights.type not in ("INT8", "INT4", "INT2"):
+            problems.append(f"weights {weights.name!r} ({weights.type}) of {_place(operator)}")
+        first = operator.outputs[0] if operator.outputs else -1
+        if weights is not None and first >= 0:
+            output = subgraph.tensors[first]
+            if output.type != spec.activations.upper():
+                problems.append(f"output {output.name!r} ({output.type}) of {_place(operator)}")
+    allowed = {spec.io.upper(), "INT32", "INT64", "BOOL"}
+    for role, indices in (("input", graph.main.inputs), ("output", graph.main.outputs)):
+        for index in indices:
+            tensor = graph.main.tensors[index]
+            if tensor.type not in allowed:
+                problems.append(f"{role} {tensor.name!r} ({tensor.type})")
+    if problems:
+        raise ConversionError(
+            f"{where}: not a real {spec.name} ({spec.summary}): {_listing(problems)}"
+        )

@@ -1,0 +1,374 @@
+"""Where a variant comes from: a live Keras model, a file, or bytes.
+
+A source knows its fingerprint (what the cache is keyed by), describes its inputs, and converts
+itself to one family of variants in an isolated process.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+import weakref
+from collections.abc import Sequence
+from functools import cached_property
+from importlib import metadata
+from pathlib import Path
+from typing import Any, Protocol
+
+from pytest_edgequant.conversion import quantizer_worker, tensorflow_worker, tracing
+from pytest_edgequant.conversion.calibration import Calibration
+from pytest_edgequant.conversion.check import detect_form
+from pytest_edgequant.conversion.registry import VariantSpec
+from pytest_edgequant.conversion.tensorflow_worker import Converted, Description
+from pytest_edgequant.conversion.tracing import Exported
+from pytest_edgequant.data import InputSpec
+from pytest_edgequant.errors import ConversionError, IsolatedProcessError, ModelError, NotDerivableError
+from pytest_edgequant.isolation import IsolatedProcess
+from pytest_edgequant.tflite.graph import Graph, read_graph
+
+_TENSORFLOW = ("tensorflow", "tensorflow-cpu", "tf-nightly", "keras", "tf-keras")
+_QUANTIZER = ("ai-edge-quantizer", "ai-edge-litert")
+
+
+def versions(packages: Sequence[str]) -> dict[str, str]:
+    """Installed versions, without importing anything; absent packages are left out."""
+    found = {}
+    for package in packages:
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+class Source(Protocol):
+    """What the pipeline asks of a source."""
+
+    where: str
+    default_name: str | None
+
+    @property
+    def fingerprint(self) -> str: ...
+    @property
+    def toolchain(self) -> dict[str, str]: ...
+    def describe(self, process: IsolatedProcess) -> Description: ...
+    def convert(
+        self,
+        process: IsolatedProcess,
+        spec: VariantSpec,
+        calibration: Calibration | None,
+        description: Description | None,
+        dense_per_channel: bool,
+    ) -> Converted: ...
+
+
+def _attempts(description: Description | None, spec: VariantSpec) -> list[bool]:
+    """Whether to convert with recurrent layers unrolled: what to try, in this order.
+
+    TensorFlow 2.21 fails on, or dies of, integer forms of Keras 3's recurrent loops; unrolled they
+    convert. tf_keras gives a fused operator, which is kept where the converter quantizes it.
+    """
+    if not spec.calibrated or description is None or not description.recurrent:
+        return [False]
+    return [False, True] if description.legacy_keras else [True]
+
+
+_UNROLLED_NOTE = (
+    "recurrent layers were unrolled: the converter can't quantize their loop; "
+    "the file grows with the number of time steps"
+)
+
+
+def _try_each(attempts: list[bool], convert: Any, where: str, spec: VariantSpec) -> Converted:
+    for position, unrolled in enumerate(attempts):
+        try:
+            converted: Converted = convert(unrolled)
+        except (ConversionError, IsolatedProcessError) as error:
+            if position + 1 < len(attempts):
+                continue
+            if isinstance(error, IsolatedProcessError):
+                raise ConversionError(
+                    f"{where}: converting to {spec.family} failed: {error}"
+                ) from None
+            raise
+        if unrolled:
+            return Converted(
+                converted.content,
+                converted.inputs,
+                converted.outputs,
+                (*converted.notes, _UNROLLED_NOTE),
+            )
+        return converted
+    raise AssertionError("no attempt was made")
+
+
+def _recurrent_hint(error: ConversionError, description: Description | None) -> ConversionError:
+    """SavedModels hide their layers: say what helps where those may be the reason."""
+    if description is not None and description.recurrent is None:
+        return ConversionError(
+            f"{error} If the model has recurrent layers: give the .keras file or the model object "
+            "instead of a SavedModel, so that they can be unrolled"
+        )
+    return error
+
+
+class TensorFlowFile:
+    """A `.keras` or `.h5` file, or a SavedModel folder: loaded only in the child."""
+
+    def __init__(self, path: Path, kind: str) -> None:
+        self.path = path
+        self.kind = kind
+        self.where = str(path)
+        self.default_name = path.stem if kind == "keras" else path.name
+
+    @cached_property
+    def fingerprint(self) -> str:
+        if self.kind == "keras":
+            return hashlib.sha256(self.path.read_bytes()).hexdigest()
+        total = hashlib.sha256()
+        for file in sorted(p for p in self.path.rglob("*") if p.is_file()):
+            # fingerprint.pb holds a random number, and nothing that is computed.
+            if file.name != "fingerprint.pb":
+                name = file.relative_to(self.path).as_posix()
+                content = file.read_bytes()
+                total.update(f"{name}\0{len(content)}\0".encode())
+                total.update(content)
+        return total.hexdigest()
+
+    @property
+    def toolchain(self) -> dict[str, str]:
+        return versions(_TENSORFLOW)
+
+    def _arguments(self) -> tuple[str, str, str]:
+        return self.kind, str(self.path.resolve()), self.where
+
+    def describe(self, process: IsolatedProcess) -> Description:
+        description: Description = process.call(tensorflow_worker.describe, *self._arguments())
+        return description
+
+    def convert(
+        self,
+        process: IsolatedProcess,
+        spec: VariantSpec,
+        calibration: Calibration | None,
+        description: Description | None,
+        dense_per_channel: bool,
+    ) -> Converted:
+        def once(unrolled: bool) -> Any:
+            return process.call(
+                tensorflow_worker.convert,
+                *self._arguments(),
+                spec.family,
+                calibration,
+                unrolled=unrolled,
+                dense_per_channel=dense_per_channel,
+            )
+
+        try:
+            return _try_each(_attempts(description, spec), once, self.where, spec)
+        except ConversionError as error:
+            raise _recurrent_hint(error, description) from None
+
+
+class LiveModel:
+    """A Keras model object: traced here, where its layers are known, converted in the child."""
+
+    def __init__(self, model: Any) -> None:
+        self._reference = weakref.ref(model)
+        self._folders: dict[bool, tuple[tempfile.TemporaryDirectory[str], Exported]] = {}
+        self._traces: dict[bool, tracing.Traced] = {}
+        self.default_name = None
+        self.where = f"model object {type(model).__name__}"
+
+    @property
+    def _model(self) -> Any:
+        model = self._reference()
+        if model is None:
+            raise ModelError(f"{self.where} is gone; keep the model alive while it is converted")
+        return model
+
+    def _trace(self, unrolled: bool) -> tracing.Traced:
+        if unrolled not in self._traces:
+            self._traces[unrolled] = tracing.trace(self._model, self.where, unrolled)
+        return self._traces[unrolled]
+
+    @cached_property
+    def fingerprint(self) -> str:
+        return tracing.fingerprint(self._trace(False))
+
+    @property
+    def toolchain(self) -> dict[str, str]:
+        return versions(_TENSORFLOW)
+
+    def describe(self, process: IsolatedProcess) -> Description:
+        traced = self._trace(False)
+        return Description(
+            traced.inputs,
+            traced.output_names,
+            tracing.is_legacy_keras(self._model),
+            tracing.has_recurrent_layers(self._model),
+        )
+
+    def _export(self, unrolled: bool) -> Exported:
+        if unrolled not in self._folders:
+            folder = tempfile.TemporaryDirectory(prefix="edgequant-", ignore_cleanup_errors=True)
+            exported = tracing.export(self._model, self._trace(unrolled), Path(folder.name))
+            self._folders[unrolled] = (folder, exported)
+        return self._folders[unrolled][1]
+
+    def convert(
+        self,
+        process: IsolatedProcess,
+        spec: VariantSpec,
+        calibration: Calibration | None,
+        description: Description | None,
+        dense_per_channel: bool,
+    ) -> Converted:
+        def once(unrolled: bool) -> Any:
+            return process.call(
+                tensorflow_worker.convert_exported,
+                self._export(unrolled),
+                self.where,
+                spec.family,
+                calibration,
+                dense_per_channel=dense_per_channel,
+            )
+
+        return _try_each(_attempts(description, spec), once, self.where, spec)
+
+
+class TFLiteFile:
+    """A .tflite file or its bytes: float ones can be quantized, quantized ones stay as they are."""
+
+    def __init__(self, content: bytes, path: Path | None) -> None:
+        self.content = content
+        self.path = path
+        self.where = str(path) if path else "model bytes"
+        self.default_name = path.stem if path else None
+
+    @cached_property
+    def fingerprint(self) -> str:
+        return hashlib.sha256(self.content).hexdigest()
+
+    @property
+    def toolchain(self) -> dict[str, str]:
+        return versions(_QUANTIZER)
+
+    @cached_property
+    def graph(self) -> Graph:
+        return read_graph(self.content, self.where)
+
+    @cached_property
+    def form(self) -> str:
+        return detect_form(self.graph)
+
+    def is_form(self, spec: VariantSpec) -> bool:
+        """Whether the file is that variant already."""
+        return spec.name in (self.form, "as_is")
+
+    def describe(self, process: IsolatedProcess) -> Description:
+        main = self.graph.main
+        inputs = tuple(
+            InputSpec(
+                self.graph.input_names.get(i, main.tensors[i].name),
+                main.tensors[i].shape,
+                main.tensors[i].dtype,
+            )
+            for i in main.inputs
+        )
+        names = tuple(self.graph.output_names.get(i, main.tensors[i].name) for i in main.outputs)
+        return Description(inputs, names, False, False)
+
+    def convert(
+        self,
+        process: IsolatedProcess,
+        spec: VariantSpec,
+        calibration: Calibration | None,
+        description: Description | None,
+        dense_per_channel: bool,
+    ) -> Converted:
+        if self.form != "float32":
+            raise NotDerivableError(
+                f"{self.where}: the file is {self.form} already, {spec.name} can't be made from "
+                "it. Quantized files are gated as they are: ask for that variant (or as_is), or "
+                "give the float model"
+            )
+        assert description is not None
+        try:
+            content, notes = process.call(
+                quantizer_worker.quantize,
+                self.content,
+                self.where,
+                spec.family,
+                calibration,
+                description.inputs,
+                dense_per_channel=dense_per_channel,
+            )
+        except IsolatedProcessError as error:
+            raise ConversionError(
+                f"{self.where}: quantizing to {spec.family} failed: {error}"
+            ) from None
+        return Converted(content, notes=notes)
+
+
+_live: weakref.WeakKeyDictionary[Any, tuple[str, LiveModel]] = weakref.WeakKeyDictionary()
+
+
+def _live_source(model: Any) -> LiveModel:
+    """The model's source, made anew when its weights have changed since."""
+    state = hashlib.sha256()
+    for weights in model.get_weights():
+        state.update(str((weights.dtype, weights.shape)).encode())
+        state.update(weights.tobytes())
+    known = _live.get(model)
+    if known is None or known[0] != state.hexdigest():
+        known = (state.hexdigest(), LiveModel(model))
+        _live[model] = known
+    return known[1]
+
+
+def open_source(model: Any, where: str = "edge_model") -> Source:
+    """The source of a Keras model object, a path, or the bytes of a .tflite.
+
+    Raises `ModelError` for a missing file or a kind that can't be read.
+    """
+    if isinstance(model, bytes | bytearray | memoryview):
+        return TFLiteFile(bytes(model), None)
+    if isinstance(model, str | os.PathLike):
+        return _open_path(Path(model), where)
+    if tracing.is_keras_model(model):
+        return _live_source(model)
+    raise ModelError(
+        f"{where}: expected a Keras model, a path (.keras, .h5, SavedModel folder, .tflite) or the "
+        f"bytes of a .tflite, got {type(model).__module__}.{type(model).__qualname__}"
+    )
+
+
+def _open_path(path: Path, where: str) -> Source:
+    if path.is_dir():
+        if (path / "saved_model.pb").is_file():
+            return TensorFlowFile(path, "saved_model")
+        raise ModelError(f"{where}: the folder {str(path)!r} holds no saved_model.pb")
+    try:
+        with open(path, "rb") as stream:
+            head = stream.read(8)
+            suffix = path.suffix.lower()
+            if suffix in (".tflite", ".lite") or head[4:8] == b"TFL3":
+                return TFLiteFile(head + stream.read(), path)
+    except FileNotFoundError:
+        raise ModelError(
+            f"{where}: there is no file {str(path)!r} (looked from {os.getcwd()!r}); "
+            "check the path, or make the model first"
+        ) from None
+    except OSError as error:
+        raise ModelError(f"{where}: can't read {str(path)!r}: {error.strerror}") from None
+    if not head:
+        raise ModelError(f"{where}: {str(path)!r} is empty; write the model again")
+    if suffix == ".keras" or head.startswith((b"PK\x03\x04", b"\x89HDF")):
+        return TensorFlowFile(path, "keras")
+    if suffix in (".h5", ".hdf5"):
+        raise ModelError(f"{where}: {str(path)!r} is not an HDF5 file; write the model again")
+    raise ModelError(
+        f"{where}: {str(path)!r} is none of .keras, .h5, SavedModel folder, .tflite"
+    )

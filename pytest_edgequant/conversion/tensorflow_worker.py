@@ -1,0 +1,289 @@
+"""What runs in the child that has TensorFlow: loading, describing and converting models.
+
+Every function here is called through `IsolatedProcess.call`; arguments and results are picklable.
+Loaded models stay in the child's memory, so that several variants of one model load it once.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pytest_edgequant.conversion import tracing
+from pytest_edgequant.conversion.calibration import Calibration, calibration_inputs, quality_notes
+from pytest_edgequant.conversion.tracing import Exported
+from pytest_edgequant.data import InputSpec
+from pytest_edgequant.errors import ConversionError, ModelError, missing_extra
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class Description:
+    """What is known of a source before conversion.
+
+    `recurrent` is None where layers can't be seen (a SavedModel), else whether there are any.
+    """
+
+    inputs: tuple[InputSpec, ...]
+    output_names: tuple[str, ...]
+    legacy_keras: bool
+    recurrent: bool | None
+
+
+@dataclass(frozen=True)
+class Converted:
+    """What a conversion gives: the file with float inputs and outputs, and what to say of it.
+
+    `inputs` and `outputs` are (name, signature key) in the model's order.
+    """
+
+    content: bytes
+    inputs: tuple[tuple[str, str], ...] = ()
+    outputs: tuple[tuple[str, str], ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+@dataclass
+class _Loaded:
+    """A source in this process: a Keras model, or a SavedModel."""
+
+    where: str
+    model: Any = None
+    function: Any = None
+    keep: Any = None
+    exported: dict[bool, Exported] = field(default_factory=dict)
+
+
+_loaded: dict[tuple[str, str], _Loaded] = {}
+_scratch: list[tempfile.TemporaryDirectory[str]] = []
+
+
+def _tensorflow() -> Any:
+    warnings.filterwarnings("ignore")
+    try:
+        import tensorflow as tf
+    except ImportError:
+        raise missing_extra("converting a Keras model or SavedModel", "tensorflow") from None
+    tf.get_logger().setLevel("ERROR")
+    with contextlib.suppress(ImportError):
+        import absl.logging
+
+        absl.logging.set_verbosity(absl.logging.ERROR)
+    return tf
+
+
+def _load_keras(path: str, where: str) -> Any:
+    """A `.keras` or `.h5` file through Keras 3, or tf_keras for what only that can read."""
+    import keras
+
+    try:
+        return keras.saving.load_model(path, compile=False)
+    except Exception as error:
+        first = error
+    try:
+        import tf_keras
+    except ImportError:
+        tf_keras = None
+    if tf_keras is not None:
+        with contextlib.suppress(Exception):
+            return tf_keras.models.load_model(path, compile=False)
+    text = " ".join(str(first).split())
+    advice = "write the file again, or hand over the model object itself"
+    if "custom" in text.lower() or "register" in text.lower() or "Could not locate" in text:
+        advice = (
+            "its custom layers are not known to another process: hand over the model object itself "
+            "from the fixture edge_model (load it with custom_objects=...)"
+        )
+    elif tf_keras is None and path.endswith(".h5"):
+        advice = "if Keras 2 wrote it, install tf-keras (extra `qat`); else write the file again"
+    raise ModelError(
+        f"{where}: Keras can't load it: {type(first).__name__}: {text[:600]}; {advice}"
+    )
+
+
+def _load_saved_model(path: str, where: str, loaded: _Loaded) -> None:
+    tf = _tensorflow()
+    try:
+        module = tf.saved_model.load(path)
+    except Exception as error:
+        raise ModelError(
+            f"{where}: not a SavedModel that TensorFlow can load: {' '.join(str(error).split())[:600]}"
+        ) from None
+    signatures = module.signatures
+    if not signatures:
+        raise ModelError(
+            f"{where}: the SavedModel has no signature; save it with "
+            "tf.saved_model.save(model, path, signatures=...) or model.export(path)"
+        )
+    key = "serving_default" if "serving_default" in signatures else sorted(signatures)[0]
+    loaded.keep, loaded.function = module, signatures[key]
+
+
+def _load(kind: str, path: str, where: str) -> _Loaded:
+    loaded = _loaded.get((kind, path))
+    if loaded is None:
+        _tensorflow()
+        loaded = _Loaded(where)
+        if kind == "keras":
+            loaded.model = _load_keras(path, where)
+        else:
+            _load_saved_model(path, where, loaded)
+        _loaded[kind, path] = loaded
+    return loaded
+
+
+def describe(kind: str, path: str, where: str) -> Description:
+    """Inputs and kind of a source; `kind` is "keras" or "saved_model"."""
+    loaded = _load(kind, path, where)
+    exported = _export(loaded, unrolled=False)
+    return Description(
+        exported.inputs,
+        exported.output_names,
+        loaded.model is not None and tracing.is_legacy_keras(loaded.model),
+        tracing.has_recurrent_layers(loaded.model) if loaded.model is not None else None,
+    )
+
+
+def _export(loaded: _Loaded, unrolled: bool) -> Exported:
+    """A SavedModel of the source with the batch at 1."""
+    if unrolled not in loaded.exported:
+        scratch = tempfile.TemporaryDirectory(prefix="edgequant-", ignore_cleanup_errors=True)
+        _scratch.append(scratch)
+        folder = Path(scratch.name)
+        if loaded.model is not None:
+            traced = tracing.trace(loaded.model, loaded.where, unrolled)
+            loaded.exported[unrolled] = tracing.export(loaded.model, traced, folder)
+        else:
+            loaded.exported[unrolled] = _pin_saved_model(loaded, folder)
+    return loaded.exported[unrolled]
+
+
+def _pin_saved_model(loaded: _Loaded, folder: Path) -> Exported:
+    keywords = loaded.function.structured_input_signature[1]
+    names = tuple(keywords)
+    inputs = tuple(
+        tracing.pinned(
+            spec.shape.as_list() if spec.shape.rank is not None else None,
+            spec.dtype,
+            name,
+            loaded.where,
+        )
+        for name, spec in keywords.items()
+    )
+    outputs = tuple(sorted(loaded.function.structured_outputs))
+
+    def serve(*arguments: Any) -> Any:
+        return loaded.function(**dict(zip(names, arguments, strict=True)))
+
+    function = tracing.trace_function(serve, inputs, names, loaded.where)
+    return tracing.Traced(function, inputs, outputs, names, outputs).save(folder, loaded.keep)
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """No chatter from Python code; native code writes to the captured stderr anyway."""
+    with warnings.catch_warnings(), open(os.devnull, "w") as nothing:
+        warnings.simplefilter("ignore")
+        with contextlib.redirect_stdout(nothing), contextlib.redirect_stderr(nothing):
+            yield
+
+
+def convert(
+    kind: str,
+    path: str,
+    where: str,
+    family: str,
+    calibration: Calibration | None,
+    *,
+    unrolled: bool = False,
+    dense_per_channel: bool = False,
+) -> Converted:
+    """Convert a source to one family of variants, with float inputs and outputs.
+
+    Raises `ModelError`, `CalibrationError`, `ConversionError`.
+    """
+    exported = _export(_load(kind, path, where), unrolled)
+    return convert_exported(
+        exported, where, family, calibration, dense_per_channel=dense_per_channel
+    )
+
+
+def _representative(inputs: Sequence[NDArray[Any]], exported: Exported) -> Any:
+    def samples() -> Iterator[dict[str, NDArray[Any]]]:
+        for index in range(len(inputs[0])):
+            yield {
+                key: np.ascontiguousarray(array[index : index + 1], dtype=spec.dtype)
+                for key, array, spec in zip(
+                    exported.input_keys, inputs, exported.inputs, strict=True
+                )
+            }
+
+    return samples
+
+
+def convert_exported(
+    exported: Exported,
+    where: str,
+    family: str,
+    calibration: Calibration | None,
+    *,
+    dense_per_channel: bool = False,
+) -> Converted:
+    """As `convert`, for what is a SavedModel with the batch at 1 already."""
+    tf = _tensorflow()
+    notes: list[str] = []
+    converter = tf.lite.TFLiteConverter.from_saved_model(exported.folder)
+    converter._experimental_disable_per_channel_quantization_for_dense_layers = (
+        not dense_per_channel
+    )
+    if family != "float32":
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    if family == "float16":
+        converter.target_spec.supported_types = [tf.float16]
+    if family in ("int8", "int16x8"):
+        assert calibration is not None
+        inputs, _ = calibration_inputs(calibration, exported.inputs)
+        notes += quality_notes(calibration, inputs, exported.inputs)
+        converter.representative_dataset = _representative(inputs, exported)
+        ops = tf.lite.OpsSet
+        converter.target_spec.supported_ops = (
+            [ops.TFLITE_BUILTINS_INT8]
+            if family == "int8"
+            else [ops.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8]
+        )
+    try:
+        with _quiet():
+            content = bytes(converter.convert())
+    except Exception as error:
+        raise ConversionError(
+            f"{where}: TensorFlow's converter refused {family}: {_converter_reason(error)}"
+        ) from None
+    names = tuple(spec.name for spec in exported.inputs)
+    return Converted(
+        content,
+        tuple(zip(names, exported.input_keys, strict=True)),
+        tuple(zip(exported.output_names, exported.output_keys, strict=True)),
+        tuple(notes),
+    )
+
+
+def _converter_reason(error: BaseException) -> str:
+    """The converter's message without its stack of locations."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    telling = [
+        line
+        for line in lines
+        if "error:" in line or "not" in line.lower() or "fail" in line.lower() or "op" in line
+    ]
+    text = " ".join((telling or lines or [type(error).__name__])[:4])
+    return text if len(text) <= 900 else text[:900] + " ..."

@@ -1,0 +1,286 @@
+"""From a Keras model object to a SavedModel with the batch pinned at 1.
+
+Runs where TensorFlow already is: in the child for files, in the test process for live models.
+Works with Keras 3 and with tf_keras objects.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pytest_edgequant.data import InputSpec
+from pytest_edgequant.errors import ConversionError, ModelError
+
+
+@dataclass(frozen=True)
+class Exported:
+    """A SavedModel with the batch at 1, its inputs, and the names of its outputs, in the model's order.
+
+    `input_keys` and `output_keys` are the signature's names for them, which SavedModels sort.
+    """
+
+    folder: str
+    inputs: tuple[InputSpec, ...]
+    output_names: tuple[str, ...]
+    input_keys: tuple[str, ...]
+    output_keys: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Traced:
+    """A concrete function at batch 1 and what `Exported` says of it."""
+
+    function: Any
+    inputs: tuple[InputSpec, ...]
+    output_names: tuple[str, ...]
+    input_keys: tuple[str, ...]
+    output_keys: tuple[str, ...]
+
+    def save(self, folder: Path, tracked: object) -> Exported:
+        """Write it as a SavedModel with one signature; `tracked` holds its variables."""
+        import tensorflow as tf
+
+        module = tf.Module()
+        module.tracked = tracked
+        tf.saved_model.save(module, str(folder), signatures=self.function)
+        return Exported(
+            str(folder), self.inputs, self.output_names, self.input_keys, self.output_keys
+        )
+
+
+def _safe(names: Sequence[str]) -> tuple[str, ...]:
+    """Names that a SavedModel's signature takes: word characters, unique."""
+    safe = [re.sub(r"\W", "_", name) or "x" for name in names]
+    safe = [name if name[0].isalpha() else f"x{name}" for name in safe]
+    if len(set(safe)) < len(safe):
+        safe = [f"{name}_{i}" for i, name in enumerate(safe)]
+    return tuple(safe)
+
+
+def is_keras_model(model: object) -> bool:
+    """Whether the object is a Keras 3 or tf_keras model, without importing either."""
+    return any(
+        cls.__name__ == "Model" and cls.__module__.split(".")[0] in ("keras", "tf_keras")
+        for cls in type(model).__mro__
+    )
+
+
+def is_legacy_keras(model: object) -> bool:
+    """Whether the model is one of tf_keras (Keras 2)."""
+    return any(cls.__module__.split(".")[0] == "tf_keras" for cls in type(model).__mro__)
+
+
+def _flatten_layers(model: Any) -> list[Any]:
+    """Every layer of the model, nested ones and those inside wrappers included."""
+    flatten = getattr(model, "_flatten_layers", None)
+    if flatten is not None:
+        return list(flatten())
+    return [m for m in model.submodules if hasattr(m, "call")]
+
+
+def has_recurrent_layers(model: Any) -> bool:
+    """Whether an LSTM, GRU or the like is in it, which can be unrolled."""
+    return any(hasattr(layer, "unroll") for layer in _flatten_layers(model))
+
+
+@contextlib.contextmanager
+def _unrolled(model: Any, active: bool) -> Iterator[None]:
+    """The model's recurrent layers unrolled while it is traced, then as they were."""
+    layers = [layer for layer in _flatten_layers(model) if hasattr(layer, "unroll")]
+    before = [layer.unroll for layer in layers]
+    try:
+        for layer in layers if active else ():
+            layer.unroll = True
+        yield
+    finally:
+        for layer, unroll in zip(layers, before, strict=True):
+            layer.unroll = unroll
+
+
+def _input_tensors(model: Any, where: str) -> tuple[Any, list[Any]]:
+    """The structure of the model's inputs and its leaves (with name, shape, dtype)."""
+    import tensorflow as tf
+
+    with contextlib.suppress(AttributeError, ValueError):
+        leaves = list(model.inputs or ())
+        if leaves:
+            structure = getattr(model, "_inputs_struct", None)
+            if structure is None:
+                structure = getattr(model, "_nested_inputs", None)
+            if structure is None:
+                structure = leaves if len(leaves) > 1 else leaves[0]
+            return structure, leaves
+    shapes = getattr(model, "_build_shapes_dict", None) or {}
+    if len(shapes) == 1:
+        shape = next(iter(shapes.values()))
+        if isinstance(shape, tuple | list) and all(v is None or isinstance(v, int) for v in shape):
+            dtype = getattr(model, "input_dtype", None) or "float32"
+            leaf = tf.TensorSpec(tuple(shape), dtype, name="input")
+            return leaf, [leaf]
+    legacy = getattr(model, "_saved_model_inputs_spec", None)
+    if legacy is not None:
+        leaves = tf.nest.flatten(legacy)
+        return legacy, leaves
+    raise ModelError(
+        f"{where}: the model's input shape is not known; call the model once on a sample "
+        "(or build it with an input shape) before it is handed over"
+    )
+
+
+def pinned(shape: Sequence[int | None] | None, dtype: Any, name: str, where: str) -> InputSpec:
+    """An input with the batch at 1; raises `ModelError` where another dimension is open."""
+    extents = list(shape) if shape is not None else []
+    if not extents:
+        raise ModelError(f"{where}: the input {name!r} has no batch dimension")
+    extents[0] = 1
+    if any(extent is None for extent in extents):
+        raise ModelError(
+            f"{where}: the input {name!r} has a dynamic dimension besides the batch: "
+            f"{(None, *extents[1:])}; give the model a fixed input shape, "
+            "for devices allocate all memory before the first inference"
+        )
+    import tensorflow as tf
+
+    numpy_type = np.dtype(tf.as_dtype(dtype).as_numpy_dtype)
+    return InputSpec(name, tuple(int(e or 0) for e in extents), numpy_type)
+
+
+def trace_function(
+    function: Any, inputs: Sequence[InputSpec], keys: Sequence[str], where: str
+) -> Any:
+    """The concrete function for these inputs; raises `ConversionError` when tracing fails."""
+    import tensorflow as tf
+
+    specs = [tf.TensorSpec(s.shape, s.dtype, name=key) for s, key in zip(inputs, keys, strict=True)]
+    try:
+        return tf.function(function, autograph=False).get_concrete_function(*specs)
+    except Exception as error:
+        raise ConversionError(
+            f"{where}: the model can't be traced at batch 1: "
+            f"{type(error).__name__}: {shortened(error)}"
+        ) from None
+
+
+def trace(model: Any, where: str, unrolled: bool = False) -> Traced:
+    """Trace the model in inference mode at batch 1.
+
+    Raises `ModelError` for a model that has no fixed input shape, `ConversionError` when tracing
+    fails (a layer that needs another batch, say).
+    """
+    import tensorflow as tf
+
+    structure, leaves = _input_tensors(model, where)
+    names = tuple(str(leaf.name).split(":")[0] for leaf in leaves)
+    if isinstance(structure, dict) and len(structure) == len(leaves):
+        # tf.nest flattens dicts by sorted key: these are the names that users feed by.
+        names = tuple(sorted(structure))
+    leaves = tf.nest.flatten(structure)
+    inputs = tuple(
+        pinned(leaf.shape, leaf.dtype, name, where)
+        for leaf, name in zip(leaves, names, strict=True)
+    )
+    keys = _safe(names)
+    output_names: tuple[str, ...] = ()
+    output_keys: tuple[str, ...] = ()
+
+    def serve(*arguments: Any) -> dict[str, Any]:
+        nonlocal output_names, output_keys
+        result = model(tf.nest.pack_sequence_as(structure, arguments), training=False)
+        outputs = tf.nest.flatten(result)
+        known = [str(n) for n in getattr(model, "output_names", None) or ()]
+        if isinstance(result, dict) and len(result) == len(outputs):
+            output_names = tuple(sorted(result))
+        elif len(known) == len(outputs):
+            output_names = tuple(known)
+        else:
+            output_names = tuple(f"output_{i}" for i in range(len(outputs)))
+        output_keys = _safe(output_names)
+        return dict(zip(output_keys, (tf.convert_to_tensor(o) for o in outputs), strict=True))
+
+    with _unrolled(model, unrolled):
+        function = trace_function(serve, inputs, keys, where)
+    return Traced(function, inputs, output_names, keys, output_keys)
+
+
+def shortened(error: BaseException, limit: int = 600) -> str:
+    """The error's text on one line, cut."""
+    text = " ".join(str(error).split())
+    return text if len(text) <= limit else text[:limit] + " ..."
+
+
+def export(model: Any, traced: Traced, folder: Path) -> Exported:
+    """Write a traced Keras model as a SavedModel."""
+    # Keras 3 variables wrap the TensorFlow ones that a SavedModel must track.
+    variables = [getattr(v, "value", v) if "keras" in type(v).__module__ else v
+                 for v in model.variables]
+    return traced.save(folder, [variables, model] if is_legacy_keras(model) else variables)
+
+
+def fingerprint(traced: Traced) -> str:
+    """SHA-256 of what the function computes: its graph without names, and the captured values.
+
+    Stable over processes: layer names such as `dense_3`, which depend on what was built before, do
+    not count; the code of custom layers does, since it is in the graph.
+    """
+    graph = traced.function.graph.as_graph_def()
+    total = hashlib.sha256()
+    library = {f.signature.name: f for f in graph.library.function}
+    seen: dict[str, int] = {}
+
+    def add_nodes(nodes: Any) -> None:
+        order = {node.name: i for i, node in enumerate(nodes)}
+
+        def canonical(name: str) -> str:
+            prefix, name = ("^", name[1:]) if name.startswith("^") else ("", name)
+            head, *rest = name.split(":")
+            return f"{prefix}{order.get(head, head)}:{':'.join(rest)}"
+
+        for node in nodes:
+            total.update(f"\n{node.op}({','.join(canonical(i) for i in node.input)})".encode())
+            for key in sorted(node.attr):
+                if key.startswith("_") or key in ("shared_name", "container", "config_proto"):
+                    continue
+                total.update(f";{key}=".encode())
+                add_attribute(node.attr[key])
+
+    def add_attribute(value: Any) -> None:
+        if value.HasField("func"):
+            add_function(value.func.name)
+        elif value.HasField("list") and value.list.func:
+            for function in value.list.func:
+                add_function(function.name)
+        else:
+            total.update(value.SerializeToString(deterministic=True))
+
+    def add_function(name: str) -> None:
+        if name in seen:
+            total.update(f"function {seen[name]}".encode())
+            return
+        seen[name] = len(seen)
+        function = library.get(name)
+        if function is None:
+            total.update(name.encode())
+            return
+        arguments = {a.name: i for i, a in enumerate(function.signature.input_arg)}
+        total.update(f"function {seen[name]} of {len(arguments)}".encode())
+        add_nodes(function.node_def)
+
+    add_nodes(graph.node)
+    variables = {id(v.handle): v for v in traced.function.graph.variables}
+    for external, _ in traced.function.graph.captures:
+        variable = variables.get(id(external))
+        value = variable if variable is not None else external
+        with contextlib.suppress(Exception):
+            array = value.numpy()
+            total.update(f"{array.dtype.str}{array.shape}".encode())
+            total.update(array.tobytes())
+    total.update(repr((traced.inputs, traced.output_names)).encode())
+    return total.hexdigest()

@@ -1,0 +1,268 @@
+"""Samples as users give them, brought to one form: a list of arrays (N, ...), one an input.
+
+Used for calibration and for evaluation alike. Arrays, lists, generators, `tf.data.Dataset`, dicts
+for several inputs; whole arrays, batches, or single samples.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pytest_edgequant.errors import DatasetError, EdgeQuantError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+Raw = Any
+"""One element as the user gave it, with NumPy arrays at its leaves."""
+
+
+@dataclass(frozen=True)
+class InputSpec:
+    """What a model takes: the shape includes the batch, which is ignored."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+
+    @property
+    def sample_shape(self) -> tuple[int, ...]:
+        return self.shape[1:]
+
+
+def to_numpy(value: Any, where: str) -> NDArray[Any]:
+    """A leaf as an array; tensors of TensorFlow, PyTorch and JAX included."""
+    if hasattr(value, "detach"):
+        value = value.detach().cpu()
+    try:
+        array = np.asarray(value)
+    except (ValueError, TypeError) as error:
+        raise DatasetError(f"{where}: can't be read as an array: {error}") from None
+    if array.dtype == object:
+        raise DatasetError(
+            f"{where}: samples of different shapes (or not numbers at all) can't be stacked "
+            "into one array; give every sample the model's input shape"
+        )
+    return array
+
+
+def freeze(element: Any, where: str) -> Raw:
+    """The element with arrays at its leaves; dicts, tuples and lists of arrays are kept."""
+    if isinstance(element, Mapping):
+        return {str(key): freeze(value, f"{where}[{key!r}]") for key, value in element.items()}
+    if isinstance(element, tuple):
+        return tuple(freeze(value, f"{where}[{i}]") for i, value in enumerate(element))
+    if isinstance(element, list) and any(
+        isinstance(v, np.ndarray) or hasattr(v, "__array__") for v in element
+    ):
+        return [freeze(value, f"{where}[{i}]") for i, value in enumerate(element)]
+    return to_numpy(element, where)
+
+
+def fingerprint(value: Raw) -> str:
+    """SHA-256 over structure, dtypes, shapes and bytes."""
+    total = hashlib.sha256()
+
+    def add(part: Raw) -> None:
+        if isinstance(part, Mapping):
+            for key in sorted(part):
+                total.update(f"k{key}\0".encode())
+                add(part[key])
+        elif isinstance(part, tuple | list):
+            total.update(f"s{len(part)}\0".encode())
+            for item in part:
+                add(item)
+        elif part is None:
+            total.update(b"n")
+        else:
+            array = np.ascontiguousarray(part)
+            total.update(f"a{array.dtype.str}{array.shape}\0".encode())
+            total.update(array.data if array.size else b"")
+
+    add(value)
+    return total.hexdigest()
+
+
+def _expected(specs: Sequence[InputSpec]) -> str:
+    return ", ".join(f"{s.name!r}: {('N', *s.sample_shape)} {s.dtype}" for s in specs)
+
+
+def _one_input(value: Any, spec: InputSpec, where: str) -> NDArray[Any]:
+    """One input's array as (N, ...), whether it came as a batch or as one sample."""
+    array = to_numpy(value, where)
+    if array.shape == spec.sample_shape and array.ndim == len(spec.sample_shape):
+        array = array[np.newaxis]
+    if array.shape[1:] != spec.sample_shape:
+        hint = ""
+        if int(np.prod(array.shape[1:])) == int(np.prod(spec.sample_shape)):
+            hint = f"; the number of elements fits: reshape to {('N', *spec.sample_shape)}"
+        raise DatasetError(
+            f"{where}: the model's input {spec.name!r} takes samples of shape {spec.sample_shape}, "
+            f"got an array of shape {array.shape}{hint}"
+        )
+    if array.dtype.kind not in "biuf":
+        raise DatasetError(
+            f"{where}: the model's input {spec.name!r} takes {spec.dtype}, got {array.dtype}"
+        )
+    if spec.dtype.kind in "iu" and array.dtype.kind == "f" and np.any(array != np.rint(array)):
+        raise DatasetError(
+            f"{where}: the model's input {spec.name!r} takes whole numbers ({spec.dtype}), "
+            f"got fractions in {array.dtype}"
+        )
+    return array
+
+
+def as_inputs(x: Any, specs: Sequence[InputSpec], where: str) -> list[NDArray[Any]]:
+    """Samples `x` as one array (N, ...) for each input, in the order of `specs`.
+
+    Raises `DatasetError` that names the place, the input and the shape that was expected.
+    """
+    if isinstance(x, Mapping):
+        missing = [s.name for s in specs if s.name not in x]
+        if missing:
+            raise DatasetError(
+                f"{where}: no samples for the input {missing[0]!r}; got the keys "
+                f"{sorted(map(str, x))}, the model takes {_expected(specs)}"
+            )
+        unknown = [str(k) for k in x if k not in {s.name for s in specs}]
+        if unknown:
+            raise DatasetError(
+                f"{where}: the model has no input {unknown[0]!r}; it takes {_expected(specs)}"
+            )
+        parts = [_one_input(x[s.name], s, where) for s in specs]
+    elif len(specs) == 1:
+        if isinstance(x, tuple | list) and len(x) == 1:
+            x = x[0]
+        parts = [_one_input(x, specs[0], where)]
+    else:
+        if not isinstance(x, tuple | list) or len(x) != len(specs):
+            raise DatasetError(
+                f"{where}: the model has {len(specs)} inputs ({_expected(specs)}); give a dict by "
+                "input name or a tuple in this order"
+            )
+        parts = [_one_input(value, s, where) for value, s in zip(x, specs, strict=True)]
+    counts = {len(part) for part in parts}
+    if len(counts) > 1:
+        raise DatasetError(
+            f"{where}: the inputs have different numbers of samples: "
+            + ", ".join(f"{s.name!r}: {len(p)}" for s, p in zip(specs, parts, strict=True))
+        )
+    return parts
+
+
+def concatenate(batches: Sequence[Sequence[NDArray[Any]]]) -> list[NDArray[Any]]:
+    """Batches of input lists to one list."""
+    return [np.concatenate(parts) if len(parts) > 1 else parts[0] for parts in zip(*batches, strict=True)]
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """Evaluation samples: inputs as the user gave them (whole, or in batches), and labels (N,...)."""
+
+    x: tuple[Raw, ...]
+    y: NDArray[Any]
+    fingerprint: str
+    where: str
+
+    @property
+    def count(self) -> int:
+        return len(self.y)
+
+    def inputs(self, specs: Sequence[InputSpec]) -> list[NDArray[Any]]:
+        """All samples, one array (N, ...) an input; raises `DatasetError`."""
+        try:
+            parts = concatenate([as_inputs(batch, specs, self.where) for batch in self.x])
+        except EdgeQuantError as error:
+            raise DatasetError(str(error)) from None
+        if len(parts[0]) != self.count:
+            raise DatasetError(
+                f"{self.where}: {len(parts[0])} samples and {self.count} labels; "
+                "every sample needs one label"
+            )
+        return parts
+
+
+def _is_pair(value: Any) -> bool:
+    """Whether a value is (x, y), and not a list of two batches."""
+    if not isinstance(value, tuple | list) or len(value) != 2:
+        return False
+    if isinstance(value, tuple) and not isinstance(value[0], tuple):
+        return True
+    return not all(isinstance(part, tuple) and len(part) == 2 for part in value)
+
+
+def load_dataset(dataset: Any, where: str = "edge_dataset") -> Dataset:
+    """Read (x, y), an iterable of (x, y) batches, or a callable that gives either.
+
+    Raises `DatasetError` for an empty dataset, an exhausted generator, labels and samples of
+    different length.
+    """
+    if isinstance(dataset, Dataset):
+        return dataset
+    if callable(dataset) and not isinstance(dataset, Iterable):
+        dataset = dataset()
+    if dataset is None:
+        raise DatasetError(f"{where}: got None; return (x, y) or an iterable of (x, y) batches")
+    if _is_pair(dataset):
+        x = freeze(dataset[0], f"{where} x")
+        y = to_numpy(dataset[1], f"{where} y")
+        if y.ndim == 0:
+            raise DatasetError(f"{where}: y must be an array of labels, got {dataset[1]!r}")
+        batches, labels = [x], [y]
+        # A list may hold samples or inputs; which, only the model can tell (`Dataset.inputs`).
+        lengths = set() if isinstance(x, list) else {len(part) for part in _leaves(x) if part.ndim}
+        if lengths and lengths != {len(y)}:
+            raise DatasetError(
+                f"{where}: {'/'.join(map(str, sorted(lengths)))} samples and {len(y)} labels; "
+                "every sample needs one label"
+            )
+    else:
+        batches, labels = _read_batches(dataset, where)
+    if not labels or sum(len(y) for y in labels) == 0:
+        one_pass = hasattr(dataset, "__next__")
+        raise DatasetError(
+            f"{where}: no samples"
+            + (
+                ": a generator serves one evaluation only, and this one is used up; return arrays, "
+                "or a function that makes a fresh generator"
+                if one_pass
+                else "; return (x, y) with at least one sample"
+            )
+        )
+    y = np.concatenate(labels) if len(labels) > 1 else labels[0]
+    return Dataset(tuple(batches), y, fingerprint([batches, y]), where)
+
+
+def _read_batches(dataset: Any, where: str) -> tuple[list[Raw], list[NDArray[Any]]]:
+    if not isinstance(dataset, Iterable):
+        raise DatasetError(
+            f"{where}: expected (x, y), an iterable of (x, y) batches, or a function that gives "
+            f"one, got {type(dataset).__name__}"
+        )
+    if isinstance(dataset, str | bytes | Mapping | np.ndarray):
+        raise DatasetError(f"{where}: expected (x, y), got {type(dataset).__name__} without labels")
+    batches: list[Raw] = []
+    labels: list[NDArray[Any]] = []
+    for index, element in enumerate(dataset):
+        place = f"{where} batch {index}"
+        if not isinstance(element, tuple | list) or len(element) not in (2, 3):
+            raise DatasetError(f"{place}: expected (x, y), got {type(element).__name__}")
+        x = freeze(element[0], f"{place} x")
+        y = to_numpy(element[1], f"{place} y")
+        y = y[np.newaxis] if y.ndim == 0 else y
+        batches.append(x)
+        labels.append(y)
+    return batches, labels
+
+
+def _leaves(value: Raw) -> list[NDArray[Any]]:
+    if isinstance(value, Mapping):
+        return [leaf for part in value.values() for leaf in _leaves(part)]
+    if isinstance(value, tuple | list):
+        return [leaf for part in value for leaf in _leaves(part)]
+    return [value]

@@ -1,0 +1,1 @@
+"""Why a gate is red, and what to try next."""

@@ -1,0 +1,128 @@
+"""What can go wrong, each with what it was, where, and what to do about it.
+
+Two families: `EdgeQuantError` is misuse or a step that could not be done; the subclasses of
+`EdgeAssertionError` are verdicts of a gate (they are `AssertionError`, so pytest reports a failed
+test and not a broken one).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pytest_edgequant.records import Verdict
+
+
+class EdgeQuantError(Exception):
+    """Base of all errors that are not verdicts."""
+
+
+class SettingsError(EdgeQuantError):
+    """An option, ini value, TOML key or marker that can't be used as it stands."""
+
+
+class UnknownNameError(SettingsError):
+    """A name that is not in a registry; the message lists the closest ones."""
+
+
+class UnitError(SettingsError, ValueError):
+    """A quantity whose unit or number can't be read without guessing."""
+
+
+class TargetError(SettingsError):
+    """A target description with a missing, misspelt or impossible figure."""
+
+
+class ModelError(EdgeQuantError):
+    """A model that is missing, damaged, or of a kind that can't be read."""
+
+
+class CalibrationError(EdgeQuantError):
+    """Representative samples from which no meaningful range can be had."""
+
+
+class DatasetError(EdgeQuantError):
+    """Evaluation samples or labels that don't fit the model or each other."""
+
+
+class MetricError(EdgeQuantError):
+    """A metric that is unknown, misdeclared, or could not be computed."""
+
+
+class ConversionError(EdgeQuantError):
+    """A variant that could not be made, or was made and is not what its name says."""
+
+
+class NotDerivableError(ConversionError):
+    """A variant that can't be made from this source at all (int8 has no way back to float32)."""
+
+
+class MissingExtraError(EdgeQuantError):
+    """A step that needs an optional package."""
+
+
+class IsolatedProcessError(EdgeQuantError):
+    """The child process in which native code runs died, or did not answer in time."""
+
+
+class MeasurementUnavailable(EdgeQuantError):
+    """A figure that can't be had here; the message is the reason. Never a zero."""
+
+
+class CannotRunError(EdgeQuantError):
+    """The runtime itself refused the model; the message is its reason."""
+
+
+class NotApplicableError(EdgeQuantError):
+    """A measurement without meaning on this runtime (a tensor arena on LiteRT)."""
+
+
+class EdgeAssertionError(AssertionError):
+    """A gate that did not pass.
+
+    `verdict` is the record that also stands in the report.
+    """
+
+    def __init__(self, message: str, verdict: Verdict | None = None) -> None:
+        super().__init__(message)
+        self.verdict = verdict
+
+
+class AccuracyDropExceeded(EdgeAssertionError):
+    """The candidate lost more than the test allows."""
+
+
+class SizeExceeded(EdgeAssertionError):
+    """The file is larger than its budget or than the flash that is left."""
+
+
+class ArenaExceeded(EdgeAssertionError):
+    """The tensor arena is larger than the SRAM that is left."""
+
+
+class UnsupportedOperators(EdgeAssertionError):
+    """The target's runtime has no kernel for an operator, or not in these types."""
+
+
+class NotFullyInteger(EdgeAssertionError):
+    """Float tensors remain where the test allows none."""
+
+
+class CannotRun(EdgeAssertionError):
+    """The target's runtime would refuse this variant, whatever else was measured."""
+
+
+class Unavailable(EdgeAssertionError):
+    """A gate on a figure that could not be had: it never passes."""
+
+
+class NotDeployable(EdgeAssertionError):
+    """At least one of the target's own limits is broken; the message lists them all."""
+
+
+def missing_extra(what: str, extra: str) -> MissingExtraError:
+    """The one sentence that names the extra to install."""
+    return MissingExtraError(
+        f"{what} needs the extra `{extra}`, which is not installed here. "
+        f"Install it: pip install 'pytest-edgequant[{extra}]'"
+    )

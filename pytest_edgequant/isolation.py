@@ -1,0 +1,201 @@
+"""The child process in which native code runs.
+
+The converter and the interpreters are C++ that can abort, overrun or hang on a model. They run in
+a child that serves calls over a pipe: when it dies or does not answer in time, that one call fails
+with a clear error, and the next call gets a new child. The child serves many calls, so TensorFlow
+is imported once.
+
+A call names a function by its import path and passes picklable arguments. Exceptions of the
+function come back as they are; what native code printed on stderr is at the end of the message
+of an `IsolatedProcessError`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pickle
+import signal
+import struct
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Callable
+from importlib import import_module
+from typing import IO, Any
+
+from pytest_edgequant.errors import EdgeQuantError, IsolatedProcessError
+
+DEFAULT_TIMEOUT = 900.0
+_HEADER = struct.Struct("<Q")
+_TAIL = 2000
+
+
+def _send(stream: IO[bytes], message: object) -> None:
+    payload = pickle.dumps(message, protocol=5)
+    stream.write(_HEADER.pack(len(payload)))
+    stream.write(payload)
+    stream.flush()
+
+
+def _receive(stream: IO[bytes]) -> Any:
+    header = stream.read(_HEADER.size)
+    if len(header) < _HEADER.size:
+        raise EOFError
+    (size,) = _HEADER.unpack(header)
+    payload = stream.read(size)
+    if len(payload) < size:
+        raise EOFError
+    return pickle.loads(payload)
+
+
+class IsolatedProcess:
+    """One child process, started at the first call and again after it died."""
+
+    def __init__(self, purpose: str, timeout: float = DEFAULT_TIMEOUT) -> None:
+        self.purpose = purpose
+        self.timeout = timeout
+        self.starts = 0
+        self._process: subprocess.Popen[bytes] | None = None
+        self._stderr: IO[bytes] | None = None
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        if self._process is not None and self._process.poll() is None:
+            return self._process
+        self.close()
+        self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 - closed by close()
+        environment = dict(os.environ)
+        # The child must find what the parent finds, the project's own modules included.
+        environment["PYTHONPATH"] = os.pathsep.join(path or os.getcwd() for path in sys.path)
+        environment.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+        environment.setdefault("CUDA_VISIBLE_DEVICES", "-1")
+        # Coverage tools would measure the child as well, and slow it down.
+        environment.pop("COV_CORE_SOURCE", None)
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "pytest_edgequant.isolation"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._stderr,
+            env=environment,
+        )
+        self.starts += 1
+        return self._process
+
+    def call(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        """Run a module-level function in the child and give what it returns.
+
+        Raises what the function raises, and `IsolatedProcessError` when the child dies or does not
+        answer within the timeout.
+        """
+        process = self._start()
+        assert process.stdin is not None
+        assert process.stdout is not None
+        timed_out = threading.Event()
+
+        def stop() -> None:
+            timed_out.set()
+            process.kill()
+
+        timer = threading.Timer(self.timeout, stop)
+        timer.daemon = True
+        timer.start()
+        try:
+            _send(process.stdin, (function.__module__, function.__qualname__, args, kwargs))
+            succeeded, value = _receive(process.stdout)
+        except (EOFError, OSError, pickle.UnpicklingError):
+            process.kill()
+            code = process.wait()
+            tail = self._stderr_tail()
+            self.close()
+            if timed_out.is_set():
+                reason = (
+                    f"did not finish within {self.timeout:g} s and was stopped "
+                    "(raise edge_timeout if it needs longer)"
+                )
+            else:
+                reason = f"died ({_describe_exit(code)})"
+            raise IsolatedProcessError(f"the {self.purpose} process {reason}{tail}") from None
+        except BaseException:
+            # Interrupted between question and answer: the pipe is out of step, begin anew.
+            self.close()
+            raise
+        finally:
+            timer.cancel()
+        if succeeded:
+            return value
+        raise value
+
+    def _stderr_tail(self) -> str:
+        if self._stderr is None:
+            return ""
+        self._stderr.seek(0, os.SEEK_END)
+        self._stderr.seek(max(0, self._stderr.tell() - _TAIL))
+        text = self._stderr.read().decode("utf-8", "replace").strip()
+        return f". Its last words:\n{text}" if text else ""
+
+    def close(self) -> None:
+        """End the child, if there is one."""
+        process, self._process = self._process, None
+        if process is not None:
+            for stream in (process.stdin, process.stdout):
+                with contextlib.suppress(OSError):
+                    if stream is not None:
+                        stream.close()
+            process.kill()
+            process.wait()
+        if self._stderr is not None:
+            self._stderr.close()
+            self._stderr = None
+
+
+def _describe_exit(code: int) -> str:
+    if code < 0:
+        with contextlib.suppress(ValueError):
+            return f"signal {signal.Signals(-code).name}"
+    return f"exit code {code}"
+
+
+def _portable(error: BaseException) -> BaseException:
+    """The error itself where it survives pickling, else one that keeps its text."""
+    error.__traceback__ = None
+    error.__cause__ = error.__context__ = None
+    try:
+        pickle.loads(pickle.dumps(error, protocol=5))
+    except Exception:
+        return EdgeQuantError(f"{type(error).__name__}: {error}")
+    return error
+
+
+def _resolve(module: str, name: str) -> Callable[..., Any]:
+    value: Any = import_module(module)
+    for part in name.split("."):
+        value = getattr(value, part)
+    return value  # type: ignore[no-any-return]
+
+
+def serve() -> None:
+    """The child's loop: calls on stdin, answers on what was stdout, until stdin ends."""
+    requests = os.fdopen(os.dup(0), "rb")
+    answers = os.fdopen(os.dup(1), "wb")
+    # Native code prints on stdout, and would break the pipe.
+    os.dup2(2, 1)
+    with open(os.devnull, "rb") as nothing:
+        os.dup2(nothing.fileno(), 0)
+    # Ctrl-C goes to the whole group; the parent decides what becomes of this child.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    while True:
+        try:
+            module, name, args, kwargs = _receive(requests)
+        except EOFError:
+            return
+        answer: tuple[bool, Any]
+        try:
+            answer = (True, _resolve(module, name)(*args, **kwargs))
+        except Exception as error:
+            answer = (False, _portable(error))
+        _send(answers, answer)
+
+
+if __name__ == "__main__":
+    serve()

@@ -1,0 +1,1 @@
+"""The tensor arena: what TFLM needs of SRAM."""

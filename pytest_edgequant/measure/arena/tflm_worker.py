@@ -1,0 +1,93 @@
+"""Asking the real TFLM interpreter (the `tflite-micro` wheel), in a child process."""
+
+from __future__ import annotations
+
+import os
+import re
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from pytest_edgequant.errors import CannotRunError, MeasurementUnavailable
+
+_FIRST_ARENA = 1 << 20
+_LARGEST_ARENA = 1 << 31
+_TOO_SMALL = re.compile(
+    r"failed to (resize|allocate)|arena size is too small|requested:?\s*\d+.*available|missing:",
+    re.IGNORECASE,
+)
+
+
+@dataclass(frozen=True)
+class TFLMAllocation:
+    """What TFLM's recording interpreter reports, in bytes."""
+
+    total: int
+    head: int
+    tail: int
+    sections: dict[str, int] = field(default_factory=dict)
+
+
+def _with_stderr(action: Callable[[], None]) -> tuple[str, Exception | None]:
+    """What native code printed on stderr while the action ran, and how it failed."""
+    failure: Exception | None = None
+    with tempfile.TemporaryFile() as capture:
+        saved = os.dup(2)
+        os.dup2(capture.fileno(), 2)
+        try:
+            action()
+        except Exception as error:
+            failure = error
+        finally:
+            os.dup2(saved, 2)
+            os.close(saved)
+        capture.seek(0)
+        return capture.read().decode("utf-8", "replace"), failure
+
+
+def measure(content: bytes) -> TFLMAllocation:
+    """Allocate, run one inference, and report the arena of the x86-64 build.
+
+    Raises `CannotRunError` with TFLM's own reason, `MeasurementUnavailable` where there is no wheel.
+    """
+    try:
+        from tflite_micro import runtime
+    except ImportError:
+        raise MeasurementUnavailable(
+            "the tflite-micro wheel is not installed (there is one for Linux x86-64 only)"
+        ) from None
+    size = max(_FIRST_ARENA, 10 * len(content))
+    while True:
+        text, failure = _attempt(runtime, content, size)
+        if failure is None:
+            return _parse(text)
+        reason = " ".join(line.strip() for line in text.splitlines() if line.strip())
+        if _TOO_SMALL.search(reason) and size < _LARGEST_ARENA:
+            size *= 8
+            continue
+        raise CannotRunError(f"TFLM refuses the model: {(reason or str(failure))[:600]}")
+
+
+def _attempt(runtime: object, content: bytes, size: int) -> tuple[str, Exception | None]:
+    def action() -> None:
+        interpreter = runtime.Interpreter.from_bytes(content, arena_size=size)  # type: ignore[attr-defined]
+        interpreter.invoke()
+        interpreter.print_allocations()
+
+    return _with_stderr(action)
+
+
+_LINE = re.compile(r"Arena allocation (total|head|tail) (\d+) bytes")
+_SECTION = re.compile(r"'(.+?)' used (\d+) bytes")
+
+
+def _parse(text: str) -> TFLMAllocation:
+    numbers = {kind: int(count) for kind, count in _LINE.findall(text)}
+    if set(numbers) != {"total", "head", "tail"}:
+        raise MeasurementUnavailable(f"TFLM's allocation report can't be read: {text[:300]!r}")
+    return TFLMAllocation(
+        numbers["total"],
+        numbers["head"],
+        numbers["tail"],
+        {name: int(count) for name, count in _SECTION.findall(text)},
+    )

@@ -1,0 +1,503 @@
+"""The whole flow: model -> variant -> measurements, each made once and kept in the cache.
+
+A pipeline needs no pytest. `current_pipeline()` is the one that a pytest run has set up, else one
+with the default cache.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import dataclasses
+import platform
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pytest_edgequant.cache import Cache, Entry, digest
+from pytest_edgequant.conversion import check, registry
+from pytest_edgequant.conversion.calibration import (
+    WHERE,
+    Calibration,
+    coverage_notes,
+    read_calibration,
+    split_dataset,
+)
+from pytest_edgequant.conversion.registry import VariantSpec, get_spec
+from pytest_edgequant.conversion.source import Source, TFLiteFile, open_source, versions
+from pytest_edgequant.conversion.tensorflow_worker import Converted, Description
+from pytest_edgequant.data import Dataset, InputSpec, as_inputs, fingerprint, load_dataset
+from pytest_edgequant.errors import (
+    CalibrationError,
+    CannotRunError,
+    EdgeQuantError,
+    IsolatedProcessError,
+    MeasurementUnavailable,
+)
+from pytest_edgequant.isolation import DEFAULT_TIMEOUT, IsolatedProcess
+from pytest_edgequant.measure import litert_worker
+from pytest_edgequant.measure.arena import tflm_worker
+from pytest_edgequant.measure.arena.tflm_worker import TFLMAllocation
+from pytest_edgequant.quantize import dequantize, quantize
+from pytest_edgequant.records import HeldOut, Target, TensorInfo, Variant
+from pytest_edgequant.targets import Targets
+from pytest_edgequant.tflite.graph import Graph, read_graph
+from pytest_edgequant.tflite.io_types import with_io_type
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+REVISION = 1
+"""Raised when our own code makes other files, or measures otherwise, from the same inputs."""
+
+Progress = Callable[[str], contextlib.AbstractContextManager[None]]
+
+
+@contextlib.contextmanager
+def _silent(_: str) -> Iterator[None]:
+    yield
+
+
+@dataclasses.dataclass(frozen=True)
+class CalibrationRequest:
+    """Where representative samples come from, read only when a conversion needs them.
+
+    `samples` is what the user gave (None: split `dataset`).
+    """
+
+    samples: Any = None
+    dataset: Any = None
+
+
+class Pipeline:
+    """Conversion and measurement with one cache, one converter process, one interpreter process."""
+
+    def __init__(
+        self,
+        cache_dir: Path | None = None,
+        *,
+        no_cache: bool = False,
+        timeout: float = DEFAULT_TIMEOUT,
+        user_targets: Mapping[str, Any] | None = None,
+        targets_where: str = "[tool.edgequant]",
+        dense_per_channel: bool = False,
+        progress: Progress = _silent,
+    ) -> None:
+        self._temporary: tempfile.TemporaryDirectory[str] | None = None
+        if no_cache:
+            self._temporary = tempfile.TemporaryDirectory(
+                prefix="edgequant-", ignore_cleanup_errors=True
+            )
+            cache_dir = Path(self._temporary.name)
+        elif cache_dir is None:
+            import platformdirs
+
+            cache_dir = Path(platformdirs.user_cache_dir("pytest-edgequant"))
+        self.cache = Cache(cache_dir)
+        self.targets = Targets(user_targets, targets_where)
+        self.dense_per_channel = dense_per_channel
+        self.progress = progress
+        self.converted = 0
+        self._converter = IsolatedProcess("converter", timeout)
+        self._interpreter = IsolatedProcess("interpreter", timeout)
+        self._variants: dict[str, Variant] = {}
+        self._failures: dict[str, EdgeQuantError] = {}
+        self._predictions: dict[str, list[NDArray[Any]]] = {}
+
+    def close(self) -> None:
+        """End the child processes and drop what is temporary."""
+        self._converter.close()
+        self._interpreter.close()
+        if self._temporary is not None:
+            self._temporary.cleanup()
+
+    # -- variants ---------------------------------------------------------------------------
+
+    def variant(
+        self,
+        model: Any,
+        name: str,
+        calibration: CalibrationRequest,
+        *,
+        model_name: str | None = None,
+        target: Target | None = None,
+        dense_per_channel: bool | None = None,
+        where: str = "edge_model",
+    ) -> Variant:
+        """The variant `name` of `model`, from memory, the cache, or a conversion.
+
+        Raises `ModelError`, `CalibrationError`, `ConversionError`, `MissingExtraError`.
+        """
+        spec = get_spec(name)
+        source = open_source(model, where)
+        per_channel = self.dense_per_channel if dense_per_channel is None else dense_per_channel
+        label = model_name or source.default_name or "model"
+        held_out: HeldOut | None = None
+        if isinstance(source, TFLiteFile) and source.is_form(spec):
+            variant = self._as_is(source, source.form if spec.name == "as_is" else spec.name)
+        else:
+            samples = self._calibration(source, spec, calibration)
+            variant = self._made(source, spec, samples, per_channel)
+            held_out = samples.held_out if samples is not None else None
+        if held_out is None and calibration.samples is None and calibration.dataset is not None:
+            held_out = self._split(source, calibration.dataset).held_out
+        return dataclasses.replace(variant, model_name=label, target=target, held_out=held_out)
+
+    def _as_is(self, source: TFLiteFile, name: str) -> Variant:
+        path = source.path
+        if path is None:
+            key = digest("bytes", source.fingerprint)
+            entry = self.cache.get(key) or self.cache.put(key, source.content, {}, ".tflite")
+            path = entry.path
+        return build_variant(name, source.content, path, {}, source.where)
+
+    def _describe(self, source: Source) -> Description:
+        """The source's inputs; kept in the cache, for a warm run must not load TensorFlow."""
+        if isinstance(source, TFLiteFile):
+            return source.describe(self._converter)
+        key = digest("describe", REVISION, source.fingerprint, source.toolchain)
+        entry = self.cache.get(key)
+        if entry is None:
+            with self.progress(f"loading {source.where}"):
+                description = source.describe(self._converter)
+            document = {
+                "inputs": [[s.name, list(s.shape), s.dtype.str] for s in description.inputs],
+                "outputs": list(description.output_names),
+                "legacy_keras": description.legacy_keras,
+                "recurrent": description.recurrent,
+            }
+            self.cache.put(key, b"", document, ".description")
+            return description
+        meta = entry.meta
+        return Description(
+            tuple(InputSpec(n, tuple(shape), np.dtype(d)) for n, shape, d in meta["inputs"]),
+            tuple(meta["outputs"]),
+            meta["legacy_keras"],
+            meta["recurrent"],
+        )
+
+    def _split(self, source: Source, dataset: Any) -> Calibration:
+        return split_dataset(load_dataset(dataset), self._describe(source).inputs)
+
+    def _calibration(
+        self, source: Source, spec: VariantSpec, request: CalibrationRequest
+    ) -> Calibration | None:
+        if not spec.calibrated:
+            return None
+        if request.samples is not None:
+            calibration = read_calibration(request.samples)
+            return self._with_coverage(source, calibration, request.dataset)
+        if request.dataset is not None:
+            return self._split(source, request.dataset)
+        raise CalibrationError(
+            f"{source.where}: {spec.name} needs representative samples: define the fixture {WHERE} "
+            "(100 samples at least, from validation data), or edge_dataset to split them off; "
+            "with convert(), give calibration=..."
+        )
+
+    def _with_coverage(self, source: Source, calibration: Calibration, dataset: Any) -> Calibration:
+        """Note the classes of the dataset that labelled calibration samples don't cover."""
+        if not isinstance(dataset, tuple | list | Dataset):
+            return calibration
+        from pytest_edgequant.conversion.calibration import calibration_inputs, class_labels
+
+        _, labels = calibration_inputs(calibration, self._describe(source).inputs)
+        if labels is None:
+            return calibration
+        notes = coverage_notes(class_labels(labels), load_dataset(dataset).y)
+        return dataclasses.replace(calibration, notes=(*calibration.notes, *notes))
+
+    def _made(
+        self,
+        source: Source,
+        spec: VariantSpec,
+        calibration: Calibration | None,
+        dense_per_channel: bool,
+    ) -> Variant:
+        """A variant that has to be converted, unless it is there already."""
+        family_key = digest(
+            "convert",
+            REVISION,
+            spec.family,
+            source.fingerprint,
+            source.toolchain,
+            calibration.fingerprint if calibration else None,
+            dense_per_channel,
+        )
+        key = digest(family_key, spec.name)
+        notes = calibration.notes if calibration else ()
+        if key in self._variants:
+            return self._variants[key]
+        if key in self._failures:
+            raise self._failures[key]
+        entry = self.cache.get(key)
+        if entry is None:
+            with self.cache.lock(family_key):
+                # Another process may have made it while this one waited.
+                entry = self.cache.get(key)
+                if entry is None:
+                    try:
+                        entry = self._convert(
+                            source, spec, calibration, dense_per_channel, family_key
+                        )
+                    except EdgeQuantError as error:
+                        self._failures[key] = error
+                        raise
+        variant = build_variant(spec.name, entry.content, entry.path, entry.meta, source.where)
+        variant = dataclasses.replace(variant, notes=(*notes, *variant.notes))
+        self._variants[key] = variant
+        return variant
+
+    def _convert(
+        self,
+        source: Source,
+        spec: VariantSpec,
+        calibration: Calibration | None,
+        dense_per_channel: bool,
+        family_key: str,
+    ) -> Entry:
+        """Convert once and store every variant of the family; gives the one that was asked for."""
+        description = (
+            self._describe(source) if spec.calibrated or isinstance(source, TFLiteFile) else None
+        )
+        with self.progress(f"converting {source.where} to {spec.family}"):
+            converted = source.convert(
+                self._converter, spec, calibration, description, dense_per_channel
+            )
+        self.converted += 1
+        wanted: Entry | None = None
+        for member in registry.family_members(spec.family):
+            try:
+                content, notes = _finish(converted, member, source.where)
+            except EdgeQuantError:
+                if member.name == spec.name:
+                    raise
+                continue
+            meta = {
+                "inputs": [list(pair) for pair in converted.inputs],
+                "outputs": [list(pair) for pair in converted.outputs],
+                "notes": [*converted.notes, *notes],
+            }
+            entry = self.cache.put(digest(family_key, member.name), content, meta, ".tflite")
+            if member.name == spec.name:
+                wanted = entry
+        assert wanted is not None
+        return wanted
+
+    # -- running ----------------------------------------------------------------------------
+
+    def predict(self, variant: Variant, x: Any) -> list[NDArray[Any]]:
+        """Real-valued outputs (N, ...) of a variant on LiteRT, one array an output."""
+        specs = [InputSpec(i.name, i.shape, i.dtype) for i in variant.inputs]
+        real = [
+            dataclasses.replace(s, dtype=np.dtype(np.float32)) if info.quantization else s
+            for s, info in zip(specs, variant.inputs, strict=True)
+        ]
+        return self._run(variant, as_inputs(x, real, f"{variant.label}: predict"))
+
+    def _run(self, variant: Variant, inputs: list[NDArray[Any]]) -> list[NDArray[Any]]:
+        stored = [
+            (info.index, quantize(array, info))
+            for info, array in zip(variant.inputs, inputs, strict=True)
+        ]
+        graph = read_graph(variant.content, variant.label)
+        stateful = any(t.is_variable for s in graph.subgraphs for t in s.tensors)
+        try:
+            raw = self._interpreter.call(
+                litert_worker.run,
+                variant.fingerprint,
+                variant.content,
+                stateful,
+                stored,
+                [info.index for info in variant.outputs],
+            )
+        except CannotRunError as error:
+            raise CannotRunError(f"{variant.label}: {error}") from None
+        except IsolatedProcessError as error:
+            raise IsolatedProcessError(f"{variant.label}: running it failed: {error}") from None
+        return [dequantize(array, info) for array, info in zip(raw, variant.outputs, strict=True)]
+
+    def predictions(self, variant: Variant, dataset: Dataset) -> list[NDArray[Any]]:
+        """Outputs for the whole dataset, kept in memory and in the cache."""
+        key = digest(
+            "predict",
+            REVISION,
+            variant.fingerprint,
+            [[i.name, i.index] for i in (*variant.inputs, *variant.outputs)],
+            dataset.fingerprint,
+            versions(["ai-edge-litert", "numpy"]),
+            [platform.machine(), platform.system()],
+        )
+        if key not in self._predictions:
+            stored = self.cache.get_arrays(key)
+            if stored is None:
+                specs = [
+                    InputSpec(
+                        i.name, i.shape, np.dtype(np.float32) if i.quantization else i.dtype
+                    )
+                    for i in variant.inputs
+                ]
+                with self.progress(f"evaluating {variant.label}"):
+                    stored = self._run(variant, dataset.inputs(specs))
+                self.cache.put_arrays(key, stored, {})
+            self._predictions[key] = stored
+        return self._predictions[key]
+
+    def tflm_allocation(self, content: bytes) -> TFLMAllocation:
+        """What the TFLM interpreter reports for a model; kept in the cache.
+
+        Raises `CannotRunError` with TFLM's reason, `MeasurementUnavailable` without the wheel.
+        """
+        installed = versions(["tflite-micro"])
+        if not installed:
+            raise MeasurementUnavailable(
+                "the tflite-micro wheel is not installed here (there is one for Linux x86-64 only)"
+            )
+        key = digest("tflm", REVISION, content, installed)
+        entry = self.cache.get(key)
+        if entry is None:
+            try:
+                found: TFLMAllocation = self._interpreter.call(tflm_worker.measure, content)
+                document: dict[str, Any] = dataclasses.asdict(found)
+            except CannotRunError as error:
+                document = {"refused": str(error)}
+            except IsolatedProcessError as error:
+                raise CannotRunError(f"TFLM's interpreter failed on the model: {error}") from None
+            entry = self.cache.put(key, b"", document, ".tflm")
+        if "refused" in entry.meta:
+            raise CannotRunError(entry.meta["refused"])
+        return TFLMAllocation(**entry.meta)
+
+
+def _finish(converted: Converted, spec: VariantSpec, where: str) -> tuple[bytes, list[str]]:
+    """The family's file as this member: I/O type changed, then checked for what it must be."""
+    place = f"{where}: {spec.name}"
+    content, notes = converted.content, []
+    if spec.activations is not None:
+        if spec.io != "float32":
+            # The check of the whole comes first: it names what fell back to float.
+            check.check_inside(read_graph(content, place), spec, place)
+            content = with_io_type(content, spec.activations, spec.io, place)
+        check.check_integer(read_graph(content, place), spec, place)
+    elif spec.name == "dynamic_range" and check.quantized_nothing(read_graph(content, place)):
+        notes.append(
+            "dynamic_range: the converter quantized nothing (it leaves layers under 1,024 weights "
+            "as they are); this file is float32"
+        )
+    return content, notes
+
+
+def _info(graph: Graph, index: int, name: str | None = None) -> TensorInfo:
+    tensor = graph.main.tensors[index]
+    return TensorInfo(
+        name or tensor.name,
+        tensor.shape,
+        tensor.dtype,
+        tensor.quantization,
+        tensor.index,
+        tensor.constant,
+    )
+
+
+def _ends(
+    graph: Graph, indices: tuple[int, ...], names: Mapping[int, str], order: Any
+) -> tuple[TensorInfo, ...]:
+    """Inputs or outputs in the model's own order, by the names that users know."""
+    by_key = {names[i]: i for i in indices if i in names}
+    if order and {key for _, key in order} == set(by_key) and len(by_key) == len(indices):
+        return tuple(_info(graph, by_key[key], name) for name, key in order)
+    return tuple(_info(graph, i, names.get(i)) for i in indices)
+
+
+def build_variant(
+    name: str, content: bytes, path: Path, meta: Mapping[str, Any], where: str
+) -> Variant:
+    """The record of a .tflite file."""
+    import hashlib
+
+    graph = read_graph(content, where)
+    return Variant(
+        name=name,
+        content=content,
+        path=path,
+        fingerprint=hashlib.sha256(content).hexdigest(),
+        inputs=_ends(graph, graph.main.inputs, graph.input_names, meta.get("inputs")),
+        outputs=_ends(graph, graph.main.outputs, graph.output_names, meta.get("outputs")),
+        tensors=tuple(_info(graph, i) for i in range(len(graph.main.tensors))),
+        notes=tuple(meta.get("notes", ())),
+    )
+
+
+_current: Pipeline | None = None
+_default: Pipeline | None = None
+
+
+def current_pipeline() -> Pipeline:
+    """The running pytest session's pipeline, else a process-wide one with the default cache."""
+    global _default
+    if _current is not None:
+        return _current
+    if _default is None:
+        _default = Pipeline()
+        atexit.register(_default.close)
+    return _default
+
+
+def set_pipeline(pipeline: Pipeline | None) -> None:
+    """Make `pipeline` the current one; None ends that."""
+    global _current
+    _current = pipeline
+
+
+def load_variant(model: Any, where: str = "model") -> Variant:
+    """A Variant as it is, or one around the path or bytes of a .tflite, whatever its form."""
+    if isinstance(model, Variant):
+        return model
+    return current_pipeline().variant(model, "as_is", CalibrationRequest(), where=where)
+
+
+def convert(
+    model: Any,
+    variant: str,
+    *,
+    calibration: Any = None,
+    name: str | None = None,
+    target: Target | str | None = None,
+    dense_per_channel: bool = False,
+) -> Variant:
+    """Convert a model to a variant, from the cache where it was made before.
+
+    `model` is a Keras 3 or tf_keras model object, a path (.keras, .h5, SavedModel folder, .tflite),
+    or the bytes of a .tflite. `variant` is a name of the registry ("int8", ...). `calibration`
+    are representative samples: an array (N, ...), list, generator, `tf.data.Dataset`, or a dict by
+    input name; the integer variants need them, 100 at least. `dense_per_channel` quantizes fully
+    connected weights per channel, which TFLM before August 2024 computes wrongly.
+
+    Raises `ModelError`, `CalibrationError`, `ConversionError` (naming tensors and operators),
+    `NotDerivableError`, `MissingExtraError`, `UnknownNameError`.
+    """
+    pipeline = current_pipeline()
+    profile = pipeline.targets.get(target) if isinstance(target, str) else target
+    return pipeline.variant(
+        model,
+        variant,
+        CalibrationRequest(samples=calibration),
+        model_name=name,
+        target=profile,
+        dense_per_channel=dense_per_channel,
+        where="model",
+    )
+
+
+__all__ = [
+    "CalibrationRequest",
+    "Pipeline",
+    "convert",
+    "current_pipeline",
+    "fingerprint",
+    "load_variant",
+    "set_pipeline",
+]

@@ -1,0 +1,268 @@
+"""What the rooms hand to each other: frozen records, and nothing that computes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+UNVERIFIED = "unverified"
+
+
+class Outcome(str, Enum):
+    """The verdict of one check."""
+
+    PASS = "pass"
+    FAIL = "fail"
+    INCONCLUSIVE = "inconclusive"
+    CANNOT_RUN = "cannot_run"
+    UNAVAILABLE = "unavailable"
+    NOT_APPLICABLE = "not_applicable"
+
+    def __str__(self) -> str:
+        return self.value
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One figure of a target with the source that it was read from.
+
+    `source` is "unverified" where it is an assumption; `note` then says how it comes about.
+    """
+
+    value: int
+    source: str
+    note: str = ""
+
+    @property
+    def verified(self) -> bool:
+        return self.source != UNVERIFIED
+
+
+@dataclass(frozen=True)
+class Target:
+    """A board or device profile. Sizes in bytes, clock in Hz; None means there is no such limit."""
+
+    name: str
+    title: str
+    vendor: str
+    soc: str
+    core: str
+    isa: str
+    runtime: str
+    kernels: str
+    variants: tuple[str, ...]
+    refused: Mapping[str, str]
+    aliases: tuple[str, ...] = ()
+    accelerator: str | None = None
+    requires_integer_io: bool = False
+    clock: Figure | None = None
+    flash: Figure | None = None
+    sram: Figure | None = None
+    flash_for_model: Figure | None = None
+    sram_for_arena: Figure | None = None
+
+    @property
+    def is_microcontroller(self) -> bool:
+        return self.runtime == "tflm"
+
+
+@dataclass(frozen=True)
+class Quantization:
+    """Affine quantization of one tensor: real = scale * (quantized - zero_point).
+
+    One scale and zero point for the whole tensor, or one for each index along `axis`.
+    """
+
+    scales: tuple[float, ...]
+    zero_points: tuple[int, ...]
+    axis: int | None = None
+
+    @property
+    def per_axis(self) -> bool:
+        return self.axis is not None
+
+
+@dataclass(frozen=True)
+class TensorInfo:
+    """A tensor of a model: `shape` as stored (the batch is 1 in what we convert)."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    quantization: Quantization | None = None
+    index: int = -1
+    constant: bool = False
+
+    @property
+    def scale(self) -> float | tuple[float, ...] | None:
+        """One number per tensor, a tuple per axis, None where the tensor is not quantized."""
+        if self.quantization is None:
+            return None
+        scales = self.quantization.scales
+        return scales if self.quantization.per_axis else scales[0]
+
+    @property
+    def zero_point(self) -> int | tuple[int, ...] | None:
+        """As `scale`: one number, a tuple, or None."""
+        if self.quantization is None:
+            return None
+        points = self.quantization.zero_points
+        return points if self.quantization.per_axis else points[0]
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """Samples of a dataset that calibration used, so that evaluation leaves them out."""
+
+    dataset: str
+    indices: tuple[int, ...]
+
+
+@dataclass(frozen=True, repr=False)
+class Variant:
+    """One quantization form of one model: the file that would be deployed, and what is known of it.
+
+    `fingerprint` is the SHA-256 of `content`. `notes` is what the conversion has to say to the
+    user. `tensors` are all tensors of the main subgraph, with their quantization parameters.
+    """
+
+    name: str
+    content: bytes
+    path: Path
+    fingerprint: str
+    inputs: tuple[TensorInfo, ...]
+    outputs: tuple[TensorInfo, ...]
+    tensors: tuple[TensorInfo, ...]
+    model_name: str = "model"
+    target: Target | None = None
+    notes: tuple[str, ...] = ()
+    held_out: HeldOut | None = None
+
+    def __repr__(self) -> str:
+        target = f" for {self.target.name}" if self.target else ""
+        return f"<Variant {self.label}{target}, {self.size_bytes:,} B>"
+
+    @property
+    def label(self) -> str:
+        """Model and variant as messages name them: `digits/int8`."""
+        return f"{self.model_name}/{self.name}"
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes of the .tflite file."""
+        return len(self.content)
+
+    def predict(self, x: Any) -> NDArray[Any] | list[NDArray[Any]]:
+        """Run real-valued samples through the model, as the device would, one at a time.
+
+        `x` is an array (N, ...) of real values, or for several inputs a dict by input name or a
+        sequence in input order. Integer inputs are quantized with the model's own scale and zero
+        point (round half to even, saturating), outputs are dequantized: float32 arrays (N, ...),
+        a list of them for several outputs.
+
+        Raises `DatasetError` for shapes that don't fit and `IsolatedProcessError` when the
+        interpreter dies.
+        """
+        from pytest_edgequant.pipeline import current_pipeline
+
+        outputs = current_pipeline().predict(self, x)
+        return outputs[0] if len(outputs) == 1 else outputs
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One measured figure. `value` is None exactly when it is unavailable; then `reason` says why.
+
+    `low` and `high` bound the error where it is known; `provenance` says how it was obtained.
+    """
+
+    value: float | int | None
+    unit: str
+    provenance: str
+    low: float | int | None = None
+    high: float | int | None = None
+    reason: str | None = None
+
+    @classmethod
+    def unavailable(cls, unit: str, reason: str) -> Metric:
+        return cls(None, unit, "unavailable", reason=reason)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The outcome of one check on one variant, with the limit and the value it was judged by."""
+
+    check: str
+    verdict: Outcome
+    message: str
+    limit: float | int | str | None = None
+    value: float | int | None = None
+
+
+@dataclass(frozen=True)
+class Arena:
+    """The tensor arena that TFLM needs, in bytes.
+
+    `nonpersistent_bytes` is the head (planned activations and scratch), `persistent_bytes` the
+    tail (tensors' and nodes' records, kernels' data); `total_bytes` their sum as TFLM reports it.
+    `sections` are the persistent bytes by purpose.
+    """
+
+    total_bytes: int
+    nonpersistent_bytes: int
+    persistent_bytes: int
+    provenance: str
+    sections: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """What a metric says of one variant on one dataset.
+
+    `outcomes` is a boolean array (count,) that tells which samples were right, for metrics that
+    judge sample by sample (top-1 accuracy), else None.
+    """
+
+    value: float
+    metric: str
+    count: int
+    outcomes: NDArray[np.bool_] | None
+    higher_is_better: bool = True
+
+
+@dataclass(frozen=True)
+class AccuracyComparison:
+    """Candidate against baseline on the same samples.
+
+    `drop` is positive when the candidate is worse, in the metric's own unit (a fraction for
+    accuracy). `lost` and `gained` count the samples that only the baseline, or only the candidate,
+    got right; None for metrics that do not judge sample by sample.
+    """
+
+    drop: float
+    metric: str
+    baseline: float
+    candidate: float
+    count: int
+    lost: int | None
+    gained: int | None
+
+
+@dataclass(frozen=True)
+class Result:
+    """Everything that a run found out about one variant of one model on one target."""
+
+    model: str
+    variant: str
+    target: str | None
+    metrics: Mapping[str, Metric]
+    verdicts: Sequence[Verdict]
+    notes: Sequence[str] = ()

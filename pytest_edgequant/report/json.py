@@ -1,0 +1,71 @@
+"""The JSON report: one versioned document, described by `schema.json` beside this file."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import platform
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+from pytest_edgequant import __version__
+from pytest_edgequant.conversion.source import versions
+from pytest_edgequant.records import Metric, Result
+from pytest_edgequant.session import Session
+
+SCHEMA = "edgequant-report/1"
+_PACKAGES = (
+    "pytest",
+    "numpy",
+    "tensorflow",
+    "keras",
+    "tf-keras",
+    "ai-edge-litert",
+    "ai-edge-quantizer",
+    "tflite-micro",
+)
+
+
+def _metric(metric: Metric) -> dict[str, Any]:
+    return dataclasses.asdict(metric)
+
+
+def _result(result: Result) -> dict[str, Any]:
+    return {
+        "model": result.model,
+        "variant": result.variant,
+        "target": result.target,
+        "metrics": {name: _metric(metric) for name, metric in result.metrics.items()},
+        "verdicts": [
+            {
+                "check": verdict.check,
+                "verdict": verdict.verdict.value,
+                "limit": verdict.limit,
+                "value": verdict.value,
+                "message": verdict.message,
+            }
+            for verdict in result.verdicts
+        ],
+        "notes": list(result.notes),
+    }
+
+
+def document(session: Session) -> Mapping[str, Any]:
+    """The report as plain data."""
+    return {
+        "schema": SCHEMA,
+        "tool": {"name": "pytest-edgequant", "version": __version__},
+        "environment": {
+            "python": platform.python_version(),
+            "platform": sys.platform,
+            "machine": platform.machine(),
+            "packages": versions(_PACKAGES),
+        },
+        "results": [_result(result) for result in session.results()],
+    }
+
+
+def render(session: Session) -> str:
+    """The report's text."""
+    return json.dumps(document(session), indent=2, allow_nan=False) + "\n"

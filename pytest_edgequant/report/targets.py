@@ -1,0 +1,51 @@
+"""The table of targets that `--edge-list-targets` prints."""
+
+from __future__ import annotations
+
+from pytest_edgequant.records import Figure
+from pytest_edgequant.targets import Targets
+from pytest_edgequant.units import format_frequency, format_size
+
+
+def _size(figure: Figure | None) -> str:
+    if figure is None:
+        return "no limit"
+    return format_size(figure.value) + ("" if figure.verified else " *")
+
+
+def target_lines(targets: Targets) -> list[str]:
+    """One row a target; figures from no source that was read are marked with an asterisk."""
+    from tabulate import tabulate
+
+    rows = [
+        [
+            target.name,
+            target.title,
+            target.core,
+            format_frequency(target.clock.value) if target.clock else "-",
+            _size(target.flash),
+            _size(target.flash_for_model),
+            _size(target.sram),
+            _size(target.sram_for_arena),
+            f"{target.runtime} ({target.kernels})",
+            ", ".join(target.variants),
+        ]
+        for target in targets
+    ]
+    headers = [
+        "target",
+        "board",
+        "core",
+        "clock",
+        "flash",
+        "for a model",
+        "SRAM",
+        "for the arena",
+        "runtime (kernels)",
+        "variants",
+    ]
+    return [
+        *tabulate(rows, headers, tablefmt="simple", disable_numparse=True).splitlines(),
+        "* unverified: an assumption, not read in a source; set your own in "
+        "[tool.edgequant.targets.NAME]",
+    ]

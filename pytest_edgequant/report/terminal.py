@@ -1,0 +1,115 @@
+"""The terminal summary: one table by model and target, then what there is to say."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from pytest_edgequant.records import Metric, Outcome, Result
+from pytest_edgequant.session import Session, worst
+from pytest_edgequant.units import format_bytes
+
+_WORDS = {
+    Outcome.PASS: "pass",
+    Outcome.FAIL: "FAIL",
+    Outcome.INCONCLUSIVE: "INCONCLUSIVE",
+    Outcome.CANNOT_RUN: "CANNOT RUN",
+    Outcome.UNAVAILABLE: "UNAVAILABLE",
+    Outcome.NOT_APPLICABLE: "n/a",
+}
+_OWN_COLUMNS = ("size_bytes", "arena_bytes", "accuracy_drop")
+
+
+def _bytes(metric: Metric | None) -> str:
+    if metric is None:
+        return "-"
+    return "unavailable" if metric.value is None else format_bytes(int(metric.value))
+
+
+def _is_share(name: str) -> bool:
+    return name == "accuracy"
+
+
+def _score(metric: Metric | None, share: bool) -> str:
+    if metric is None or metric.value is None:
+        return "-"
+    return f"{metric.value:.2%}" if share else f"{metric.value:.5g}"
+
+
+def _drop(metric: Metric | None, share: bool) -> str:
+    if metric is None or metric.value is None:
+        return "-"
+    return f"{100 * metric.value:+.2f} pt" if share else f"{metric.value:+.4g}"
+
+
+def _verdict(result: Result) -> str:
+    if not result.verdicts:
+        return "-"
+    decided = worst(v.verdict for v in result.verdicts)
+    assert decided is not None
+    failed = sorted({v.check for v in result.verdicts if v.verdict is decided})
+    word = _WORDS[decided]
+    return word if decided in (Outcome.PASS, Outcome.NOT_APPLICABLE) else f"{word}: {', '.join(failed)}"
+
+
+def _groups(results: list[Result]) -> Iterator[tuple[str, list[Result]]]:
+    groups: dict[tuple[str, str | None], list[Result]] = {}
+    for result in results:
+        groups.setdefault((result.model, result.target), []).append(result)
+    for (model, target), members in groups.items():
+        yield f"{model} on {target or 'no target'}", members
+
+
+def summary_lines(session: Session) -> Iterator[str]:
+    """The lines of the summary; none where nothing was recorded."""
+    from tabulate import tabulate
+
+    results = list(session.results())
+    sizes = session.float32_sizes()
+    for title, members in _groups(results):
+        names = sorted({n for r in members for n in r.metrics if n not in _OWN_COLUMNS})
+        headings = ["top-1" if name == "accuracy" else name for name in names]
+        rows = []
+        for result in members:
+            size = result.metrics.get("size_bytes")
+            whole = sizes.get(result.model)
+            ratio = f"{size.value / whole:.2f}x" if size and size.value and whole else "-"
+            rows.append(
+                [
+                    result.variant,
+                    _bytes(size),
+                    ratio,
+                    _bytes(result.metrics.get("arena_bytes")),
+                    *(_score(result.metrics.get(name), _is_share(name)) for name in names),
+                    _drop(result.metrics.get("accuracy_drop"), names in ([], ["accuracy"])),
+                    _verdict(result),
+                ]
+            )
+        headers = ["variant", "size", "ratio", "arena", *headings, "drop", "verdict"]
+        align = ["left", *["right"] * (len(headers) - 2), "left"]
+        yield ""
+        yield title
+        yield from tabulate(
+            rows, headers, tablefmt="simple", colalign=align, disable_numparse=True
+        ).splitlines()
+    yield from _notes(results, session)
+
+
+def _notes(results: list[Result], session: Session) -> Iterator[str]:
+    said: dict[tuple[str, str], set[str]] = {}
+    for result in results:
+        for note in result.notes:
+            said.setdefault((result.model, note), set()).add(result.variant)
+        for verdict in result.verdicts:
+            if verdict.verdict is Outcome.CANNOT_RUN:
+                said.setdefault((result.model, verdict.message), set()).add(result.variant)
+    provenance = {
+        m.provenance for r in results for n, m in r.metrics.items() if n == "arena_bytes" and m.value
+    }
+    if said or provenance or session.damaged:
+        yield ""
+    for text in sorted(provenance):
+        yield f"arena: {text}"
+    for (model, note), variants in said.items():
+        yield f"{model} ({', '.join(sorted(variants))}): {note}"
+    if session.damaged:
+        yield f"cache: {session.damaged} damaged entries were rebuilt"

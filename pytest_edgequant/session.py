@@ -1,0 +1,175 @@
+"""What a run found out: recorded test by test, carried over xdist, merged into results.
+
+While a test runs, assertions and fixtures record events into the active `Recorder`. The plugin
+attaches them to the test's report as plain data, which xdist carries to the controller, where
+`Session` merges them into `Result`s. Without pytest nothing is active, and nothing is recorded.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from pytest_edgequant.records import Metric, Outcome, Result, Variant, Verdict
+
+Event = dict[str, Any]
+
+_WORST_FIRST = (
+    Outcome.FAIL,
+    Outcome.CANNOT_RUN,
+    Outcome.UNAVAILABLE,
+    Outcome.INCONCLUSIVE,
+    Outcome.PASS,
+    Outcome.NOT_APPLICABLE,
+)
+_GATED = {Outcome.PASS, Outcome.FAIL, Outcome.INCONCLUSIVE, Outcome.UNAVAILABLE, Outcome.CANNOT_RUN}
+
+
+def worst(outcomes: Iterable[Outcome]) -> Outcome | None:
+    """The outcome that decides over several; None of none."""
+    return min(outcomes, key=_WORST_FIRST.index, default=None)
+
+
+class Recorder:
+    """Events of one test."""
+
+    def __init__(self) -> None:
+        self.events: list[Event] = []
+
+    def drain(self) -> list[Event]:
+        events, self.events = self.events, []
+        return events
+
+
+_active: Recorder | None = None
+
+
+def activate(recorder: Recorder | None) -> None:
+    """Record into `recorder` from now on; None ends that."""
+    global _active
+    _active = recorder
+
+
+def _record(kind: str, variant: Variant, **details: Any) -> None:
+    if _active is not None:
+        _active.events.append(
+            {
+                "kind": kind,
+                "model": variant.model_name,
+                "variant": variant.name,
+                "target": variant.target.name if variant.target else None,
+                **details,
+            }
+        )
+
+
+def record_variant(variant: Variant) -> None:
+    """That this variant was handed to a test: its size and notes."""
+    size = Metric(variant.size_bytes, "bytes", "exact (file size)")
+    _record("variant", variant, fingerprint=variant.fingerprint, notes=list(variant.notes))
+    record_metric(variant, "size_bytes", size)
+
+
+def record_metric(variant: Variant, name: str, metric: Metric) -> None:
+    _record("metric", variant, name=name, metric=dataclasses.asdict(metric))
+
+
+def record_verdict(variant: Variant, verdict: Verdict, *, skipped: bool = False) -> None:
+    """`skipped` marks what kept a test from running: it is shown, and gates nothing."""
+    details = dataclasses.asdict(verdict) | {"verdict": verdict.verdict.value}
+    _record("verdict", variant, verdict=details, skipped=skipped)
+
+
+def record_cannot_run(model: str, variant: str, target: str | None, reason: str) -> None:
+    """A variant that was never made, because the target refuses it."""
+    if _active is not None:
+        verdict = Verdict("runs", Outcome.CANNOT_RUN, reason)
+        details = dataclasses.asdict(verdict) | {"verdict": verdict.verdict.value}
+        _active.events.append(
+            {
+                "kind": "verdict",
+                "model": model,
+                "variant": variant,
+                "target": target,
+                "verdict": details,
+                "skipped": True,
+            }
+        )
+
+
+Key = tuple[str, str, str]
+
+
+@dataclass
+class _Gathered:
+    metrics: dict[str, Metric] = field(default_factory=dict)
+    verdicts: list[Verdict] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    order: int = 0
+
+
+@dataclass
+class Session:
+    """Everything recorded in a run, merged by model, target and variant.
+
+    `gated` counts the checks that were judged; what was skipped or not applicable is none.
+    """
+
+    gated: int = 0
+    conversions: int = 0
+    damaged: int = 0
+    _rows: dict[Key, _Gathered] = field(default_factory=dict)
+
+    def add(self, events: Iterable[Event], test: str) -> None:
+        """Merge one test's events."""
+        for event in events:
+            if event["kind"] == "cache":
+                self.conversions += event["converted"]
+                self.damaged += event["damaged"]
+                continue
+            key = (event["model"], event["target"] or "", event["variant"])
+            row = self._rows.setdefault(key, _Gathered())
+            if event["kind"] == "variant":
+                row.notes += [note for note in event["notes"] if note not in row.notes]
+            elif event["kind"] == "metric":
+                row.metrics[event["name"]] = Metric(**event["metric"])
+            else:
+                details = event["verdict"]
+                verdict = Verdict(**{**details, "verdict": Outcome(details["verdict"])})
+                if verdict not in row.verdicts:
+                    row.verdicts.append(verdict)
+                if not event["skipped"] and verdict.verdict in _GATED:
+                    self.gated += 1
+
+    def results(self) -> Iterator[Result]:
+        """One result a model, target and variant; the same order whatever order tests ran in."""
+        from pytest_edgequant.conversion.registry import VARIANTS
+
+        position = {name: i for i, name in enumerate(VARIANTS)}
+
+        def order(key: Key) -> tuple[str, str, int, str]:
+            model, target, variant = key
+            return model, target, position.get(variant, len(position)), variant
+
+        for key in sorted(self._rows, key=order):
+            model, target, variant = key
+            row = self._rows[key]
+            yield Result(
+                model,
+                variant,
+                target or None,
+                dict(sorted(row.metrics.items())),
+                sorted(row.verdicts, key=lambda v: (v.check, str(v.limit), v.message)),
+                list(row.notes),
+            )
+
+    def float32_sizes(self) -> Mapping[str, float | int]:
+        """Bytes of each model's float32 file, where a test has had it."""
+        sizes = {}
+        for (model, _, variant), row in self._rows.items():
+            size = row.metrics.get("size_bytes")
+            if variant == "float32" and size is not None and size.value is not None:
+                sizes[model] = size.value
+        return sizes

@@ -1,0 +1,196 @@
+"""Every option once: command line, ini, `[tool.edgequant]`, in this order of precedence.
+
+A flag that is not given never hides an ini or TOML value.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pytest_edgequant.errors import SettingsError
+from pytest_edgequant.names import unknown
+from pytest_edgequant.toml import load_toml
+
+SECTION = "[tool.edgequant]"
+
+
+@dataclass(frozen=True)
+class Option:
+    """One option. `kind` is names, paths, path, flag or seconds; the first two are lists."""
+
+    name: str
+    kind: str
+    help: str
+    metavar: str | None = None
+
+    @property
+    def flag(self) -> str:
+        return f"--edge-{self.name.replace('_', '-')}"
+
+    @property
+    def ini(self) -> str:
+        return f"edge_{self.name}"
+
+    @property
+    def many(self) -> bool:
+        return self.kind in ("names", "paths")
+
+
+OPTIONS = (
+    Option(
+        "target",
+        "names",
+        "board(s) to gate against; repeatable, or comma-separated (default: host)",
+        "NAME",
+    ),
+    Option(
+        "variant",
+        "names",
+        "variant(s) for edge_variant instead of all that the target can run; repeatable, or "
+        "comma-separated",
+        "NAME",
+    ),
+    Option("report", "paths", "write a report; repeatable, the format by its ending: .json", "PATH"),
+    Option("cache_dir", "path", "where converted models and measurements are kept", "DIR"),
+    Option("no_cache", "flag", "convert and measure everything anew, keep nothing"),
+    Option(
+        "dense_per_channel",
+        "flag",
+        "quantize fully connected weights per channel (TFLM before August 2024 computes them wrongly)",
+    ),
+    Option(
+        "timeout",
+        "seconds",
+        "how long one conversion or evaluation may take (default: 900)",
+        "SECONDS",
+    ),
+)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """All options with their final values. `target_given` tells whether a flag named a target."""
+
+    target: tuple[str, ...] = ()
+    variant: tuple[str, ...] = ()
+    report: tuple[Path, ...] = ()
+    cache_dir: Path | None = None
+    no_cache: bool = False
+    dense_per_channel: bool = False
+    timeout: float = 900.0
+    target_given: bool = False
+    user_targets: Mapping[str, Any] | None = None
+    where: str = SECTION
+
+
+def split_names(value: object, where: str) -> tuple[str, ...]:
+    """Names from a string with commas, or from a list of such; duplicates once."""
+    values = [value] if isinstance(value, str) else value
+    if not isinstance(values, Sequence) or not all(isinstance(v, str) for v in values):
+        raise SettingsError(f"{where}: expected a name or a list of names, got {value!r}")
+    names = [name.strip() for v in values for name in v.replace("\n", ",").split(",")]
+    return tuple(dict.fromkeys(name for name in names if name))
+
+
+def _paths(value: object, base: Path, where: str) -> tuple[Path, ...]:
+    values = [value] if isinstance(value, str) else value
+    if not isinstance(values, Sequence) or not all(isinstance(v, str) for v in values):
+        raise SettingsError(f"{where}: expected a path or a list of paths, got {value!r}")
+    return tuple(base / v.strip() for v in values if v.strip())
+
+
+def _flag(value: object, where: str) -> bool:
+    if isinstance(value, bool):
+        return value
+    if isinstance(value, str) and value.strip().lower() in ("1", "true", "yes", "on"):
+        return True
+    if isinstance(value, str) and value.strip().lower() in ("0", "false", "no", "off"):
+        return False
+    raise SettingsError(f"{where}: expected true or false, got {value!r}")
+
+
+def _seconds(value: object, where: str) -> float:
+    try:
+        seconds = float(value) if not isinstance(value, bool) else float("nan")  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        seconds = float("nan")
+    if not 0 < seconds < float("inf"):
+        raise SettingsError(f"{where}: expected a number of seconds above 0, got {value!r}")
+    return seconds
+
+
+def _read(option: Option, value: object, base: Path, where: str) -> Any:
+    if option.kind == "names":
+        return split_names(value, where)
+    if option.kind == "paths":
+        return _paths(value, base, where)
+    if option.kind == "path":
+        paths = _paths(value, base, where)
+        if len(paths) != 1:
+            raise SettingsError(f"{where}: expected one path, got {value!r}")
+        return paths[0]
+    if option.kind == "seconds":
+        return _seconds(value, where)
+    return _flag(value, where)
+
+
+def read_section(pyproject: Path) -> Mapping[str, Any]:
+    """The table `[tool.edgequant]` of a pyproject.toml; empty where there is none.
+
+    Raises `SettingsError` for an unknown key, with the closest one.
+    """
+    try:
+        content = pyproject.read_bytes()
+    except FileNotFoundError:
+        return {}
+    except OSError as error:
+        raise SettingsError(f"{pyproject}: can't be read: {error.strerror}") from None
+    if b"edgequant" not in content:
+        return {}
+    section = load_toml(content, str(pyproject)).get("tool", {}).get("edgequant", {})
+    if not isinstance(section, Mapping):
+        raise SettingsError(f"{pyproject}: {SECTION} must be a table")
+    known = [option.name for option in OPTIONS]
+    for key in section:
+        if key != "targets" and key.replace("-", "_") not in known:
+            raise unknown("key", key, [*known, "targets"], f"{pyproject}: {SECTION}")
+    return section
+
+
+def resolve(
+    cli: Mapping[str, Any],
+    ini: Mapping[str, Any],
+    section: Mapping[str, Any],
+    *,
+    cwd: Path,
+    rootdir: Path,
+    where: str = SECTION,
+) -> Settings:
+    """The settings from what was given in each place; None and empty lists count as not given.
+
+    Paths of the command line are relative to `cwd`, others to `rootdir`. Raises `SettingsError`.
+    """
+    values: dict[str, Any] = {}
+    table = {key.replace("-", "_"): value for key, value in section.items()}
+    for option in OPTIONS:
+        for place, source, base in (
+            (option.flag, cli, cwd),
+            (option.ini, ini, rootdir),
+            (f"{where}: {option.name}", table, rootdir),
+        ):
+            value = source.get(option.name)
+            if value is not None and value != [] and value != "":
+                values[option.name] = _read(option, value, base, place)
+                break
+    targets = section.get("targets")
+    if targets is not None and not isinstance(targets, Mapping):
+        raise SettingsError(f"{where}: targets must be a table of tables")
+    return Settings(
+        **values,
+        target_given=bool(cli.get("target")),
+        user_targets=targets,
+        where=where,
+    )

@@ -1,0 +1,251 @@
+"""Boards as data: one TOML file a target, and those of the user's own configuration.
+
+A figure (`flash`, `sram`, `clock`, `flash_for_model`, `sram_for_arena`) is a table with `value` and
+`source`; in the user's own targets a plain value will do (its source is then the configuration).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from functools import cache
+from importlib import resources
+from typing import Any
+
+from pytest_edgequant.errors import TargetError, UnitError
+from pytest_edgequant.names import closest, fold, unknown
+from pytest_edgequant.records import UNVERIFIED, Figure, Target
+from pytest_edgequant.targets.runtimes import RUNTIMES
+from pytest_edgequant.toml import load_toml
+from pytest_edgequant.units import parse_frequency, parse_size
+
+KERNELS = ("reference", "cmsis-nn", "esp-nn", "xnnpack")
+DEFAULT_TARGET = "host"
+
+_TEXTS = ("title", "vendor", "soc", "core", "isa", "runtime", "kernels")
+_FIGURES = {
+    "clock": parse_frequency,
+    "flash": parse_size,
+    "sram": parse_size,
+    "flash_for_model": parse_size,
+    "sram_for_arena": parse_size,
+}
+_KEYS = (
+    *_TEXTS,
+    *_FIGURES,
+    *("name", "aliases", "accelerator", "variants", "refused", "requires_integer_io", "base"),
+)
+
+
+def _figure(key: str, value: object, where: str, default_source: str | None) -> Figure:
+    place = f"{where}: {key}"
+    source, note = default_source, ""
+    if isinstance(value, Mapping):
+        extra = set(value) - {"value", "source", "note"}
+        if extra or "value" not in value:
+            raise TargetError(
+                f"{place}: a figure has the keys value, source and note; got {sorted(value)}"
+            )
+        source = value.get("source", default_source)
+        note = value.get("note", "")
+        value = value["value"]
+    if not isinstance(source, str) or not source.strip():
+        raise TargetError(
+            f'{place}: a figure needs a source (where it was read), or source = "{UNVERIFIED}"'
+        )
+    if not isinstance(note, str):
+        raise TargetError(f"{place}: note must be text, got {note!r}")
+    try:
+        number = _FIGURES[key](value, place)
+    except UnitError as error:
+        raise TargetError(str(error)) from None
+    if number == 0:
+        raise TargetError(f"{place}: 0 is no figure; leave the key out where there is no limit")
+    return Figure(number, source, note)
+
+
+def _strings(key: str, value: object, where: str) -> tuple[str, ...]:
+    if not isinstance(value, list | tuple) or not all(isinstance(v, str) for v in value):
+        raise TargetError(f"{where}: {key} must be a list of strings, got {value!r}")
+    return tuple(value)
+
+
+def build_target(
+    name: str,
+    table: Mapping[str, Any],
+    where: str,
+    *,
+    base: Target | None = None,
+    default_source: str | None = None,
+) -> Target:
+    """One target from its table; what is not in it comes from `base`.
+
+    `where` names the file or section in messages. Raises `TargetError` for a missing, misspelt or
+    impossible value.
+    """
+    for key in table:
+        if key not in _KEYS:
+            near = closest(key, _KEYS, 1)
+            hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(sorted(_KEYS))}"
+            raise TargetError(f"{where}: unknown key {key!r}; {hint}")
+    values: dict[str, Any] = {}
+    for key in _TEXTS:
+        if key in table:
+            if not isinstance(table[key], str) or not table[key].strip():
+                raise TargetError(f"{where}: {key} must be text, got {table[key]!r}")
+            values[key] = table[key]
+        elif base is None:
+            raise TargetError(
+                f"{where}: {key} is missing; give it, or a base to inherit from "
+                '(base = "nano33ble")'
+            )
+    for key in _FIGURES:
+        if key in table:
+            values[key] = _figure(key, table[key], where, default_source)
+    for key, known in (("runtime", RUNTIMES), ("kernels", KERNELS)):
+        if key in values and values[key] not in known:
+            raise TargetError(f"{where}: {key} {values[key]!r} is none of {', '.join(known)}")
+    if "requires_integer_io" in table:
+        if not isinstance(table["requires_integer_io"], bool):
+            raise TargetError(f"{where}: requires_integer_io must be true or false")
+        values["requires_integer_io"] = table["requires_integer_io"]
+    if "accelerator" in table:
+        if not isinstance(table["accelerator"], str):
+            raise TargetError(f"{where}: accelerator must be text")
+        values["accelerator"] = table["accelerator"]
+    values["aliases"] = _strings("aliases", table.get("aliases", []), where)
+    values.update(_variants(table, where, base, values.get("runtime")))
+    target = (
+        Target(name=name, **values)
+        if base is None
+        else dataclasses.replace(base, name=name, **values)
+    )
+    for part, whole in (("flash_for_model", "flash"), ("sram_for_arena", "sram")):
+        left, total = getattr(target, part), getattr(target, whole)
+        if left is not None and total is not None and left.value > total.value:
+            raise TargetError(
+                f"{where}: {part} ({left.value:,} B) is more than {whole} ({total.value:,} B)"
+            )
+    return target
+
+
+def _variants(
+    table: Mapping[str, Any], where: str, base: Target | None, runtime: str | None
+) -> dict[str, Any]:
+    """The variants a target runs and why not the others: its own, else its runtime's."""
+    values: dict[str, Any] = {}
+    if runtime is not None:
+        values = {
+            "variants": RUNTIMES[runtime].variants,
+            "refused": dict(RUNTIMES[runtime].refused),
+        }
+    elif base is not None:
+        values = {"variants": base.variants, "refused": dict(base.refused)}
+    if "refused" in table:
+        reasons = table["refused"]
+        if not isinstance(reasons, Mapping) or not all(isinstance(v, str) for v in reasons.values()):
+            raise TargetError(f"{where}: refused must map variants to reasons, got {reasons!r}")
+        values["refused"] = {**values["refused"], **reasons}
+    if "variants" in table:
+        chosen = _strings("variants", table["variants"], where)
+        for variant in values["variants"]:
+            if variant not in chosen:
+                values["refused"].setdefault(variant, f"{where} does not list it")
+        values["variants"] = chosen
+    values["variants"] = tuple(v for v in values["variants"] if v not in values["refused"])
+    if not values["variants"]:
+        raise TargetError(f"{where}: no variant is left that this target can run")
+    return values
+
+
+class Targets:
+    """All targets by name and alias: the built-in ones and the user's."""
+
+    def __init__(self, user: Mapping[str, Any] | None = None, where: str = "[tool.edgequant]"):
+        self._by_name: dict[str, Target] = {}
+        self._by_fold: dict[str, str] = {}
+        for target in _builtin():
+            self._add(target, f"targets/{target.name}.toml")
+        tables = dict(user or {})
+        for name, table in tables.items():
+            section = f"{where}: targets.{name}"
+            if not isinstance(table, Mapping):
+                raise TargetError(f"{section} must be a table, got {table!r}")
+            if fold(name) in self._by_fold:
+                raise TargetError(
+                    f"{section}: the name is taken by the target {self._by_fold[fold(name)]!r}; "
+                    f'choose another, with base = "{self._by_fold[fold(name)]}" to inherit'
+                )
+        done: set[str] = set()
+        for name in tables:
+            self._resolve(name, tables, where, done, ())
+
+    def _resolve(
+        self,
+        name: str,
+        tables: Mapping[str, Any],
+        where: str,
+        done: set[str],
+        chain: tuple[str, ...],
+    ) -> None:
+        """Build a user's target after the one that it is based on."""
+        section = f"{where}: targets.{name}"
+        if name in done:
+            return
+        if name in chain:
+            raise TargetError(f"{section}: the bases form a cycle: {' -> '.join((*chain, name))}")
+        table = tables[name]
+        base = None
+        if "base" in table:
+            wanted = table["base"]
+            if not isinstance(wanted, str):
+                raise TargetError(f"{section}: base must be a target's name, got {wanted!r}")
+            own = next((n for n in tables if fold(n) == fold(wanted)), None)
+            if own is not None:
+                self._resolve(own, tables, where, done, (*chain, name))
+            try:
+                base = self.get(wanted)
+            except Exception as error:
+                raise TargetError(f"{section}: base: {error}") from None
+        self._add(build_target(name, table, section, base=base, default_source=where), section)
+        done.add(name)
+
+    def _add(self, target: Target, where: str) -> None:
+        self._by_name[target.name] = target
+        for name in (target.name, *target.aliases):
+            owner = self._by_fold.setdefault(fold(name), target.name)
+            if owner != target.name:
+                raise TargetError(f"{where}: the name {name!r} is taken by the target {owner!r}")
+
+    def __iter__(self) -> Any:
+        return iter(sorted(self._by_name.values(), key=lambda t: t.name))
+
+    def get(self, name: str) -> Target:
+        """The target of that name or alias; raises `UnknownNameError` with the closest ones."""
+        owner = self._by_fold.get(fold(name))
+        if owner is None:
+            names = [n for t in self._by_name.values() for n in (t.name, *t.aliases)]
+            raise unknown("target", name, names)
+        return self._by_name[owner]
+
+
+@cache
+def _builtin() -> tuple[Target, ...]:
+    found = []
+    for entry in sorted(resources.files(__name__).iterdir(), key=lambda e: e.name):
+        if entry.name.endswith(".toml"):
+            where = f"targets/{entry.name}"
+            table = load_toml(entry.read_bytes(), where)
+            found.append(build_target(entry.name.removesuffix(".toml"), table, where))
+    return tuple(found)
+
+
+def load_target(name: str) -> Target:
+    """The target of that name or alias (matched without case, dashes and underscores).
+
+    Inside a pytest run the targets of `[tool.edgequant.targets]` are known too. Raises
+    `UnknownNameError` with the closest names.
+    """
+    from pytest_edgequant.pipeline import current_pipeline
+
+    return current_pipeline().targets.get(name)

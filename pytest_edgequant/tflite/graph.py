@@ -1,0 +1,268 @@
+"""A .tflite file as plain records: tensors, operators, subgraphs, signatures.
+
+Read with the schema classes that ship in ai-edge-litert. A file may be truncated, random or
+hostile: every length is checked against the file before anything is built from it.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from ai_edge_litert import schema_py_generated as schema
+
+from pytest_edgequant.errors import ModelError
+from pytest_edgequant.records import Quantization
+
+IDENTIFIER = b"TFL3"
+
+_DTYPES = {
+    "FLOAT32": "float32",
+    "FLOAT16": "float16",
+    "FLOAT64": "float64",
+    "INT2": "int8",
+    "INT4": "int8",
+    "INT8": "int8",
+    "INT16": "int16",
+    "INT32": "int32",
+    "INT64": "int64",
+    "UINT4": "uint8",
+    "UINT8": "uint8",
+    "UINT16": "uint16",
+    "UINT32": "uint32",
+    "UINT64": "uint64",
+    "BOOL": "bool",
+    "COMPLEX64": "complex64",
+    "COMPLEX128": "complex128",
+}
+
+
+def _constants(cls: type) -> dict[int, str]:
+    return {v: k for k, v in vars(cls).items() if isinstance(v, int) and not k.startswith("_")}
+
+
+_TYPE_NAMES = _constants(schema.TensorType)
+_OPERATOR_NAMES = _constants(schema.BuiltinOperator)
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """One tensor; `type` is the schema's name (INT8, FLOAT32, ...). Constants have data."""
+
+    index: int
+    name: str
+    shape: tuple[int, ...]
+    shape_signature: tuple[int, ...]
+    type: str
+    quantization: Quantization | None
+    constant_bytes: int
+    is_variable: bool
+
+    @property
+    def constant(self) -> bool:
+        return self.constant_bytes > 0
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """The NumPy type of its elements; `object` for what has none (strings, resources)."""
+        return np.dtype(_DTYPES.get(self.type, "O"))
+
+    @property
+    def elements(self) -> int:
+        count = 1
+        for extent in self.shape:
+            count *= extent
+        return count
+
+
+@dataclass(frozen=True)
+class Operator:
+    """One operator; `name` is the builtin's name, or `CUSTOM` with `custom_code`.
+
+    An optional input that is left out has the index -1.
+    """
+
+    index: int
+    name: str
+    custom_code: str
+    version: int
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
+
+    @property
+    def label(self) -> str:
+        return f"{self.name}({self.custom_code})" if self.name == "CUSTOM" else self.name
+
+
+@dataclass(frozen=True)
+class Subgraph:
+    name: str
+    tensors: tuple[Tensor, ...]
+    operators: tuple[Operator, ...]
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Graph:
+    """A whole model. `input_names` and `output_names` map tensor index to signature name."""
+
+    subgraphs: tuple[Subgraph, ...]
+    input_names: dict[int, str]
+    output_names: dict[int, str]
+
+    @property
+    def main(self) -> Subgraph:
+        return self.subgraphs[0]
+
+    def operators(self) -> Iterator[tuple[Subgraph, Operator]]:
+        for subgraph in self.subgraphs:
+            for operator in subgraph.operators:
+                yield subgraph, operator
+
+
+class _Reader:
+    def __init__(self, content: bytes) -> None:
+        self.content = content
+        self.model = schema.Model.GetRootAsModel(content, 0)
+
+    def _length(self, count: int, what: str) -> int:
+        # The smallest element of any vector takes a byte: a longer vector can't be in the file.
+        if count > len(self.content):
+            raise ValueError(f"{what}: {count} elements in a file of {len(self.content)} bytes")
+        return count
+
+    def _ints(self, get: Callable[[int], int], count: int, what: str) -> tuple[int, ...]:
+        return tuple(int(get(i)) for i in range(self._length(count, what)))
+
+    @staticmethod
+    def _text(raw: bytes | None) -> str:
+        return (raw or b"").decode("utf-8", "replace")
+
+    def quantization(self, tensor: Any) -> Quantization | None:
+        parameters = tensor.Quantization()
+        if parameters is None or parameters.ScaleLength() == 0:
+            return None
+        count = self._length(parameters.ScaleLength(), "scales")
+        scales = tuple(float(parameters.Scale(i)) for i in range(count))
+        points = self._ints(parameters.ZeroPoint, parameters.ZeroPointLength(), "zero points")
+        if not points:
+            points = (0,) * count
+        if len(points) not in (1, count):
+            raise ValueError(f"{count} scales and {len(points)} zero points")
+        if len(points) < count:
+            points = points * count
+        return Quantization(scales, points, parameters.QuantizedDimension() if count > 1 else None)
+
+    def tensor(self, index: int, tensor: Any) -> Tensor:
+        kind = _TYPE_NAMES.get(tensor.Type())
+        if kind is None:
+            raise ValueError(f"tensor {index} has the unknown type {tensor.Type()}")
+        shape = self._ints(tensor.Shape, tensor.ShapeLength(), "shape")
+        if any(extent < 0 for extent in shape):
+            raise ValueError(f"tensor {index} has the shape {shape}")
+        if tensor.Buffer() >= self.model.BuffersLength():
+            raise ValueError(f"tensor {index} refers to buffer {tensor.Buffer()}")
+        buffer = self.model.Buffers(tensor.Buffer())
+        size = self._length(max(buffer.DataLength(), 0), "buffer")
+        if size:
+            # Reading the last byte proves that the buffer lies within the file.
+            buffer.Data(size - 1)
+        elif buffer.Offset() > 1:
+            size = buffer.Size()
+            if buffer.Offset() + size > len(self.content):
+                raise ValueError(f"buffer {tensor.Buffer()} ends behind the end of the file")
+        return Tensor(
+            index=index,
+            name=self._text(tensor.Name()),
+            shape=shape,
+            shape_signature=self._ints(
+                tensor.ShapeSignature, tensor.ShapeSignatureLength(), "shape signature"
+            ),
+            type=kind,
+            quantization=self.quantization(tensor),
+            constant_bytes=size,
+            is_variable=bool(tensor.IsVariable()),
+        )
+
+    def operator(self, index: int, operator: Any, tensors: int) -> Operator:
+        if operator.OpcodeIndex() >= self.model.OperatorCodesLength():
+            raise ValueError(f"operator {index} refers to operator code {operator.OpcodeIndex()}")
+        code = self.model.OperatorCodes(operator.OpcodeIndex())
+        builtin = max(code.BuiltinCode(), code.DeprecatedBuiltinCode())
+        inputs = self._ints(operator.Inputs, operator.InputsLength(), "inputs")
+        outputs = self._ints(operator.Outputs, operator.OutputsLength(), "outputs")
+        for tensor in (*inputs, *outputs):
+            if not -1 <= tensor < tensors:
+                raise ValueError(f"operator {index} refers to tensor {tensor} of {tensors}")
+        return Operator(
+            index=index,
+            name=_OPERATOR_NAMES.get(builtin, f"BUILTIN_{builtin}"),
+            custom_code=self._text(code.CustomCode()),
+            version=code.Version(),
+            inputs=inputs,
+            outputs=outputs,
+        )
+
+    def subgraph(self, subgraph: Any) -> Subgraph:
+        count = self._length(subgraph.TensorsLength(), "tensors")
+        tensors = tuple(self.tensor(i, subgraph.Tensors(i)) for i in range(count))
+        inputs = self._ints(subgraph.Inputs, subgraph.InputsLength(), "inputs")
+        outputs = self._ints(subgraph.Outputs, subgraph.OutputsLength(), "outputs")
+        for index in (*inputs, *outputs):
+            if not 0 <= index < count:
+                raise ValueError(f"the subgraph's inputs or outputs refer to tensor {index}")
+        operators = self._length(subgraph.OperatorsLength(), "operators")
+        return Subgraph(
+            name=self._text(subgraph.Name()),
+            tensors=tensors,
+            operators=tuple(
+                self.operator(i, subgraph.Operators(i), count) for i in range(operators)
+            ),
+            inputs=inputs,
+            outputs=outputs,
+        )
+
+    def names(self, get: Callable[[int], Any], count: int) -> dict[int, str]:
+        entries = (get(i) for i in range(self._length(count, "signature")))
+        return {int(e.TensorIndex()): self._text(e.Name()) for e in entries}
+
+    def graph(self) -> Graph:
+        count = self._length(self.model.SubgraphsLength(), "subgraphs")
+        if count == 0:
+            raise ValueError("it holds no subgraph")
+        subgraphs = tuple(self.subgraph(self.model.Subgraphs(i)) for i in range(count))
+        inputs: dict[int, str] = {}
+        outputs: dict[int, str] = {}
+        for i in range(self._length(self.model.SignatureDefsLength(), "signatures")):
+            signature = self.model.SignatureDefs(i)
+            if signature.SubgraphIndex() == 0 and not inputs:
+                inputs = self.names(signature.Inputs, signature.InputsLength())
+                outputs = self.names(signature.Outputs, signature.OutputsLength())
+        return Graph(subgraphs, inputs, outputs)
+
+
+@lru_cache(maxsize=64)
+def read_graph(content: bytes, where: str = "model") -> Graph:
+    """The records of a .tflite file given as bytes; `where` names it in messages.
+
+    Raises `ModelError` for what is not a complete .tflite file.
+    """
+    if not content:
+        raise ModelError(f"{where}: the file is empty; write the .tflite again")
+    if len(content) < 8 or content[4:8] != IDENTIFIER:
+        raise ModelError(
+            f"{where}: not a .tflite file (the identifier {IDENTIFIER.decode()!r} is missing "
+            f"at byte 4 of {len(content):,}); check the path and how the file was written"
+        )
+    try:
+        return _Reader(content).graph()
+    except (struct.error, IndexError, ValueError, TypeError, OverflowError) as error:
+        raise ModelError(
+            f"{where}: damaged or truncated .tflite file of {len(content):,} bytes ({error}); "
+            "convert or copy it again"
+        ) from None

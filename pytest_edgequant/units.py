@@ -1,0 +1,128 @@
+"""Strict reading and formatting of sizes, shares and frequencies.
+
+Units follow IEC 80000-13: 1 KiB = 1,024 bytes, 1 kB = 1,000 bytes. What could mean either ("64K",
+"64 KB") is refused instead of guessed.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from fractions import Fraction
+
+from pytest_edgequant.errors import UnitError
+
+SIZE_UNITS = {
+    "B": 1,
+    "kB": 10**3,
+    "MB": 10**6,
+    "GB": 10**9,
+    "KiB": 2**10,
+    "MiB": 2**20,
+    "GiB": 2**30,
+}
+FREQUENCY_UNITS = {"Hz": 1, "kHz": 10**3, "MHz": 10**6, "GHz": 10**9}
+
+_QUANTITY = re.compile(r"(?P<number>\d+(?:\.\d+)?)\s*(?P<unit>[A-Za-z%]*)", re.ASCII)
+
+
+def _split(text: str, what: str) -> tuple[Fraction, str]:
+    match = _QUANTITY.fullmatch(text.strip())
+    if match is None:
+        raise UnitError(f"{what}: can't read {text!r} as a number and a unit")
+    return Fraction(match["number"]), match["unit"]
+
+
+def _quantity(value: object, units: dict[str, int], base: str, example: str, what: str) -> int:
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        raise UnitError(f"{what}: expected something like {example}, got {value!r}")
+    if isinstance(value, str):
+        number, unit = _split(value, what)
+        if unit == "" and number.denominator == 1:
+            unit = base
+        if unit not in units:
+            hint = ""
+            if units is SIZE_UNITS and unit.upper() in {"K", "KB", "M", "G", "MB", "GB"}:
+                hint = " (it could mean 1,000 or 1,024: write kB or KiB, MB or MiB)"
+            raise UnitError(
+                f"{what}: unknown unit {unit!r} in {value!r}{hint}. Known: {', '.join(units)}"
+            )
+        amount = number * units[unit]
+    else:
+        if isinstance(value, float) and not math.isfinite(value):
+            raise UnitError(f"{what}: {value!r} is not a finite number")
+        amount = Fraction(value)
+    if amount < 0:
+        raise UnitError(f"{what}: {value!r} is negative")
+    if amount.denominator != 1:
+        raise UnitError(f"{what}: {value!r} is not a whole number of {base}")
+    return int(amount)
+
+
+def parse_size(value: object, what: str = "size") -> int:
+    """Bytes from `65536`, `"65536"`, `"64 KiB"`, `"64 kB"`, `"1.5 MiB"`.
+
+    Raises `UnitError` for anything else: negative, not finite, a fraction of a byte, an unknown or
+    ambiguous unit. `what` names the place in the message.
+    """
+    return _quantity(value, SIZE_UNITS, "B", '"64 KiB" or 65536', what)
+
+
+def parse_frequency(value: object, what: str = "frequency") -> int:
+    """Hertz from `64_000_000` or `"64 MHz"`; raises `UnitError`."""
+    return _quantity(value, FREQUENCY_UNITS, "Hz", '"64 MHz"', what)
+
+
+def parse_share(value: object, what: str = "share") -> float | None:
+    """The fraction 0..1 of a string such as `"80%"`; None when it is not a percentage at all.
+
+    Raises `UnitError` for a percentage outside 0..100.
+    """
+    if not isinstance(value, str) or not value.strip().endswith("%"):
+        return None
+    number, _ = _split(value, what)
+    if number > 100:
+        raise UnitError(f"{what}: {value!r} is more than the whole")
+    return float(number / 100)
+
+
+def parse_size_limit(value: object, whole: int | None, what: str = "max") -> int:
+    """A limit in bytes: a size as `parse_size` takes it, or a share of `whole` such as `"80%"`.
+
+    Raises `UnitError` when a share is asked for and there is no whole to take it of.
+    """
+    share = parse_share(value, what)
+    if share is None:
+        return parse_size(value, what)
+    if whole is None:
+        raise UnitError(
+            f"{what}: {value!r} needs a target that states how much flash is left to a model; "
+            "give target=..., or an absolute size such as '64 KiB'"
+        )
+    return math.floor(share * whole)
+
+
+def format_bytes(count: int) -> str:
+    """Exact bytes with separators: `22,832 B`."""
+    return f"{count:,} B"
+
+
+def format_size(count: int) -> str:
+    """A readable size: `25.4 KiB`; exact below one KiB."""
+    for unit in ("GiB", "MiB", "KiB"):
+        if count >= SIZE_UNITS[unit]:
+            return f"{count / SIZE_UNITS[unit]:.4g} {unit}"
+    return f"{count} B"
+
+
+def format_frequency(hertz: int) -> str:
+    """`64 MHz`, `1.5 GHz`."""
+    for unit in ("GHz", "MHz", "kHz"):
+        if hertz >= FREQUENCY_UNITS[unit]:
+            return f"{hertz / FREQUENCY_UNITS[unit]:g} {unit}"
+    return f"{hertz} Hz"
+
+
+def format_points(fraction: float) -> str:
+    """A difference of two fractions in percentage points: `-1.25 points`."""
+    return f"{100 * fraction:.2f} points"
