@@ -32,6 +32,7 @@ from pytest_edgequant.errors import (
     SizeExceeded,
     Unavailable,
     UnsupportedOperators,
+    user_facing,
 )
 from pytest_edgequant.measure import metrics, ops
 from pytest_edgequant.pipeline import current_pipeline, load_variant
@@ -125,6 +126,7 @@ def _legal(check: str, variant: Variant, target: Target | None) -> None:
 # -- size -------------------------------------------------------------------------------------
 
 
+@user_facing
 def assert_size_within(
     variant: Any, max: str | int, *, target: Target | str | None = None
 ) -> None:
@@ -133,7 +135,6 @@ def assert_size_within(
     `variant` is a Variant, or a path or the bytes of a .tflite. Raises `SizeExceeded`, `CannotRun`
     where the target refuses the variant, `UnitError` for a limit that can't be read.
     """
-    __tracebackhide__ = True
     variant, profile = _for_target(variant, target)
     left = profile.flash_for_model.value if profile and profile.flash_for_model else None
     limit = parse_size_limit(max, left, f"{variant.label}: max")
@@ -158,6 +159,7 @@ def _judge_size(variant: Variant, limit: int) -> Verdict:
 # -- arena ------------------------------------------------------------------------------------
 
 
+@user_facing
 def measure_arena(model: Any, target: Target | str | None = None) -> Arena:
     """The tensor arena that TFLM needs for a model, in bytes.
 
@@ -188,6 +190,7 @@ def measure_arena(model: Any, target: Target | str | None = None) -> Arena:
     )
 
 
+@user_facing
 def assert_arena_fits(
     variant: Any, target: Target | str | None = None, *, headroom: str | int = 0
 ) -> None:
@@ -197,7 +200,6 @@ def assert_arena_fits(
     then neither passed nor failed, on a runtime without an arena. Raises `ArenaExceeded`,
     `CannotRun`, and `Unavailable` where the arena can't be measured.
     """
-    __tracebackhide__ = True
     loaded = load_variant(variant)
     variant, profile = _for_target(loaded, _need_target(target, loaded))
     assert profile is not None
@@ -243,13 +245,13 @@ def _judge_arena(variant: Variant, target: Target, headroom: int) -> Verdict:
 # -- operators and types ----------------------------------------------------------------------
 
 
+@user_facing
 def assert_ops_supported(variant: Any, target: Target | str | None = None) -> None:
     """The target's runtime has a kernel for every operator, in the types that the model uses.
 
     Raises `UnsupportedOperators` naming each operator, its layer and the reason; `CannotRun` where
     the variant as such is refused.
     """
-    __tracebackhide__ = True
     loaded = load_variant(variant)
     variant, profile = _for_target(loaded, _need_target(target, loaded))
     assert profile is not None
@@ -271,12 +273,12 @@ def _judge_ops(variant: Variant, target: Target) -> Verdict:
     return Verdict("ops", Outcome.PASS, f"{variant.label}: {target.name} runs every operator")
 
 
+@user_facing
 def assert_fully_integer(variant: Any) -> None:
     """No float tensor anywhere: weights, activations, inputs and outputs are integer.
 
     Raises `NotFullyInteger` naming the tensors and their operators.
     """
-    __tracebackhide__ = True
     variant, profile = _for_target(variant, None)
     _legal("fully_integer", variant, profile)
     found = float_tensors(read_graph(variant.content, variant.label))
@@ -322,6 +324,7 @@ def _evaluate(
     return Evaluation(value, metric.name, len(kept), outcomes, metric.higher_is_better)
 
 
+@user_facing
 def evaluate(
     variant: Any, dataset: Any, *, metric: MetricLike = None, target: Target | str | None = None
 ) -> Evaluation:
@@ -339,6 +342,7 @@ def evaluate(
     return _evaluate(variant, data, metrics.get_metric(metric), _kept((variant,), data))
 
 
+@user_facing
 def compare_accuracy(
     candidate: Any,
     baseline: Any,
@@ -374,6 +378,7 @@ def compare_accuracy(
     )
 
 
+@user_facing
 def assert_max_accuracy_drop(
     candidate: Any,
     baseline: Any,
@@ -389,7 +394,6 @@ def assert_max_accuracy_drop(
     `AccuracyDropExceeded` saying what to do by the size of the drop, `CannotRun` where the target
     refuses the candidate, `SettingsError` for a limit that can't be meant.
     """
-    __tracebackhide__ = True
     chosen = metrics.get_metric(metric)
     limit = _max_drop(max_drop, chosen)
     candidate, profile = _for_target(candidate, target)
@@ -443,13 +447,13 @@ def _judge_drop(variant: Variant, comparison: AccuracyComparison, limit: float) 
 # -- everything -------------------------------------------------------------------------------
 
 
+@user_facing
 def assert_deployable(variant: Any, target: Target | str | None = None) -> None:
     """All of the target's own limits at once: runs there, fits its flash, fits its SRAM.
 
     Raises `NotDeployable` listing every limit that is broken, `CannotRun` where the runtime refuses
     the variant, `Unavailable` where a figure can't be had.
     """
-    __tracebackhide__ = True
     loaded = load_variant(variant)
     variant, profile = _for_target(loaded, _need_target(target, loaded))
     assert profile is not None

@@ -7,10 +7,15 @@ test and not a broken one).
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import functools
+from collections.abc import Callable
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 if TYPE_CHECKING:
     from pytest_edgequant.records import Verdict
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 class EdgeQuantError(Exception):
@@ -126,3 +131,18 @@ def missing_extra(what: str, extra: str) -> MissingExtraError:
         f"{what} needs the extra `{extra}`, which is not installed here. "
         f"Install it: pip install 'pytest-edgequant[{extra}]'"
     )
+
+
+def user_facing(function: Callable[P, R]) -> Callable[P, R]:
+    """Let the function's errors begin at the caller's line: no traceback out of our internals."""
+
+    @functools.wraps(function)
+    def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:
+        __tracebackhide__ = True
+        try:
+            return function(*args, **kwargs)
+        except (EdgeQuantError, EdgeAssertionError) as error:
+            caught = error
+        raise caught.with_traceback(None) from None
+
+    return wrapper

@@ -17,11 +17,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pytest_edgequant import context
 from pytest_edgequant.cache import Cache, Entry, digest
 from pytest_edgequant.conversion import check, registry
 from pytest_edgequant.conversion.calibration import (
     WHERE,
     Calibration,
+    calibration_inputs,
+    class_labels,
     coverage_notes,
     read_calibration,
     split_dataset,
@@ -29,13 +32,14 @@ from pytest_edgequant.conversion.calibration import (
 from pytest_edgequant.conversion.registry import VariantSpec, get_spec
 from pytest_edgequant.conversion.source import Source, TFLiteFile, open_source, versions
 from pytest_edgequant.conversion.tensorflow_worker import Converted, Description
-from pytest_edgequant.data import Dataset, InputSpec, as_inputs, fingerprint, load_dataset
+from pytest_edgequant.data import Dataset, InputSpec, as_inputs, load_dataset
 from pytest_edgequant.errors import (
     CalibrationError,
     CannotRunError,
     EdgeQuantError,
     IsolatedProcessError,
     MeasurementUnavailable,
+    user_facing,
 )
 from pytest_edgequant.isolation import DEFAULT_TIMEOUT, IsolatedProcess
 from pytest_edgequant.measure import litert_worker
@@ -61,15 +65,21 @@ def _silent(_: str) -> Iterator[None]:
     yield
 
 
+def _nothing() -> Any:
+    return None
+
+
 @dataclasses.dataclass(frozen=True)
 class CalibrationRequest:
-    """Where representative samples come from, read only when a conversion needs them.
+    """Where representative samples come from; asked only when a conversion needs them.
 
-    `samples` is what the user gave (None: split `dataset`).
+    `samples` gives what the user defined, or None; then `dataset` is split. `split_applies` tells
+    that this dataset is also evaluated on, so that every variant must leave the split out.
     """
 
-    samples: Any = None
-    dataset: Any = None
+    samples: Callable[[], Any] = _nothing
+    dataset: Callable[[], Any] = _nothing
+    split_applies: bool = False
 
 
 class Pipeline:
@@ -81,8 +91,7 @@ class Pipeline:
         *,
         no_cache: bool = False,
         timeout: float = DEFAULT_TIMEOUT,
-        user_targets: Mapping[str, Any] | None = None,
-        targets_where: str = "[tool.edgequant]",
+        targets: Targets | None = None,
         dense_per_channel: bool = False,
         progress: Progress = _silent,
     ) -> None:
@@ -97,7 +106,7 @@ class Pipeline:
 
             cache_dir = Path(platformdirs.user_cache_dir("pytest-edgequant"))
         self.cache = Cache(cache_dir)
-        self.targets = Targets(user_targets, targets_where)
+        self.targets = targets or Targets()
         self.dense_per_channel = dense_per_channel
         self.progress = progress
         self.converted = 0
@@ -142,8 +151,10 @@ class Pipeline:
             samples = self._calibration(source, spec, calibration)
             variant = self._made(source, spec, samples, per_channel)
             held_out = samples.held_out if samples is not None else None
-        if held_out is None and calibration.samples is None and calibration.dataset is not None:
-            held_out = self._split(source, calibration.dataset).held_out
+        if held_out is None and calibration.split_applies:
+            dataset = calibration.dataset()
+            if dataset is not None and not hasattr(dataset, "__next__"):
+                held_out = self._split(source, dataset).held_out
         return dataclasses.replace(variant, model_name=label, target=target, held_out=held_out)
 
     def _as_is(self, source: TFLiteFile, name: str) -> Variant:
@@ -187,23 +198,33 @@ class Pipeline:
     ) -> Calibration | None:
         if not spec.calibrated:
             return None
-        if request.samples is not None:
-            calibration = read_calibration(request.samples)
-            return self._with_coverage(source, calibration, request.dataset)
-        if request.dataset is not None:
-            return self._split(source, request.dataset)
+        samples = request.samples()
+        if samples is not None:
+            calibration = read_calibration(samples)
+            return self._with_coverage(source, calibration, request)
+        dataset = request.dataset()
+        if hasattr(dataset, "__next__"):
+            raise CalibrationError(
+                f"edge_dataset is a generator, which serves one evaluation only, so no samples can "
+                f"be split off: define the fixture {WHERE}, or return arrays or a function"
+            )
+        if dataset is not None:
+            return self._split(source, dataset)
         raise CalibrationError(
             f"{source.where}: {spec.name} needs representative samples: define the fixture {WHERE} "
             "(100 samples at least, from validation data), or edge_dataset to split them off; "
             "with convert(), give calibration=..."
         )
 
-    def _with_coverage(self, source: Source, calibration: Calibration, dataset: Any) -> Calibration:
+    def _with_coverage(
+        self, source: Source, calibration: Calibration, request: CalibrationRequest
+    ) -> Calibration:
         """Note the classes of the dataset that labelled calibration samples don't cover."""
-        if not isinstance(dataset, tuple | list | Dataset):
+        if not any(isinstance(element, tuple) for element in calibration.elements):
             return calibration
-        from pytest_edgequant.conversion.calibration import calibration_inputs, class_labels
-
+        dataset = request.dataset()
+        if dataset is None or hasattr(dataset, "__next__"):
+            return calibration
         _, labels = calibration_inputs(calibration, self._describe(source).inputs)
         if labels is None:
             return calibration
@@ -431,25 +452,18 @@ def build_variant(
     )
 
 
-_current: Pipeline | None = None
 _default: Pipeline | None = None
 
 
 def current_pipeline() -> Pipeline:
     """The running pytest session's pipeline, else a process-wide one with the default cache."""
     global _default
-    if _current is not None:
-        return _current
+    if context.pipeline_factory is not None:
+        return context.pipeline_factory()
     if _default is None:
         _default = Pipeline()
         atexit.register(_default.close)
     return _default
-
-
-def set_pipeline(pipeline: Pipeline | None) -> None:
-    """Make `pipeline` the current one; None ends that."""
-    global _current
-    _current = pipeline
 
 
 def load_variant(model: Any, where: str = "model") -> Variant:
@@ -459,6 +473,7 @@ def load_variant(model: Any, where: str = "model") -> Variant:
     return current_pipeline().variant(model, "as_is", CalibrationRequest(), where=where)
 
 
+@user_facing
 def convert(
     model: Any,
     variant: str,
@@ -484,20 +499,10 @@ def convert(
     return pipeline.variant(
         model,
         variant,
-        CalibrationRequest(samples=calibration),
+        CalibrationRequest(samples=lambda: calibration),
         model_name=name,
         target=profile,
         dense_per_channel=dense_per_channel,
         where="model",
     )
 
-
-__all__ = [
-    "CalibrationRequest",
-    "Pipeline",
-    "convert",
-    "current_pipeline",
-    "fingerprint",
-    "load_variant",
-    "set_pipeline",
-]

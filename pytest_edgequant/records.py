@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pytest_edgequant.errors import user_facing
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -160,6 +162,7 @@ class Variant:
         """Bytes of the .tflite file."""
         return len(self.content)
 
+    @user_facing
     def predict(self, x: Any) -> NDArray[Any] | list[NDArray[Any]]:
         """Run real-valued samples through the model, as the device would, one at a time.
 

@@ -1,8 +1,7 @@
 """What a run found out: recorded test by test, carried over xdist, merged into results.
 
-While a test runs, assertions and fixtures record events into the active `Recorder`. The plugin
-attaches them to the test's report as plain data, which xdist carries to the controller, where
-`Session` merges them into `Result`s. Without pytest nothing is active, and nothing is recorded.
+While a test runs, assertions and fixtures record events into `context.events`. The plugin attaches them to the test's report as plain data, which xdist carries to the controller, where `Session`
+merges them into `Result`s. Without pytest nothing is recorded.
 """
 
 from __future__ import annotations
@@ -12,6 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from pytest_edgequant import context
 from pytest_edgequant.records import Metric, Outcome, Result, Variant, Verdict
 
 Event = dict[str, Any]
@@ -32,71 +32,44 @@ def worst(outcomes: Iterable[Outcome]) -> Outcome | None:
     return min(outcomes, key=_WORST_FIRST.index, default=None)
 
 
-class Recorder:
-    """Events of one test."""
-
-    def __init__(self) -> None:
-        self.events: list[Event] = []
-
-    def drain(self) -> list[Event]:
-        events, self.events = self.events, []
-        return events
-
-
-_active: Recorder | None = None
-
-
-def activate(recorder: Recorder | None) -> None:
-    """Record into `recorder` from now on; None ends that."""
-    global _active
-    _active = recorder
-
-
 def _record(kind: str, variant: Variant, **details: Any) -> None:
-    if _active is not None:
-        _active.events.append(
-            {
-                "kind": kind,
-                "model": variant.model_name,
-                "variant": variant.name,
-                "target": variant.target.name if variant.target else None,
-                **details,
-            }
+    target = variant.target.name if variant.target else None
+    _append(kind, variant.model_name, variant.name, target, details)
+
+
+def _append(
+    kind: str, model: str, variant: str, target: str | None, details: Mapping[str, Any]
+) -> None:
+    if context.events is not None:
+        context.events.append(
+            {"kind": kind, "model": model, "variant": variant, "target": target, **details}
         )
+
+
+def _plain(verdict: Verdict) -> dict[str, Any]:
+    return dataclasses.asdict(verdict) | {"verdict": verdict.verdict.value}
 
 
 def record_variant(variant: Variant) -> None:
     """That this variant was handed to a test: its size and notes."""
-    size = Metric(variant.size_bytes, "bytes", "exact (file size)")
-    _record("variant", variant, fingerprint=variant.fingerprint, notes=list(variant.notes))
-    record_metric(variant, "size_bytes", size)
+    _record("variant", variant, notes=list(variant.notes))
+    record_metric(variant, "size_bytes", Metric(variant.size_bytes, "bytes", "exact (file size)"))
 
 
 def record_metric(variant: Variant, name: str, metric: Metric) -> None:
+    """One figure of a variant."""
     _record("metric", variant, name=name, metric=dataclasses.asdict(metric))
 
 
-def record_verdict(variant: Variant, verdict: Verdict, *, skipped: bool = False) -> None:
-    """`skipped` marks what kept a test from running: it is shown, and gates nothing."""
-    details = dataclasses.asdict(verdict) | {"verdict": verdict.verdict.value}
-    _record("verdict", variant, verdict=details, skipped=skipped)
+def record_verdict(variant: Variant, verdict: Verdict) -> None:
+    """The outcome of a check that a test made."""
+    _record("verdict", variant, verdict=_plain(verdict), skipped=False)
 
 
-def record_cannot_run(model: str, variant: str, target: str | None, reason: str) -> None:
-    """A variant that was never made, because the target refuses it."""
-    if _active is not None:
-        verdict = Verdict("runs", Outcome.CANNOT_RUN, reason)
-        details = dataclasses.asdict(verdict) | {"verdict": verdict.verdict.value}
-        _active.events.append(
-            {
-                "kind": "verdict",
-                "model": model,
-                "variant": variant,
-                "target": target,
-                "verdict": details,
-                "skipped": True,
-            }
-        )
+def record_cannot_run(model: str, variant: str, target: str, reason: str) -> None:
+    """A variant that kept a test from running: it is shown, and gates nothing."""
+    verdict = Verdict("runs", Outcome.CANNOT_RUN, reason)
+    _append("verdict", model, variant, target, {"verdict": _plain(verdict), "skipped": True})
 
 
 Key = tuple[str, str, str]
@@ -122,8 +95,8 @@ class Session:
     damaged: int = 0
     _rows: dict[Key, _Gathered] = field(default_factory=dict)
 
-    def add(self, events: Iterable[Event], test: str) -> None:
-        """Merge one test's events."""
+    def add(self, events: Iterable[Event]) -> None:
+        """Merge the events of a test."""
         for event in events:
             if event["kind"] == "cache":
                 self.conversions += event["converted"]

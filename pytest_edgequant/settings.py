@@ -11,8 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from pytest_edgequant.errors import SettingsError
-from pytest_edgequant.names import unknown
-from pytest_edgequant.toml import load_toml
 
 SECTION = "[tool.edgequant]"
 
@@ -150,6 +148,9 @@ def read_section(pyproject: Path) -> Mapping[str, Any]:
         raise SettingsError(f"{pyproject}: can't be read: {error.strerror}") from None
     if b"edgequant" not in content:
         return {}
+    from pytest_edgequant.names import unknown
+    from pytest_edgequant.toml import load_toml
+
     section = load_toml(content, str(pyproject)).get("tool", {}).get("edgequant", {})
     if not isinstance(section, Mapping):
         raise SettingsError(f"{pyproject}: {SECTION} must be a table")

@@ -12,7 +12,7 @@ from functools import cache
 from importlib import resources
 from typing import Any
 
-from pytest_edgequant.errors import TargetError, UnitError
+from pytest_edgequant.errors import EdgeQuantError, TargetError, UnitError, user_facing
 from pytest_edgequant.names import closest, fold, unknown
 from pytest_edgequant.records import UNVERIFIED, Figure, Target
 from pytest_edgequant.targets.runtimes import RUNTIMES
@@ -205,7 +205,7 @@ class Targets:
                 self._resolve(own, tables, where, done, (*chain, name))
             try:
                 base = self.get(wanted)
-            except Exception as error:
+            except EdgeQuantError as error:
                 raise TargetError(f"{section}: base: {error}") from None
         self._add(build_target(name, table, section, base=base, default_source=where), section)
         done.add(name)
@@ -240,6 +240,7 @@ def _builtin() -> tuple[Target, ...]:
     return tuple(found)
 
 
+@user_facing
 def load_target(name: str) -> Target:
     """The target of that name or alias (matched without case, dashes and underscores).
 

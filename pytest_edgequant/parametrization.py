@@ -1,0 +1,123 @@
+"""How tests are parametrized by target and variant."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pytest_edgequant.errors import SettingsError
+from pytest_edgequant.settings import split_names
+
+_OURS = ("edge_target", "edge_variant")
+
+
+def _argnames(mark: pytest.Mark) -> list[str]:
+    names = mark.args[0] if mark.args else mark.kwargs.get("argnames", ())
+    return [n.strip() for n in names.split(",")] if isinstance(names, str) else list(names)
+
+
+def _indirect(mark: pytest.Mark) -> pytest.Mark:
+    """The user's parametrization of our fixtures by name, made to go through them."""
+    if mark.name != "parametrize":
+        return mark
+    names = _argnames(mark)
+    ours = [name for name in names if name in _OURS]
+    positional = len(mark.args) > 2
+    given = mark.args[2] if positional else mark.kwargs.get("indirect", False)
+    if not ours or given is True:
+        return mark
+    indirect = [*dict.fromkeys([*(given or ()), *ours])]
+    args = (*mark.args[:2], *mark.args[3:]) if positional else mark.args
+    kwargs = {**mark.kwargs, "indirect": indirect}
+    return pytest.mark.parametrize(*args, **kwargs).mark  # type: ignore[no-any-return,unused-ignore]
+
+
+def _rewrite(holder: Any, attribute: str) -> None:
+    marks = holder.__dict__.get(attribute)
+    if not isinstance(marks, list):
+        return
+    changed = [
+        _indirect(getattr(mark, "mark", mark)) if hasattr(mark, "name") else mark for mark in marks
+    ]
+    if any(new is not getattr(old, "mark", old) for new, old in zip(changed, marks, strict=True)):
+        setattr(holder, attribute, changed)
+
+
+def make_indirect(collector: pytest.Collector, obj: object) -> None:
+    """Let `parametrize("edge_variant", ["int8"])` mean the fixture: its values are variants."""
+    for node in collector.listchain():
+        _rewrite(node, "own_markers")
+    for holder in getattr(obj, "__mro__", (obj,)):
+        if hasattr(holder, "__dict__"):
+            _rewrite(holder, "pytestmark")
+
+
+@dataclass(frozen=True)
+class EdgeMarker:
+    """The marker `edge(target=..., variant=...)`, read once."""
+
+    target: tuple[str, ...] = ()
+    variant: tuple[str, ...] = ()
+
+
+def read_marker(mark: pytest.Mark | None, where: str) -> EdgeMarker:
+    """The marker's names; raises `SettingsError` for arguments that it does not take."""
+    if mark is None:
+        return EdgeMarker()
+    unknown = sorted(set(mark.kwargs) - {"target", "variant"})
+    if mark.args or unknown:
+        raise SettingsError(
+            f"{where}: the marker edge takes target=... and variant=..., "
+            f"got {', '.join([*map(repr, mark.args), *unknown])}"
+        )
+    return EdgeMarker(
+        *(
+            split_names(mark.kwargs.get(key, ()), f"{where}: marker edge({key}=...)")
+            for key in ("target", "variant")
+        )
+    )
+
+
+def add_parameters(
+    metafunc: pytest.Metafunc, name: str, values: Sequence[str], scope: str
+) -> bool:
+    """Parametrize one of our fixtures unless the user did; gives whether we did."""
+    try:
+        metafunc.parametrize(name, values, indirect=True, ids=values, scope=scope)  # type: ignore[arg-type]
+    except (ValueError, pytest.Collector.CollectError) as error:
+        if "duplicate parametrization" in str(error):
+            return False
+        raise
+    return True
+
+
+def is_users(node: Any, name: str) -> bool:
+    """Whether the user parametrized the fixture, with a marker of the test, class or module."""
+    return any(name in _argnames(mark) for mark in node.iter_markers("parametrize"))
+
+
+def union(lists: Iterable[Sequence[str]]) -> list[str]:
+    """All names of several lists, each once, in the order of their first appearance."""
+    return list(dict.fromkeys(name for names in lists for name in names))
+
+
+def model_name(request: pytest.FixtureRequest) -> str:
+    """The stem of edge_model's file, or the id that a parametrization gave it."""
+    model = request.getfixturevalue("edge_model")
+    callspec = getattr(request.node, "callspec", None)
+    params: Mapping[str, Any] = getattr(callspec, "params", {})
+    stem = Path(model).stem if isinstance(model, str | Path) else None
+    own = [str(params[name]) for name in _OURS if name in params]
+    prefix = getattr(callspec, "id", "")
+    for suffix in ("-".join(own), own[0] if own else ""):
+        if suffix and prefix.endswith(suffix):
+            prefix = prefix[: -len(suffix)].rstrip("-")
+            break
+    # A path's automatic id is the path itself, which says less than its stem.
+    if stem is not None and (not prefix or "edge_model" not in params or str(model) in prefix):
+        return stem
+    return prefix or "model"

@@ -1,0 +1,283 @@
+"""The pytest side: options, markers, fixtures, hooks. What they do lives in `run`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterator
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from pytest_edgequant import context
+from pytest_edgequant.conversion.registry import VARIANTS
+from pytest_edgequant.settings import OPTIONS
+
+if TYPE_CHECKING:
+    from pytest_edgequant.records import Target, Variant
+    from pytest_edgequant.run import Run
+
+_INI_TYPES: dict[str, Any] = {
+    "names": "args",
+    "paths": "args",
+    "path": "string",
+    "flag": "bool",
+    "seconds": "string",
+}
+_MARKER = (
+    "edge(*, target=None, variant=None): gate on these targets and variants (a name or a list of "
+    "names) whatever the command line says; every test that uses an edge_* fixture has this marker, "
+    "so that `-m edge` selects them"
+)
+_VARIANT_FIXTURES = frozenset(f"edge_{name}" for name in VARIANTS)
+FIXTURES = _VARIANT_FIXTURES | {"edge_target", "edge_variant"}
+_run_key: pytest.StashKey[Run] = pytest.StashKey()
+_outer_key: pytest.StashKey[Any] = pytest.StashKey()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("edgequant", "edge ML: quantized models and their targets")
+    for option in OPTIONS:
+        if option.kind == "flag":
+            arguments: dict[str, Any] = {"action": "store_true"}
+        else:
+            action = "append" if option.many else "store"
+            arguments = {"action": action, "metavar": option.metavar}
+        dest = f"edgequant_{option.name}"
+        group.addoption(option.flag, dest=dest, default=None, help=option.help, **arguments)
+        parser.addini(option.ini, option.help, type=_INI_TYPES[option.kind], default=None)
+    group.addoption(
+        "--edge-list-targets",
+        action="store_true",
+        help="print the known targets as a table, and exit",
+    )
+
+
+def get_run(config: pytest.Config) -> Run:
+    """The state of this run, made at its first use: an idle plugin loads none of it."""
+    run = config.stash.get(_run_key, None)
+    if run is None:
+        from pytest_edgequant.run import Run
+
+        run = config.stash[_run_key] = Run(config)
+    return run
+
+
+def _configured(config: pytest.Config) -> bool:
+    """Whether anything of ours is set anywhere, told without loading anything."""
+    if any(getattr(config.option, f"edgequant_{o.name}", None) for o in OPTIONS):
+        return True
+    if any(config.getini(option.ini) for option in OPTIONS):
+        return True
+    try:
+        return b"tool.edgequant" in (config.rootpath / "pyproject.toml").read_bytes()
+    except OSError:
+        return False
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", _MARKER)
+    config.stash[_outer_key] = context.pipeline_factory
+    context.pipeline_factory = lambda: get_run(config).pipeline
+    if _configured(config):
+        get_run(config).check_settings()
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    run = config.stash.get(_run_key, None)
+    if run is not None:
+        run.close()
+    if _outer_key in config.stash:
+        context.pipeline_factory = config.stash[_outer_key]
+
+
+def pytest_cmdline_main(config: pytest.Config) -> int | None:
+    if not config.option.edge_list_targets:
+        return None
+    for line in get_run(config).target_lines():
+        print(line)
+    return 0
+
+
+# -- collection: converts nothing ---------------------------------------------------------------
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_pycollect_makeitem(
+    collector: pytest.Module | pytest.Class, obj: object
+) -> Generator[None, Any, Any]:
+    if _marked(collector, obj):
+        from pytest_edgequant import parametrization
+
+        parametrization.make_indirect(collector, obj)
+    result = yield
+    if isinstance(result, list) and any(_uses_variant(item) for item in result):
+        return [item for item in result if get_run(collector.config).wanted(item)]
+    return result
+
+
+def _marked(collector: pytest.Collector, obj: object) -> bool:
+    if getattr(obj, "pytestmark", None):
+        return True
+    return any(mark.name == "parametrize" for mark in collector.iter_markers())
+
+
+def _uses_variant(item: object) -> bool:
+    return "edge_variant" in getattr(item, "fixturenames", ())
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if not FIXTURES.isdisjoint(metafunc.fixturenames):
+        get_run(metafunc.config).parametrize(metafunc)
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    names = getattr(item, "fixturenames", ())
+    if not FIXTURES.isdisjoint(names) and item.get_closest_marker("edge") is None:
+        item.add_marker("edge")
+
+
+# -- running ------------------------------------------------------------------------------------
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol() -> Generator[None, object, object]:
+    outer, context.events = context.events, []
+    try:
+        return (yield)
+    finally:
+        context.events = outer
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item,
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    run = item.config.stash.get(_run_key, None)
+    events = [*(context.events or ()), *(run.cache_events() if run is not None else ())]
+    if events:
+        # Travels with the report, so that a crashing xdist worker loses nothing it had measured.
+        report.edgequant_events = events  # type: ignore[attr-defined]
+        context.events = []
+    return report
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    run = session.config.stash.get(_run_key, None)
+    if run is not None and not run.is_worker:
+        run.finish(session)
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    session.config.pluginmanager.register(_Reports(session.config), "edgequant-reports")
+
+
+class _Reports:
+    """Hooks that pytest calls without a config."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self.config = config
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        events = getattr(report, "edgequant_events", None)
+        if events:
+            get_run(self.config).add_events(events)
+
+
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+) -> None:
+    run = config.stash.get(_run_key, None)
+    if run is not None:
+        run.summarize(terminalreporter)
+
+
+# -- fixtures: what the user gives ----------------------------------------------------------------
+
+
+class Undefined:
+    """The value of an input fixture that the project does not define."""
+
+    def __init__(self, message: str) -> None:
+        self.message = message
+
+    def __iter__(self) -> Iterator[Any]:
+        raise pytest.UsageError(self.message)
+
+    def __getitem__(self, _: Any) -> Any:
+        raise pytest.UsageError(self.message)
+
+    def __len__(self) -> int:
+        raise pytest.UsageError(self.message)
+
+
+@pytest.fixture(scope="session")
+def edge_model() -> Any:
+    """The model: override it. A Keras model, or a path to a .keras, .h5, SavedModel or .tflite."""
+    return Undefined(
+        "the fixture edge_model is not defined; define it in conftest.py to return a Keras model "
+        "or the path of a .keras, .h5, SavedModel folder or .tflite"
+    )
+
+
+@pytest.fixture(scope="session")
+def edge_dataset() -> Any:
+    """The evaluation set: override it. (x, y), an iterable of (x, y) batches, or a function."""
+    return Undefined(
+        "the fixture edge_dataset is not defined; define it in conftest.py to return (x, y), an "
+        "iterable of (x, y) batches, or a function that gives one"
+    )
+
+
+@pytest.fixture(scope="session")
+def edge_calibration() -> Any:
+    """Representative samples: override it, or they are split off edge_dataset."""
+    return Undefined(
+        "the fixture edge_calibration is not defined; define it in conftest.py to return "
+        "representative samples from validation data (200-500 are recommended)"
+    )
+
+
+@pytest.fixture(scope="session")
+def edge_metric() -> Any:
+    """The task metric: override it with a name or a callable; top-1 accuracy by default."""
+    return "accuracy"
+
+
+@pytest.fixture
+def edge_model_name(request: pytest.FixtureRequest) -> str:
+    """The model's name in reports: the file's stem, or the parametrization's id."""
+    from pytest_edgequant import parametrization
+
+    return parametrization.model_name(request)
+
+
+# -- fixtures: what the user gets -----------------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def edge_target(request: pytest.FixtureRequest) -> Target:
+    """The target that this test gates against, from --edge-target."""
+    __tracebackhide__ = True
+    return get_run(request.config).target(request)
+
+
+@pytest.fixture
+def edge_variant(request: pytest.FixtureRequest, edge_target: Target) -> Variant:
+    """Each variant that the target can run (or --edge-variant), converted from edge_model."""
+    __tracebackhide__ = True
+    return get_run(request.config).variant(request, edge_target)
+
+
+def _named(name: str, summary: str) -> Callable[..., Any]:
+    def fixture(request: pytest.FixtureRequest, edge_target: Target) -> Variant:
+        __tracebackhide__ = True
+        return get_run(request.config).named_variant(request, edge_target, name)
+
+    fixture.__doc__ = f"edge_model as {name}: {summary}."
+    return pytest.fixture(name=f"edge_{name}")(fixture)
+
+
+for _spec in VARIANTS.values():
+    globals()[f"edge_{_spec.name}"] = _named(_spec.name, _spec.summary)

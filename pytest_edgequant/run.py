@@ -1,0 +1,329 @@
+"""One pytest run: its settings, its pipeline, what it recorded, and what it prints at the end."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from typing import Any, NoReturn
+
+import pytest
+
+from pytest_edgequant import parametrization, session
+from pytest_edgequant.assertions import refusals
+from pytest_edgequant.conversion.registry import get_spec
+from pytest_edgequant.errors import EdgeQuantError, NotDerivableError, SettingsError
+from pytest_edgequant.measure.ops import variant_refused
+from pytest_edgequant.pipeline import CalibrationRequest, Pipeline
+from pytest_edgequant.plugin import Undefined
+from pytest_edgequant.records import Target, Variant
+from pytest_edgequant.report import json as json_report
+from pytest_edgequant.report import targets as targets_report
+from pytest_edgequant.report import terminal
+from pytest_edgequant.settings import OPTIONS, Settings, read_section, resolve
+from pytest_edgequant.targets import DEFAULT_TARGET, Targets
+
+RENDERERS = {".json": json_report.render}
+NO_TESTS_COLLECTED = 5
+
+
+def _stop(error: Exception) -> NoReturn:
+    """Fail the test with the message alone: the traceback would be ours."""
+    pytest.fail(f"{type(error).__name__}: {error}", pytrace=False)
+
+
+class Run:
+    """The state of one run, reached from hooks and fixtures."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self.config = config
+        self.session = session.Session()
+        self.is_worker = hasattr(config, "workerinput")
+        self._pipeline: Pipeline | None = None
+        self._counted = (0, 0)
+        self._report_errors: list[str] = []
+        self._nothing_gated = False
+
+    # -- settings -----------------------------------------------------------------------------
+
+    @cached_property
+    def settings(self) -> Settings:
+        config = self.config
+        inipath = config.inipath
+        pyproject = config.rootpath / "pyproject.toml"
+        if inipath is not None and inipath.name == "pyproject.toml":
+            pyproject = inipath
+        return resolve(
+            {o.name: getattr(config.option, f"edgequant_{o.name}", None) for o in OPTIONS},
+            {o.name: config.getini(o.ini) for o in OPTIONS},
+            read_section(pyproject),
+            cwd=config.invocation_params.dir,
+            rootdir=pyproject.parent,
+            where=f"{pyproject.name}: [tool.edgequant]",
+        )
+
+    def check_settings(self) -> None:
+        """Stop before collection on a setting that can't be meant."""
+        try:
+            for name in self.settings.target:
+                self.targets.get(name)
+            for name in self.settings.variant:
+                get_spec(name, "--edge-variant")
+            for path in self.settings.report:
+                if path.suffix.lower() not in RENDERERS:
+                    raise SettingsError(
+                        f"--edge-report: {path.name!r}: no format ends in {path.suffix!r}; "
+                        f"known: {', '.join(RENDERERS)}"
+                    )
+        except EdgeQuantError as error:
+            raise pytest.UsageError(str(error)) from None
+
+    @cached_property
+    def targets(self) -> Targets:
+        return Targets(self.settings.user_targets, self.settings.where)
+
+    def target_lines(self) -> list[str]:
+        try:
+            return targets_report.target_lines(self.targets)
+        except EdgeQuantError as error:
+            raise pytest.UsageError(str(error)) from None
+
+    @property
+    def pipeline(self) -> Pipeline:
+        if self._pipeline is None:
+            settings = self.settings
+            self._pipeline = Pipeline(
+                settings.cache_dir,
+                no_cache=settings.no_cache,
+                timeout=settings.timeout,
+                targets=self.targets,
+                dense_per_channel=settings.dense_per_channel,
+                progress=self._progress,
+            )
+        return self._pipeline
+
+    def close(self) -> None:
+        if self._pipeline is not None:
+            self._pipeline.close()
+
+    @contextlib.contextmanager
+    def _progress(self, what: str) -> Iterator[None]:
+        """A line on a terminal while something takes its time; nothing in logs of CI."""
+        reporter = self.config.pluginmanager.get_plugin("terminalreporter")
+        capture = self.config.pluginmanager.get_plugin("capturemanager")
+        if reporter is None or self.is_worker or os.environ.get("CI") or not reporter.isatty:
+            yield
+            return
+        text = f"[edgequant] {what} ..."[: max(reporter._tw.fullwidth - 1, 20)]
+
+        def show(line: str) -> None:
+            suspended = (
+                capture.global_and_fixture_disabled() if capture else contextlib.nullcontext()
+            )
+            with suspended:
+                reporter.write(line, flush=True)
+
+        show(f"\r{text}")
+        try:
+            yield
+        finally:
+            show(f"\r{' ' * len(text)}\r")
+
+    # -- collection ---------------------------------------------------------------------------
+
+    def _marker(self, node: Any) -> parametrization.EdgeMarker:
+        return parametrization.read_marker(node.get_closest_marker("edge"), node.nodeid)
+
+    def _target_names(self, marker: parametrization.EdgeMarker) -> list[str]:
+        names = marker.target or self.settings.target or (DEFAULT_TARGET,)
+        return parametrization.union([[self.targets.get(name).name for name in names]])
+
+    def _variant_names(
+        self, marker: parametrization.EdgeMarker, target: Target
+    ) -> tuple[Sequence[str], bool]:
+        """The variants of a target, and whether they were asked for by name."""
+        named = marker.variant or self.settings.variant
+        if named:
+            return parametrization.union([[get_spec(name).name for name in named]]), True
+        return target.variants, False
+
+    def parametrize(self, metafunc: pytest.Metafunc) -> None:
+        """Give the test its targets and variants."""
+        try:
+            marker = self._marker(metafunc.definition)
+            targets = self._target_names(marker)
+            if "edge_target" in metafunc.fixturenames:
+                parametrization.add_parameters(metafunc, "edge_target", targets, "session")
+            if "edge_variant" in metafunc.fixturenames:
+                names = parametrization.union(
+                    [self._variant_names(marker, self.targets.get(t))[0] for t in targets]
+                )
+                parametrization.add_parameters(metafunc, "edge_variant", names, "function")
+        except EdgeQuantError as error:
+            raise pytest.Collector.CollectError(str(error)) from None
+
+    def wanted(self, item: pytest.Item) -> bool:
+        """Whether the item's variant is one of its target's: targets have different ones."""
+        params = getattr(getattr(item, "callspec", None), "params", {})
+        target, variant = params.get("edge_target"), params.get("edge_variant")
+        if not isinstance(target, str) or not isinstance(variant, str):
+            return True
+        if parametrization.is_users(item, "edge_variant"):
+            return True
+        names, _ = self._variant_names(self._marker(item), self.targets.get(target))
+        return variant in names
+
+    # -- fixtures -----------------------------------------------------------------------------
+
+    def target(self, request: pytest.FixtureRequest) -> Target:
+        """The target of this test: its parameter, else the only one there is."""
+        try:
+            param = getattr(request, "param", None)
+            if isinstance(param, Target):
+                return param
+            if param is not None:
+                return self.targets.get(param)
+            names = self._target_names(parametrization.EdgeMarker())
+        except EdgeQuantError as error:
+            _stop(error)
+        if len(names) > 1:
+            _stop(
+                pytest.UsageError(
+                    f"edge_target was asked for where pytest can't parametrize (getfixturevalue, or "
+                    f"a unittest class), and there are several: {', '.join(names)}. Make it an "
+                    "argument of a test function, or give one --edge-target"
+                )
+            )
+        return self.targets.get(names[0])
+
+    def variant(self, request: pytest.FixtureRequest, target: Target) -> Variant:
+        """The variant of this test's parameter; one the target can't run is skipped."""
+        param = getattr(request, "param", None)
+        if isinstance(param, Variant):
+            return param
+        try:
+            marker = self._marker(request.node)
+            names, named = self._variant_names(marker, target)
+            if param is None and len(names) > 1:
+                raise pytest.UsageError(
+                    "edge_variant was asked for where pytest can't parametrize (getfixturevalue, or "
+                    f"a unittest class), and {target.name} has several: {', '.join(names)}. Make it "
+                    "an argument of a test function, give one --edge-variant, or use a named "
+                    "fixture such as edge_int8"
+                )
+            name = get_spec(names[0] if param is None else str(param)).name
+        except (EdgeQuantError, pytest.UsageError) as error:
+            _stop(error)
+        named = named or parametrization.is_users(request.node, "edge_variant")
+        return self._hand_out(request, target, name, named)
+
+    def named_variant(
+        self, request: pytest.FixtureRequest, target: Target, name: str
+    ) -> Variant:
+        """The variant of a fixture such as edge_int8: handed out whatever the target says."""
+        return self._hand_out(request, target, name, named=True)
+
+    def _hand_out(
+        self, request: pytest.FixtureRequest, target: Target, name: str, named: bool
+    ) -> Variant:
+        model = request.getfixturevalue("edge_model")
+        if isinstance(model, Undefined):
+            _stop(pytest.UsageError(model.message))
+        model_name = str(request.getfixturevalue("edge_model_name"))
+        refused = variant_refused(name, target) if name != "as_is" else None
+        if refused is not None and not named:
+            self._skip(model_name, name, target, refused)
+        try:
+            variant = self.pipeline.variant(
+                model,
+                name,
+                self._calibration(request),
+                model_name=model_name,
+                target=target,
+            )
+        except NotDerivableError as error:
+            if not named:
+                self._skip(model_name, name, target, str(error))
+            _stop(error)
+        except EdgeQuantError as error:
+            _stop(error)
+        if not named:
+            reasons = refusals(variant, target)
+            if reasons:
+                self._skip(model_name, name, target, "; ".join(reasons))
+        session.record_variant(variant)
+        return variant
+
+    @staticmethod
+    def _skip(model: str, variant: str, target: Target, reason: str) -> NoReturn:
+        message = f"{model}/{variant} cannot run on {target.name}: {reason}"
+        session.record_cannot_run(model, variant, target.name, message)
+        pytest.skip(message)
+
+    @staticmethod
+    def _calibration(request: pytest.FixtureRequest) -> CalibrationRequest:
+        def value_of(name: str) -> Any:
+            value = request.getfixturevalue(name)
+            return None if isinstance(value, Undefined) else value
+
+        # Asked for only where needed: a test of the size alone must not load a dataset.
+        evaluated = "edge_dataset" in request.fixturenames
+        return CalibrationRequest(
+            samples=lambda: value_of("edge_calibration"),
+            dataset=lambda: value_of("edge_dataset"),
+            split_applies=evaluated and value_of("edge_calibration") is None,
+        )
+
+    # -- results ------------------------------------------------------------------------------
+
+    def cache_events(self) -> list[session.Event]:
+        """What the pipeline did since the last call."""
+        if self._pipeline is None:
+            return []
+        now = (self._pipeline.converted, self._pipeline.cache.counts.damaged)
+        converted, damaged = (a - b for a, b in zip(now, self._counted, strict=True))
+        self._counted = now
+        if not converted and not damaged:
+            return []
+        return [{"kind": "cache", "converted": converted, "damaged": damaged}]
+
+    def add_events(self, events: list[session.Event]) -> None:
+        if not self.is_worker:
+            self.session.add(events)
+
+    def finish(self, pytest_session: pytest.Session) -> None:
+        """Write the reports, and turn a run that gated nothing red."""
+        option = self.config.option
+        if option.collectonly or getattr(option, "setupplan", False):
+            return
+        for path in self.settings.report:
+            try:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_text(RENDERERS[path.suffix.lower()](self.session), encoding="utf-8")
+            except OSError as error:
+                self._report_errors.append(
+                    f"--edge-report: can't write {str(path)!r}: {error.strerror}"
+                )
+        gated_nothing = self.settings.target_given and self.session.gated == 0
+        if gated_nothing and pytest_session.exitstatus == 0:
+            self._nothing_gated = True
+            pytest_session.exitstatus = NO_TESTS_COLLECTED
+
+    def summarize(self, reporter: pytest.TerminalReporter) -> None:
+        """Print the tables, then what needs to be seen in red."""
+        lines = list(terminal.summary_lines(self.session))
+        if lines:
+            reporter.section("edgequant", sep="-")
+            for line in lines:
+                reporter.write_line(line)
+        for error in self._report_errors:
+            reporter.write_line(error, red=True)
+        if self._nothing_gated:
+            reporter.write_line(
+                f"--edge-target={','.join(self.settings.target)}: nothing was gated. No test made a "
+                "check of this plugin, or all were skipped; this run says nothing about the target",
+                red=True,
+                bold=True,
+            )
+
