@@ -47,7 +47,7 @@ from pytest_edgequant.records import (
     Verdict,
 )
 from pytest_edgequant.tflite.graph import read_graph
-from pytest_edgequant.units import format_bytes, format_points, parse_size, parse_size_limit
+from pytest_edgequant.units import format_bytes, format_points, parse_size_limit
 
 MetricLike = str | Callable[[Any, Any], float] | metrics.TaskMetric | None
 
@@ -127,9 +127,7 @@ def _legal(check: str, variant: Variant, target: Target | None) -> None:
 
 
 @user_facing
-def assert_size_within(
-    variant: Any, max: str | int, *, target: Target | str | None = None
-) -> None:
+def assert_size_within(variant: Any, max: str | int, *, target: Target | str | None = None) -> None:
     """The .tflite file is at most `max`: "64 KiB", 65536, or "80%" of the flash left to a model.
 
     `variant` is a Variant, or a path or the bytes of a .tflite. Raises `SizeExceeded`, `CannotRun`
@@ -151,7 +149,11 @@ def _judge_size(variant: Variant, limit: int) -> Verdict:
         else "Use fewer channels or layers, or a target with more flash"
     )
     return judge(
-        "size", metric, limit, subject=variant.label, show=lambda v: format_bytes(int(v)),
+        "size",
+        metric,
+        limit,
+        subject=variant.label,
+        show=lambda v: format_bytes(int(v)),
         advice=advice,
     )
 
@@ -236,8 +238,8 @@ def _judge_arena(variant: Variant, target: Target, headroom: int) -> Verdict:
         subject=f"{variant.label} on {target.name}",
         show=lambda v: format_bytes(int(v)),
         advice=(
-            "The largest activations decide: use int8 instead of float32 or int16x8, fewer channels "
-            "or a smaller input, or a target with more SRAM"
+            "The largest activations decide: use int8 instead of float32 or int16x8, fewer "
+            "channels or a smaller input, or a target with more SRAM"
         ),
     )
 
@@ -287,14 +289,13 @@ def assert_fully_integer(variant: Any) -> None:
         verdict = Verdict(
             "fully_integer",
             Outcome.FAIL,
-            f"{variant.label}: {len(found)} float tensors: {shown}. Use int8 (or uint8_io, int16x8)",
+            f"{variant.label}: {len(found)} float tensors: {shown}. "
+            "Use int8 (or uint8_io, int16x8)",
             0,
             len(found),
         )
     else:
-        verdict = Verdict(
-            "fully_integer", Outcome.PASS, f"{variant.label}: no float tensors", 0, 0
-        )
+        verdict = Verdict("fully_integer", Outcome.PASS, f"{variant.label}: no float tensors", 0, 0)
     _raise(variant, verdict, NotFullyInteger)
 
 
@@ -373,9 +374,7 @@ def compare_accuracy(
     session.record_metric(
         candidate, "accuracy_drop", Metric(drop, chosen.unit, "measured (LiteRT on this host)")
     )
-    return AccuracyComparison(
-        drop, chosen.name, before.value, after.value, len(kept), lost, gained
-    )
+    return AccuracyComparison(drop, chosen.name, before.value, after.value, len(kept), lost, gained)
 
 
 @user_facing

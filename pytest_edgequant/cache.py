@@ -137,7 +137,7 @@ class Cache:
         _write(path, content)
         _write(index, json.dumps(document, sort_keys=True).encode())
         self.counts.writes += 1
-        return Entry(path, content, document["meta"])
+        return Entry(path, content, dict(meta))
 
     def get_arrays(self, key: str) -> list[NDArray[Any]] | None:
         """Arrays stored with `put_arrays`, in their order."""

@@ -157,12 +157,15 @@ def as_inputs(x: Any, specs: Sequence[InputSpec], where: str) -> list[NDArray[An
 
 def concatenate(batches: Sequence[Sequence[NDArray[Any]]]) -> list[NDArray[Any]]:
     """Batches of input lists to one list."""
-    return [np.concatenate(parts) if len(parts) > 1 else parts[0] for parts in zip(*batches, strict=True)]
+    return [
+        np.concatenate(parts) if len(parts) > 1 else parts[0]
+        for parts in zip(*batches, strict=True)
+    ]
 
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """Evaluation samples: inputs as the user gave them (whole, or in batches), and labels (N,...)."""
+    """Evaluation samples: inputs as they came (whole, or in batches), and labels (N, ...)."""
 
     x: tuple[Raw, ...]
     y: NDArray[Any]

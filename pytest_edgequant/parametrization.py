@@ -40,10 +40,9 @@ def _rewrite(holder: Any, attribute: str) -> None:
     marks = holder.__dict__.get(attribute)
     if not isinstance(marks, list):
         return
-    changed = [
-        _indirect(getattr(mark, "mark", mark)) if hasattr(mark, "name") else mark for mark in marks
-    ]
-    if any(new is not getattr(old, "mark", old) for new, old in zip(changed, marks, strict=True)):
+    plain: list[Any] = [getattr(mark, "mark", mark) for mark in marks]
+    changed = [_indirect(mark) for mark in plain]
+    if changed != plain:
         setattr(holder, attribute, changed)
 
 
@@ -82,9 +81,7 @@ def read_marker(mark: pytest.Mark | None, where: str) -> EdgeMarker:
     )
 
 
-def add_parameters(
-    metafunc: pytest.Metafunc, name: str, values: Sequence[str], scope: str
-) -> bool:
+def add_parameters(metafunc: pytest.Metafunc, name: str, values: Sequence[str], scope: str) -> bool:
     """Parametrize one of our fixtures unless the user did; gives whether we did."""
     try:
         metafunc.parametrize(name, values, indirect=True, ids=values, scope=scope)  # type: ignore[arg-type]

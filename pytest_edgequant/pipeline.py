@@ -356,9 +356,7 @@ class Pipeline:
             stored = self.cache.get_arrays(key)
             if stored is None:
                 specs = [
-                    InputSpec(
-                        i.name, i.shape, np.dtype(np.float32) if i.quantization else i.dtype
-                    )
+                    InputSpec(i.name, i.shape, np.dtype(np.float32) if i.quantization else i.dtype)
                     for i in variant.inputs
                 ]
                 with self.progress(f"evaluating {variant.label}"):
@@ -505,4 +503,3 @@ def convert(
         dense_per_channel=dense_per_channel,
         where="model",
     )
-

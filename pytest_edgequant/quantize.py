@@ -51,7 +51,7 @@ def dequantize(values: NDArray[Any], info: TensorInfo) -> NDArray[Any]:
     """The tensor's integers as float32 reals: r = s * (q - z); unquantized ones as they are."""
     if values.dtype.kind not in "iu" or info.quantization is None:
         return values
-    real = _along_axis(info.quantization.scales, info) * (
+    real: NDArray[Any] = _along_axis(info.quantization.scales, info) * (
         values.astype(np.float64) - _along_axis(info.quantization.zero_points, info)
     )
-    return real.astype(np.float32)
+    return np.asarray(real, dtype=np.float32)

@@ -190,8 +190,8 @@ class Run:
         if len(names) > 1:
             _stop(
                 pytest.UsageError(
-                    f"edge_target was asked for where pytest can't parametrize (getfixturevalue, or "
-                    f"a unittest class), and there are several: {', '.join(names)}. Make it an "
+                    f"edge_target was asked for where pytest can't parametrize (getfixturevalue, "
+                    f"or a unittest class), and there are several: {', '.join(names)}. Make it an "
                     "argument of a test function, or give one --edge-target"
                 )
             )
@@ -207,9 +207,9 @@ class Run:
             names, named = self._variant_names(marker, target)
             if param is None and len(names) > 1:
                 raise pytest.UsageError(
-                    "edge_variant was asked for where pytest can't parametrize (getfixturevalue, or "
-                    f"a unittest class), and {target.name} has several: {', '.join(names)}. Make it "
-                    "an argument of a test function, give one --edge-variant, or use a named "
+                    "edge_variant was asked for where pytest can't parametrize (getfixturevalue, "
+                    f"or a unittest class), and {target.name} has several: {', '.join(names)}. Make "
+                    "it an argument of a test function, give one --edge-variant, or use a named "
                     "fixture such as edge_int8"
                 )
             name = get_spec(names[0] if param is None else str(param)).name
@@ -218,9 +218,7 @@ class Run:
         named = named or parametrization.is_users(request.node, "edge_variant")
         return self._hand_out(request, target, name, named)
 
-    def named_variant(
-        self, request: pytest.FixtureRequest, target: Target, name: str
-    ) -> Variant:
+    def named_variant(self, request: pytest.FixtureRequest, target: Target, name: str) -> Variant:
         """The variant of a fixture such as edge_int8: handed out whatever the target says."""
         return self._hand_out(request, target, name, named=True)
 
@@ -321,9 +319,8 @@ class Run:
             reporter.write_line(error, red=True)
         if self._nothing_gated:
             reporter.write_line(
-                f"--edge-target={','.join(self.settings.target)}: nothing was gated. No test made a "
-                "check of this plugin, or all were skipped; this run says nothing about the target",
+                f"--edge-target={','.join(self.settings.target)}: nothing was gated. No test made "
+                "a check of this plugin, or all were skipped; this run says nothing about the target",
                 red=True,
                 bold=True,
             )
-

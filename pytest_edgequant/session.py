@@ -1,6 +1,7 @@
 """What a run found out: recorded test by test, carried over xdist, merged into results.
 
-While a test runs, assertions and fixtures record events into `context.events`. The plugin attaches them to the test's report as plain data, which xdist carries to the controller, where `Session`
+While a test runs, assertions and fixtures record events into `context.events`. The plugin attaches
+them to the test's report as plain data, which xdist carries to the controller, where `Session`
 merges them into `Result`s. Without pytest nothing is recorded.
 """
 

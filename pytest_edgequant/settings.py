@@ -51,13 +51,15 @@ OPTIONS = (
         "comma-separated",
         "NAME",
     ),
-    Option("report", "paths", "write a report; repeatable, the format by its ending: .json", "PATH"),
+    Option(
+        "report", "paths", "write a report; repeatable, the format by its ending: .json", "PATH"
+    ),
     Option("cache_dir", "path", "where converted models and measurements are kept", "DIR"),
     Option("no_cache", "flag", "convert and measure everything anew, keep nothing"),
     Option(
         "dense_per_channel",
         "flag",
-        "quantize fully connected weights per channel (TFLM before August 2024 computes them wrongly)",
+        "quantize fully connected weights per channel (TFLM before August 2024 computes them wrong)",
     ),
     Option(
         "timeout",

@@ -16,6 +16,7 @@ else:
 def load_toml(content: bytes, where: str) -> dict[str, Any]:
     """The parsed document; raises `SettingsError` naming `where` when it is not TOML."""
     try:
-        return tomllib.loads(content.decode("utf-8"))
+        document: dict[str, Any] = tomllib.loads(content.decode("utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise SettingsError(f"{where}: not valid TOML: {error}") from None
+    return document

@@ -57,9 +57,7 @@ def read_calibration(samples: Any) -> Calibration:
         samples = samples()
     notes: list[str] = []
     try:
-        if isinstance(samples, np.ndarray | Mapping) or hasattr(samples, "__array__"):
-            elements = [freeze(samples, WHERE)]
-        elif isinstance(samples, tuple):
+        if isinstance(samples, tuple | Mapping) or hasattr(samples, "__array__"):
             elements = [freeze(samples, WHERE)]
         elif isinstance(samples, list):
             frozen = freeze(samples, WHERE) if samples else []

@@ -43,7 +43,11 @@ _SPECS = (
     ),
     VariantSpec("uint8_io", "int8", "int8 inside, uint8 inputs and outputs", "uint8", "int8"),
     VariantSpec(
-        "int16x8", "int16x8", "int8 weights, int16 activations, inputs and outputs", "int16", "int16"
+        "int16x8",
+        "int16x8",
+        "int8 weights, int16 activations, inputs and outputs",
+        "int16",
+        "int16",
     ),
     VariantSpec("as_is", "as_is", "a .tflite file as it is, whatever its form"),
 )

@@ -23,7 +23,12 @@ from pytest_edgequant.conversion.registry import VariantSpec
 from pytest_edgequant.conversion.tensorflow_worker import Converted, Description
 from pytest_edgequant.conversion.tracing import Exported
 from pytest_edgequant.data import InputSpec
-from pytest_edgequant.errors import ConversionError, IsolatedProcessError, ModelError, NotDerivableError
+from pytest_edgequant.errors import (
+    ConversionError,
+    IsolatedProcessError,
+    ModelError,
+    NotDerivableError,
+)
 from pytest_edgequant.isolation import IsolatedProcess
 from pytest_edgequant.tflite.graph import Graph, read_graph
 
@@ -120,7 +125,7 @@ class TensorFlowFile:
         self.path = path
         self.kind = kind
         self.where = str(path)
-        self.default_name = path.stem if kind == "keras" else path.name
+        self.default_name: str | None = path.stem if kind == "keras" else path.name
 
     @cached_property
     def fingerprint(self) -> str:
@@ -178,7 +183,7 @@ class LiveModel:
         self._reference = weakref.ref(model)
         self._folders: dict[bool, tuple[tempfile.TemporaryDirectory[str], Exported]] = {}
         self._traces: dict[bool, tracing.Traced] = {}
-        self.default_name = None
+        self.default_name: str | None = None
         self.where = f"model object {type(model).__name__}"
 
     @property
@@ -245,7 +250,7 @@ class TFLiteFile:
         self.content = content
         self.path = path
         self.where = str(path) if path else "model bytes"
-        self.default_name = path.stem if path else None
+        self.default_name: str | None = path.stem if path else None
 
     @cached_property
     def fingerprint(self) -> str:
@@ -369,6 +374,4 @@ def _open_path(path: Path, where: str) -> Source:
         return TensorFlowFile(path, "keras")
     if suffix in (".h5", ".hdf5"):
         raise ModelError(f"{where}: {str(path)!r} is not an HDF5 file; write the model again")
-    raise ModelError(
-        f"{where}: {str(path)!r} is none of .keras, .h5, SavedModel folder, .tflite"
-    )
+    raise ModelError(f"{where}: {str(path)!r} is none of .keras, .h5, SavedModel folder, .tflite")

@@ -117,7 +117,7 @@ def _load_saved_model(path: str, where: str, loaded: _Loaded) -> None:
         module = tf.saved_model.load(path)
     except Exception as error:
         raise ModelError(
-            f"{where}: not a SavedModel that TensorFlow can load: {' '.join(str(error).split())[:600]}"
+            f"{where}: not a SavedModel that TensorFlow can load: {tracing.shortened(error)}"
         ) from None
     signatures = module.signatures
     if not signatures:

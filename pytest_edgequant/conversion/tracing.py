@@ -22,7 +22,7 @@ from pytest_edgequant.errors import ConversionError, ModelError
 
 @dataclass(frozen=True)
 class Exported:
-    """A SavedModel with the batch at 1, its inputs, and the names of its outputs, in the model's order.
+    """A SavedModel with the batch at 1; its inputs and the names of its outputs in order.
 
     `input_keys` and `output_keys` are the signature's names for them, which SavedModels sort.
     """
@@ -219,8 +219,9 @@ def shortened(error: BaseException, limit: int = 600) -> str:
 def export(model: Any, traced: Traced, folder: Path) -> Exported:
     """Write a traced Keras model as a SavedModel."""
     # Keras 3 variables wrap the TensorFlow ones that a SavedModel must track.
-    variables = [getattr(v, "value", v) if "keras" in type(v).__module__ else v
-                 for v in model.variables]
+    variables = [
+        getattr(v, "value", v) if "keras" in type(v).__module__ else v for v in model.variables
+    ]
     return traced.save(folder, [variables, model] if is_legacy_keras(model) else variables)
 
 

@@ -50,7 +50,9 @@ def run(
     interpreter = _interpreter(fingerprint, content)
     count = len(inputs[0][1])
     details = {d["index"]: d for d in interpreter.get_input_details()}
-    batches = {int(details[index]["shape"][0]) for index, _ in inputs if len(details[index]["shape"])}
+    batches = {
+        int(details[index]["shape"][0]) for index, _ in inputs if len(details[index]["shape"])
+    }
     batch = batches.pop() if len(batches) == 1 else 1
     collected: list[list[NDArray[Any]]] = [[] for _ in outputs]
     for start in range(0, count, batch):

@@ -115,9 +115,7 @@ def _r2(y_true: Any, y_pred: Any) -> float:
 
 
 _METRICS = (
-    TaskMetric(
-        DEFAULT_METRIC, True, lambda t, p: float(top1_outcomes(t, p).mean()), top1_outcomes
-    ),
+    TaskMetric(DEFAULT_METRIC, True, lambda t, p: float(top1_outcomes(t, p).mean()), top1_outcomes),
     TaskMetric("mae", False, _mae),
     TaskMetric("rmse", False, _rmse),
     TaskMetric("r2", True, _r2),

@@ -1,4 +1,4 @@
-"""Legality before metrics: what a target's runtime refuses in a model, as far as its graph tells."""
+"""Legality before metrics: what a target's runtime refuses in a model, as its graph tells."""
 
 from __future__ import annotations
 

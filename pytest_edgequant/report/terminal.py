@@ -38,7 +38,8 @@ def _score(metric: Metric | None, share: bool) -> str:
 def _drop(metric: Metric | None, share: bool) -> str:
     if metric is None or metric.value is None:
         return "-"
-    return f"{100 * metric.value:+.2f} pt" if share else f"{metric.value:+.4g}"
+    value = metric.value + 0.0  # -0.0 would read as a gain
+    return f"{100 * value:+.2f} pt" if share else f"{value:+.4g}"
 
 
 def _verdict(result: Result) -> str:
@@ -48,7 +49,11 @@ def _verdict(result: Result) -> str:
     assert decided is not None
     failed = sorted({v.check for v in result.verdicts if v.verdict is decided})
     word = _WORDS[decided]
-    return word if decided in (Outcome.PASS, Outcome.NOT_APPLICABLE) else f"{word}: {', '.join(failed)}"
+    return (
+        word
+        if decided in (Outcome.PASS, Outcome.NOT_APPLICABLE)
+        else f"{word}: {', '.join(failed)}"
+    )
 
 
 def _groups(results: list[Result]) -> Iterator[tuple[str, list[Result]]]:
@@ -103,7 +108,10 @@ def _notes(results: list[Result], session: Session) -> Iterator[str]:
             if verdict.verdict is Outcome.CANNOT_RUN:
                 said.setdefault((result.model, verdict.message), set()).add(result.variant)
     provenance = {
-        m.provenance for r in results for n, m in r.metrics.items() if n == "arena_bytes" and m.value
+        m.provenance
+        for r in results
+        for n, m in r.metrics.items()
+        if n == "arena_bytes" and m.value
     }
     if said or provenance or session.damaged:
         yield ""

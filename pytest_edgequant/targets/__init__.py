@@ -143,7 +143,9 @@ def _variants(
         values = {"variants": base.variants, "refused": dict(base.refused)}
     if "refused" in table:
         reasons = table["refused"]
-        if not isinstance(reasons, Mapping) or not all(isinstance(v, str) for v in reasons.values()):
+        if not isinstance(reasons, Mapping) or not all(
+            isinstance(v, str) for v in reasons.values()
+        ):
             raise TargetError(f"{where}: refused must map variants to reasons, got {reasons!r}")
         values["refused"] = {**values["refused"], **reasons}
     if "variants" in table:

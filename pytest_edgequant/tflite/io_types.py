@@ -59,7 +59,7 @@ def pack(model: Any) -> bytes:
 
 def _code(model: Any, operator: Any) -> int:
     code = model.operatorCodes[operator.opcodeIndex]
-    return max(code.builtinCode, code.deprecatedBuiltinCode)
+    return int(max(code.builtinCode, code.deprecatedBuiltinCode))
 
 
 def _quantize_code(model: Any) -> int:

@@ -48,7 +48,7 @@ def _with_stderr(action: Callable[[], None]) -> tuple[str, Exception | None]:
 def measure(content: bytes) -> TFLMAllocation:
     """Allocate, run one inference, and report the arena of the x86-64 build.
 
-    Raises `CannotRunError` with TFLM's own reason, `MeasurementUnavailable` where there is no wheel.
+    Raises `CannotRunError` with TFLM's own reason, `MeasurementUnavailable` without the wheel.
     """
     try:
         from tflite_micro import runtime
