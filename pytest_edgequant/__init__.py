@@ -19,9 +19,6 @@ if TYPE_CHECKING:
         assert_max_accuracy_drop,
         assert_ops_supported,
         assert_size_within,
-        compare_accuracy,
-        evaluate,
-        measure_arena,
     )
     from pytest_edgequant.errors import (
         AccuracyDropExceeded,
@@ -50,6 +47,7 @@ if TYPE_CHECKING:
         UnknownNameError,
         UnsupportedOperators,
     )
+    from pytest_edgequant.measurements import compare_accuracy, evaluate, measure_arena
     from pytest_edgequant.pipeline import convert
     from pytest_edgequant.records import (
         AccuracyComparison,
@@ -117,7 +115,7 @@ __all__ = [
 
 
 # Lightest first: an error class must not load what measures.
-_HOMES = ("errors", "records", "targets", "pipeline", "assertions")
+_HOMES = ("errors", "records", "targets", "pipeline", "measurements", "assertions")
 
 
 def __getattr__(name: str) -> Any:

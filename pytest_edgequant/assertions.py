@@ -10,22 +10,17 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
-
 from pytest_edgequant import session
 from pytest_edgequant.budget import judge
 from pytest_edgequant.conversion.check import float_tensors
 from pytest_edgequant.conversion.registry import VARIANTS
-from pytest_edgequant.data import Dataset, load_dataset
 from pytest_edgequant.diagnose.advice import accuracy_drop_advice
 from pytest_edgequant.errors import (
     AccuracyDropExceeded,
     ArenaExceeded,
     CannotRun,
-    CannotRunError,
     EdgeAssertionError,
     MeasurementUnavailable,
-    NotApplicableError,
     NotDeployable,
     NotFullyInteger,
     SettingsError,
@@ -35,11 +30,15 @@ from pytest_edgequant.errors import (
     user_facing,
 )
 from pytest_edgequant.measure import metrics, ops
-from pytest_edgequant.pipeline import current_pipeline, load_variant
+from pytest_edgequant.measurements import (
+    MetricLike,
+    compare_accuracy,
+    for_target,
+    measure_arena,
+    refusals,
+)
 from pytest_edgequant.records import (
     AccuracyComparison,
-    Arena,
-    Evaluation,
     Metric,
     Outcome,
     Target,
@@ -49,57 +48,16 @@ from pytest_edgequant.records import (
 from pytest_edgequant.tflite.graph import read_graph
 from pytest_edgequant.units import format_bytes, format_points, parse_size_limit
 
-MetricLike = str | Callable[[Any, Any], float] | metrics.TaskMetric | None
 
-
-def _target(target: Target | str | None, variant: Variant | None = None) -> Target | None:
-    """The target asked for, else the one that the variant carries."""
-    if isinstance(target, str):
-        return current_pipeline().targets.get(target)
-    if target is None and variant is not None:
-        return variant.target
-    return target
-
-
-def _need_target(target: Target | str | None, variant: Variant) -> Target:
-    found = _target(target, variant)
-    if found is None:
+def _on_target(variant: Any, target: Target | str | None) -> tuple[Variant, Target]:
+    """The variant as it is judged on a target, which must be given or come with the variant."""
+    loaded, profile = for_target(variant, target)
+    if profile is None:
         raise SettingsError(
-            f"{variant.label}: this check needs a target; give one, such as 'nano33ble', or use "
+            f"{loaded.label}: this check needs a target; give one, such as 'nano33ble', or use "
             "the fixtures edge_target and edge_variant"
         )
-    return found
-
-
-def _for_target(variant: Any, target: Target | str | None) -> tuple[Variant, Target | None]:
-    """The variant as it is judged: on that target."""
-    import dataclasses
-
-    loaded = load_variant(variant)
-    found = _target(target, loaded)
-    if found is not None and found is not loaded.target:
-        loaded = dataclasses.replace(loaded, target=found)
-    return loaded, found
-
-
-def refusals(variant: Variant, target: Target) -> list[str]:
-    """Why the target's runtime would refuse the variant; empty where it would run it.
-
-    By the variant's name, by its graph, and, where the `tflite-micro` wheel is there, by what the
-    interpreter itself says.
-    """
-    by_name = ops.variant_refused(variant.name, target) if variant.name in VARIANTS else None
-    if by_name is not None and variant.name != "as_is":
-        return [by_name]
-    found = ops.graph_refusals(read_graph(variant.content, variant.label), target)
-    if not found and target.is_microcontroller:
-        try:
-            current_pipeline().tflm_allocation(variant.content)
-        except CannotRunError as error:
-            found.append(str(error))
-        except MeasurementUnavailable:
-            pass
-    return found
+    return loaded, profile
 
 
 def _raise(variant: Variant, verdict: Verdict, error: type[EdgeAssertionError]) -> None:
@@ -133,7 +91,7 @@ def assert_size_within(variant: Any, max: str | int, *, target: Target | str | N
     `variant` is a Variant, or a path or the bytes of a .tflite. Raises `SizeExceeded`, `CannotRun`
     where the target refuses the variant, `UnitError` for a limit that can't be read.
     """
-    variant, profile = _for_target(variant, target)
+    variant, profile = for_target(variant, target)
     left = profile.flash_for_model.value if profile and profile.flash_for_model else None
     limit = parse_size_limit(max, left, f"{variant.label}: max")
     _legal("size", variant, profile)
@@ -162,37 +120,6 @@ def _judge_size(variant: Variant, limit: int) -> Verdict:
 
 
 @user_facing
-def measure_arena(model: Any, target: Target | str | None = None) -> Arena:
-    """The tensor arena that TFLM needs for a model, in bytes.
-
-    `model` is a Variant, a path or the bytes of a .tflite. Measured with the `tflite-micro`
-    interpreter's recording allocator on x86-64 with reference kernels: the arithmetic is TFLM's
-    own, pointers are twice as large as on a 32-bit device, and optimized kernels may ask for
-    scratch buffers that these do not.
-
-    Raises `CannotRunError` where TFLM refuses the model, `NotApplicableError` on a target without
-    an arena, `MeasurementUnavailable` where there is no wheel for this machine.
-    """
-    variant, profile = _for_target(model, target)
-    if profile is not None and not profile.is_microcontroller:
-        raise NotApplicableError(
-            f"{profile.name} runs {profile.runtime}, which allocates from the heap: there is no "
-            "tensor arena"
-        )
-    try:
-        found = current_pipeline().tflm_allocation(variant.content)
-    except CannotRunError as error:
-        raise CannotRunError(f"{variant.label}: {error}") from None
-    return Arena(
-        total_bytes=found.total,
-        nonpersistent_bytes=found.head,
-        persistent_bytes=found.tail,
-        provenance="measured (tflite-micro interpreter, x86-64, reference kernels)",
-        sections=found.sections,
-    )
-
-
-@user_facing
 def assert_arena_fits(
     variant: Any, target: Target | str | None = None, *, headroom: str | int = 0
 ) -> None:
@@ -202,9 +129,7 @@ def assert_arena_fits(
     then neither passed nor failed, on a runtime without an arena. Raises `ArenaExceeded`,
     `CannotRun`, and `Unavailable` where the arena can't be measured.
     """
-    loaded = load_variant(variant)
-    variant, profile = _for_target(loaded, _need_target(target, loaded))
-    assert profile is not None
+    variant, profile = _on_target(variant, target)
     left = profile.sram_for_arena.value if profile.sram_for_arena else None
     spare = parse_size_limit(headroom, left, "headroom")
     if profile.is_microcontroller:
@@ -254,9 +179,7 @@ def assert_ops_supported(variant: Any, target: Target | str | None = None) -> No
     Raises `UnsupportedOperators` naming each operator, its layer and the reason; `CannotRun` where
     the variant as such is refused.
     """
-    loaded = load_variant(variant)
-    variant, profile = _for_target(loaded, _need_target(target, loaded))
-    assert profile is not None
+    variant, profile = _on_target(variant, target)
     by_name = ops.variant_refused(variant.name, profile) if variant.name in VARIANTS else None
     if by_name is not None:
         _legal("ops", variant, profile)
@@ -281,7 +204,7 @@ def assert_fully_integer(variant: Any) -> None:
 
     Raises `NotFullyInteger` naming the tensors and their operators.
     """
-    variant, profile = _for_target(variant, None)
+    variant, profile = for_target(variant, None)
     _legal("fully_integer", variant, profile)
     found = float_tensors(read_graph(variant.content, variant.label))
     if found:
@@ -302,81 +225,6 @@ def assert_fully_integer(variant: Any) -> None:
 # -- accuracy ---------------------------------------------------------------------------------
 
 
-def _kept(variants: tuple[Variant, ...], dataset: Dataset) -> Any:
-    """Indices of the samples that no variant was calibrated with."""
-    held: set[int] = set()
-    for variant in variants:
-        if variant.held_out is not None and variant.held_out.dataset == dataset.fingerprint:
-            held.update(variant.held_out.indices)
-    return np.asarray([i for i in range(dataset.count) if i not in held], dtype=np.int64)
-
-
-def _evaluate(
-    variant: Variant, dataset: Dataset, metric: metrics.TaskMetric, kept: Any
-) -> Evaluation:
-    outputs = [out[kept] for out in current_pipeline().predictions(variant, dataset)]
-    y_pred: Any = outputs[0] if len(outputs) == 1 else outputs
-    y_true = dataset.y[kept]
-    value = metrics.compute(metric, y_true, y_pred, variant.label)
-    outcomes = metric.outcomes(y_true, y_pred) if metric.outcomes else None
-    session.record_metric(
-        variant, metric.name, Metric(value, metric.unit, "measured (LiteRT on this host)")
-    )
-    return Evaluation(value, metric.name, len(kept), outcomes, metric.higher_is_better)
-
-
-@user_facing
-def evaluate(
-    variant: Any, dataset: Any, *, metric: MetricLike = None, target: Target | str | None = None
-) -> Evaluation:
-    """What `metric` says of a variant on a dataset, run on LiteRT.
-
-    `variant` is a Variant, or a path or the bytes of a .tflite. `dataset` is (x, y), an iterable of
-    (x, y) batches, or a function that gives one. Samples that were split off for calibration are
-    left out. `metric` is top-1 accuracy by default, "mae", "rmse", "r2", or a callable
-    `metric(y_true, y_pred) -> float`.
-
-    Raises `DatasetError`, `MetricError`, `CannotRunError` where LiteRT refuses the model.
-    """
-    variant, _ = _for_target(variant, target)
-    data = load_dataset(dataset)
-    return _evaluate(variant, data, metrics.get_metric(metric), _kept((variant,), data))
-
-
-@user_facing
-def compare_accuracy(
-    candidate: Any,
-    baseline: Any,
-    dataset: Any,
-    *,
-    metric: MetricLike = None,
-    target: Target | str | None = None,
-) -> AccuracyComparison:
-    """How much worse the candidate is than the baseline, on the same samples.
-
-    Arguments and errors as for `evaluate`.
-    """
-    candidate, _ = _for_target(candidate, target)
-    baseline = load_variant(baseline)
-    data = load_dataset(dataset)
-    chosen = metrics.get_metric(metric)
-    kept = _kept((candidate, baseline), data)
-    before = _evaluate(baseline, data, chosen, kept)
-    after = _evaluate(candidate, data, chosen, kept)
-    sign = 1.0 if chosen.higher_is_better else -1.0
-    # Counting the changed samples is exact; the difference of two rounded shares is not.
-    lost = gained = None
-    drop = sign * (before.value - after.value)
-    if before.outcomes is not None and after.outcomes is not None:
-        lost = int((before.outcomes & ~after.outcomes).sum())
-        gained = int((~before.outcomes & after.outcomes).sum())
-        drop = (lost - gained) / len(kept)
-    session.record_metric(
-        candidate, "accuracy_drop", Metric(drop, chosen.unit, "measured (LiteRT on this host)")
-    )
-    return AccuracyComparison(drop, chosen.name, before.value, after.value, len(kept), lost, gained)
-
-
 @user_facing
 def assert_max_accuracy_drop(
     candidate: Any,
@@ -395,7 +243,7 @@ def assert_max_accuracy_drop(
     """
     chosen = metrics.get_metric(metric)
     limit = _max_drop(max_drop, chosen)
-    candidate, profile = _for_target(candidate, target)
+    candidate, profile = for_target(candidate, target)
     _legal("accuracy_drop", candidate, profile)
     comparison = compare_accuracy(candidate, baseline, dataset, metric=chosen)
     _raise(candidate, _judge_drop(candidate, comparison, limit), AccuracyDropExceeded)
@@ -453,9 +301,7 @@ def assert_deployable(variant: Any, target: Target | str | None = None) -> None:
     Raises `NotDeployable` listing every limit that is broken, `CannotRun` where the runtime refuses
     the variant, `Unavailable` where a figure can't be had.
     """
-    loaded = load_variant(variant)
-    variant, profile = _for_target(loaded, _need_target(target, loaded))
-    assert profile is not None
+    variant, profile = _on_target(variant, target)
     _legal("deployable", variant, profile)
     verdicts = [_judge_ops(variant, profile)]
     if profile.flash_for_model is not None:

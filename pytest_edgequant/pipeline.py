@@ -11,7 +11,7 @@ import contextlib
 import dataclasses
 import platform
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +19,7 @@ import numpy as np
 
 from pytest_edgequant import context
 from pytest_edgequant.cache import Cache, Entry, digest
-from pytest_edgequant.conversion import check, registry
+from pytest_edgequant.conversion import registry
 from pytest_edgequant.conversion.calibration import (
     WHERE,
     Calibration,
@@ -29,9 +29,10 @@ from pytest_edgequant.conversion.calibration import (
     read_calibration,
     split_dataset,
 )
+from pytest_edgequant.conversion.finish import build_variant, finish
 from pytest_edgequant.conversion.registry import VariantSpec, get_spec
 from pytest_edgequant.conversion.source import Source, TFLiteFile, open_source, versions
-from pytest_edgequant.conversion.tensorflow_worker import Converted, Description
+from pytest_edgequant.conversion.tensorflow_worker import Description
 from pytest_edgequant.data import Dataset, InputSpec, as_inputs, load_dataset
 from pytest_edgequant.errors import (
     CalibrationError,
@@ -46,10 +47,9 @@ from pytest_edgequant.measure import litert_worker
 from pytest_edgequant.measure.arena import tflm_worker
 from pytest_edgequant.measure.arena.tflm_worker import TFLMAllocation
 from pytest_edgequant.quantize import dequantize, quantize
-from pytest_edgequant.records import HeldOut, Target, TensorInfo, Variant
+from pytest_edgequant.records import HeldOut, Target, Variant
 from pytest_edgequant.targets import Targets
-from pytest_edgequant.tflite.graph import Graph, read_graph
-from pytest_edgequant.tflite.io_types import with_io_type
+from pytest_edgequant.tflite.graph import read_graph
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -292,7 +292,7 @@ class Pipeline:
         wanted: Entry | None = None
         for member in registry.family_members(spec.family):
             try:
-                content, notes = _finish(converted, member, source.where)
+                content, notes = finish(converted, member, source.where)
             except EdgeQuantError:
                 if member.name == spec.name:
                     raise
@@ -389,65 +389,6 @@ class Pipeline:
         if "refused" in entry.meta:
             raise CannotRunError(entry.meta["refused"])
         return TFLMAllocation(**entry.meta)
-
-
-def _finish(converted: Converted, spec: VariantSpec, where: str) -> tuple[bytes, list[str]]:
-    """The family's file as this member: I/O type changed, then checked for what it must be."""
-    place = f"{where}: {spec.name}"
-    content, notes = converted.content, []
-    if spec.activations is not None:
-        if spec.io != "float32":
-            # The check of the whole comes first: it names what fell back to float.
-            check.check_inside(read_graph(content, place), spec, place)
-            content = with_io_type(content, spec.activations, spec.io, place)
-        check.check_integer(read_graph(content, place), spec, place)
-    elif spec.name == "dynamic_range" and check.quantized_nothing(read_graph(content, place)):
-        notes.append(
-            "dynamic_range: the converter quantized nothing (it leaves layers under 1,024 weights "
-            "as they are); this file is float32"
-        )
-    return content, notes
-
-
-def _info(graph: Graph, index: int, name: str | None = None) -> TensorInfo:
-    tensor = graph.main.tensors[index]
-    return TensorInfo(
-        name or tensor.name,
-        tensor.shape,
-        tensor.dtype,
-        tensor.quantization,
-        tensor.index,
-        tensor.constant,
-    )
-
-
-def _ends(
-    graph: Graph, indices: tuple[int, ...], names: Mapping[int, str], order: Any
-) -> tuple[TensorInfo, ...]:
-    """Inputs or outputs in the model's own order, by the names that users know."""
-    by_key = {names[i]: i for i in indices if i in names}
-    if order and {key for _, key in order} == set(by_key) and len(by_key) == len(indices):
-        return tuple(_info(graph, by_key[key], name) for name, key in order)
-    return tuple(_info(graph, i, names.get(i)) for i in indices)
-
-
-def build_variant(
-    name: str, content: bytes, path: Path, meta: Mapping[str, Any], where: str
-) -> Variant:
-    """The record of a .tflite file."""
-    import hashlib
-
-    graph = read_graph(content, where)
-    return Variant(
-        name=name,
-        content=content,
-        path=path,
-        fingerprint=hashlib.sha256(content).hexdigest(),
-        inputs=_ends(graph, graph.main.inputs, graph.input_names, meta.get("inputs")),
-        outputs=_ends(graph, graph.main.outputs, graph.output_names, meta.get("outputs")),
-        tensors=tuple(_info(graph, i) for i in range(len(graph.main.tensors))),
-        notes=tuple(meta.get("notes", ())),
-    )
 
 
 _default: Pipeline | None = None

@@ -24,8 +24,8 @@ _INI_TYPES: dict[str, Any] = {
 }
 _MARKER = (
     "edge(*, target=None, variant=None): gate on these targets and variants (a name or a list of "
-    "names) whatever the command line says; every test that uses an edge_* fixture has this marker, so "
-    "that `-m edge` selects them"
+    "names) whatever the command line says; every test that uses an edge_* fixture has it, so that "
+    "`-m edge` selects them"
 )
 _VARIANT_FIXTURES = frozenset(f"edge_{name}" for name in VARIANTS)
 FIXTURES = _VARIANT_FIXTURES | {"edge_target", "edge_variant"}

@@ -11,10 +11,10 @@ from typing import Any, NoReturn
 import pytest
 
 from pytest_edgequant import parametrization, session
-from pytest_edgequant.assertions import refusals
 from pytest_edgequant.conversion.registry import get_spec
 from pytest_edgequant.errors import EdgeQuantError, NotDerivableError, SettingsError
 from pytest_edgequant.measure.ops import variant_refused
+from pytest_edgequant.measurements import refusals
 from pytest_edgequant.pipeline import CalibrationRequest, Pipeline
 from pytest_edgequant.plugin import Undefined
 from pytest_edgequant.records import Target, Variant
@@ -208,9 +208,9 @@ class Run:
             if param is None and len(names) > 1:
                 raise pytest.UsageError(
                     "edge_variant was asked for where pytest can't parametrize (getfixturevalue, "
-                    f"or a unittest class), and {target.name} has several: {', '.join(names)}. Make "
-                    "it an argument of a test function, give one --edge-variant, or use a named "
-                    "fixture such as edge_int8"
+                    f"or a unittest class), and {target.name} has several: {', '.join(names)}. "
+                    "Make it an argument of a test function, give one --edge-variant, or use a "
+                    "named fixture such as edge_int8"
                 )
             name = get_spec(names[0] if param is None else str(param)).name
         except (EdgeQuantError, pytest.UsageError) as error:
@@ -320,7 +320,7 @@ class Run:
         if self._nothing_gated:
             reporter.write_line(
                 f"--edge-target={','.join(self.settings.target)}: nothing was gated. No test made "
-                "a check of this plugin, or all were skipped; this run says nothing about the target",
+                "a check of this plugin, or all were skipped; this run says nothing of the target",
                 red=True,
                 bold=True,
             )

@@ -59,7 +59,7 @@ OPTIONS = (
     Option(
         "dense_per_channel",
         "flag",
-        "quantize fully connected weights per channel (TFLM before August 2024 computes them wrong)",
+        "quantize fully connected weights per channel (TFLM before August 2024 is wrong there)",
     ),
     Option(
         "timeout",

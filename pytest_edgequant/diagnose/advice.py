@@ -17,7 +17,8 @@ def accuracy_drop_advice(drop: float, calibrated: bool) -> str:
     if drop > 0.10:
         return (
             "A drop of over 10 points means no or bad calibration data: check that "
-            "edge_calibration has the preprocessing of training, every class, and 200-500 samples of validation data"
+            "edge_calibration has the preprocessing of training, every class, and 200-500 samples "
+            "of validation data"
         )
     if drop > 0.05:
         return (

@@ -1,0 +1,72 @@
+"""From what a converter gave to a variant: I/O type, checks, and the record of the file."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pytest_edgequant.conversion import check
+from pytest_edgequant.conversion.registry import VariantSpec
+from pytest_edgequant.conversion.tensorflow_worker import Converted
+from pytest_edgequant.records import TensorInfo, Variant
+from pytest_edgequant.tflite.graph import Graph, read_graph
+from pytest_edgequant.tflite.io_types import with_io_type
+
+
+def finish(converted: Converted, spec: VariantSpec, where: str) -> tuple[bytes, list[str]]:
+    """The family's file as this member: I/O type changed, then checked for what it must be."""
+    place = f"{where}: {spec.name}"
+    content, notes = converted.content, []
+    if spec.activations is not None:
+        if spec.io != "float32":
+            # The check of the whole comes first: it names what fell back to float.
+            check.check_inside(read_graph(content, place), spec, place)
+            content = with_io_type(content, spec.activations, spec.io, place)
+        check.check_integer(read_graph(content, place), spec, place)
+    elif spec.name == "dynamic_range" and check.quantized_nothing(read_graph(content, place)):
+        notes.append(
+            "dynamic_range: the converter quantized nothing (it leaves layers under 1,024 weights "
+            "as they are); this file is float32"
+        )
+    return content, notes
+
+
+def _info(graph: Graph, index: int, name: str | None = None) -> TensorInfo:
+    tensor = graph.main.tensors[index]
+    return TensorInfo(
+        name or tensor.name,
+        tensor.shape,
+        tensor.dtype,
+        tensor.quantization,
+        tensor.index,
+        tensor.constant,
+    )
+
+
+def _ends(
+    graph: Graph, indices: tuple[int, ...], names: Mapping[int, str], order: Any
+) -> tuple[TensorInfo, ...]:
+    """Inputs or outputs in the model's own order, by the names that users know."""
+    by_key = {names[i]: i for i in indices if i in names}
+    if order and {key for _, key in order} == set(by_key) and len(by_key) == len(indices):
+        return tuple(_info(graph, by_key[key], name) for name, key in order)
+    return tuple(_info(graph, i, names.get(i)) for i in indices)
+
+
+def build_variant(
+    name: str, content: bytes, path: Path, meta: Mapping[str, Any], where: str
+) -> Variant:
+    """The record of a .tflite file."""
+    graph = read_graph(content, where)
+    return Variant(
+        name=name,
+        content=content,
+        path=path,
+        fingerprint=hashlib.sha256(content).hexdigest(),
+        inputs=_ends(graph, graph.main.inputs, graph.input_names, meta.get("inputs")),
+        outputs=_ends(graph, graph.main.outputs, graph.output_names, meta.get("outputs")),
+        tensors=tuple(_info(graph, i) for i in range(len(graph.main.tensors))),
+        notes=tuple(meta.get("notes", ())),
+    )
