@@ -13,6 +13,7 @@ from pytest_edgequant.conversion.tensorflow_worker import Converted
 from pytest_edgequant.records import TensorInfo, Variant
 from pytest_edgequant.tflite.graph import Graph, read_graph
 from pytest_edgequant.tflite.io_types import with_io_type
+from pytest_edgequant.tflite.passthrough import without_float_detours
 
 
 def finish(converted: Converted, spec: VariantSpec, where: str) -> tuple[bytes, list[str]]:
@@ -20,6 +21,7 @@ def finish(converted: Converted, spec: VariantSpec, where: str) -> tuple[bytes, 
     place = f"{where}: {spec.name}"
     content, notes = converted.content, []
     if spec.activations is not None:
+        content = without_float_detours(content)
         if spec.io != "float32":
             # The check of the whole comes first: it names what fell back to float.
             check.check_inside(read_graph(content, place), spec, place)

@@ -53,6 +53,11 @@ def _recipe(family: str, dense_per_channel: bool) -> Any:
                 weight_num_bits=8,
                 weight_granularity=qtyping.QuantGranularity.TENSORWISE,
             )
+        # Inputs and outputs stay float here; what they become is the variant's matter.
+        for edge in (names.INPUT, names.OUTPUT):
+            manager.add_quantization_config(
+                regex=".*", operation_name=edge, algorithm_key="no_quantize"
+            )
     return manager.get_quantization_recipe()
 
 

@@ -10,6 +10,7 @@ import hashlib
 import os
 import tempfile
 import weakref
+import zipfile
 from collections.abc import Sequence
 from functools import cached_property
 from importlib import metadata
@@ -370,6 +371,11 @@ def _open_path(path: Path, where: str) -> Source:
         raise ModelError(f"{where}: can't read {str(path)!r}: {error.strerror}") from None
     if not head:
         raise ModelError(f"{where}: {str(path)!r} is empty; write the model again")
+    if suffix == ".keras" and not head.startswith(b"\x89HDF") and not zipfile.is_zipfile(path):
+        raise ModelError(
+            f"{where}: {str(path)!r} is damaged or truncated (not a zip file as .keras files are); "
+            "write or copy it again"
+        )
     if suffix == ".keras" or head.startswith((b"PK\x03\x04", b"\x89HDF")):
         return TensorFlowFile(path, "keras")
     if suffix in (".h5", ".hdf5"):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import tempfile
 import warnings
 from collections.abc import Iterator, Sequence
@@ -98,17 +99,17 @@ def _load_keras(path: str, where: str) -> Any:
         with contextlib.suppress(Exception):
             return tf_keras.models.load_model(path, compile=False)
     text = " ".join(str(first).split())
+    unknown = re.search(r"Could not locate \w+ '[^']+'|Unknown layer: '?\w+'?", text)
+    text = unknown.group() if unknown else text[:400]
     advice = "write the file again, or hand over the model object itself"
-    if "custom" in text.lower() or "register" in text.lower() or "Could not locate" in text:
+    if unknown or "custom" in text.lower():
         advice = (
             "its custom layers are not known to another process: hand over the model object itself "
             "from the fixture edge_model (load it with custom_objects=...)"
         )
     elif tf_keras is None and path.endswith(".h5"):
         advice = "if Keras 2 wrote it, install tf-keras (extra `qat`); else write the file again"
-    raise ModelError(
-        f"{where}: Keras can't load it: {type(first).__name__}: {text[:600]}; {advice}"
-    )
+    raise ModelError(f"{where}: Keras can't load it: {type(first).__name__}: {text}; {advice}")
 
 
 def _load_saved_model(path: str, where: str, loaded: _Loaded) -> None:
@@ -279,11 +280,7 @@ def convert_exported(
 
 def _converter_reason(error: BaseException) -> str:
     """The converter's message without its stack of locations."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    telling = [
-        line
-        for line in lines
-        if "error:" in line or "not" in line.lower() or "fail" in line.lower() or "op" in line
-    ]
-    text = " ".join((telling or lines or [type(error).__name__])[:4])
+    told = [part.split(": called from")[0] for part in re.findall(r"error: (.+)", str(error))]
+    told = [part for part in dict.fromkeys(told) if not part.startswith("loc(")]
+    text = "; ".join(told[:3]) or " ".join(str(error).split()) or type(error).__name__
     return text if len(text) <= 900 else text[:900] + " ..."

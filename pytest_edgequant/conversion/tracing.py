@@ -65,6 +65,14 @@ def _safe(names: Sequence[str]) -> tuple[str, ...]:
     return tuple(safe)
 
 
+def _without_automatic(names: Sequence[str]) -> tuple[str, ...]:
+    """Keras 3 numbers unnamed inputs by what was built before: these get stable names."""
+    automatic = re.compile(r"keras_tensor(_\d+)?")
+    if len(names) == 1:
+        return ("input" if automatic.fullmatch(names[0]) else names[0],)
+    return tuple(f"input_{i}" if automatic.fullmatch(n) else n for i, n in enumerate(names))
+
+
 def is_keras_model(model: object) -> bool:
     """Whether the object is a Keras 3 or tf_keras model, without importing either."""
     return any(
@@ -94,15 +102,20 @@ def has_recurrent_layers(model: Any) -> bool:
 @contextlib.contextmanager
 def _unrolled(model: Any, active: bool) -> Iterator[None]:
     """The model's recurrent layers unrolled while it is traced, then as they were."""
-    layers = [layer for layer in _flatten_layers(model) if hasattr(layer, "unroll")]
-    before = [layer.unroll for layer in layers]
+    layers = [layer for layer in _flatten_layers(model) if hasattr(layer, "unroll")] * active
+    changes = [(layer, "unroll", layer.unroll, True) for layer in layers] + [
+        # tf_keras decides for its fused operator when the layer is made.
+        (layer, "_could_use_gpu_kernel", layer._could_use_gpu_kernel, False)
+        for layer in layers
+        if hasattr(layer, "_could_use_gpu_kernel")
+    ]
     try:
-        for layer in layers if active else ():
-            layer.unroll = True
+        for layer, name, _, value in changes:
+            setattr(layer, name, value)
         yield
     finally:
-        for layer, unroll in zip(layers, before, strict=True):
-            layer.unroll = unroll
+        for layer, name, value, _ in changes:
+            setattr(layer, name, value)
 
 
 def _input_tensors(model: Any, where: str) -> tuple[Any, list[Any]]:
@@ -178,7 +191,7 @@ def trace(model: Any, where: str, unrolled: bool = False) -> Traced:
     import tensorflow as tf
 
     structure, leaves = _input_tensors(model, where)
-    names = tuple(str(leaf.name).split(":")[0] for leaf in leaves)
+    names = _without_automatic([str(leaf.name).split(":")[0] for leaf in leaves])
     if isinstance(structure, dict) and len(structure) == len(leaves):
         # tf.nest flattens dicts by sorted key: these are the names that users feed by.
         names = tuple(sorted(structure))

@@ -1,0 +1,90 @@
+"""Integer data movement where the converter left a detour through float.
+
+TensorFlow's quantizer leaves SPLIT and the like in float between a DEQUANTIZE and QUANTIZEs when
+the ranges of their outputs differ (an unrolled LSTM or GRU does that, depending on its weights).
+Moving data needs no arithmetic: the operator can move the integers, and the QUANTIZEs rescale them.
+"""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+from ai_edge_litert import schema_py_generated as schema
+
+from pytest_edgequant.tflite.edit import drop_unused, operator_code, pack, unpack
+
+_BUILTIN = schema.BuiltinOperator
+_DATA_INPUT = {
+    _BUILTIN.SPLIT: 1,
+    _BUILTIN.SPLIT_V: 0,
+    _BUILTIN.UNPACK: 0,
+    _BUILTIN.RESHAPE: 0,
+    _BUILTIN.SQUEEZE: 0,
+    _BUILTIN.EXPAND_DIMS: 0,
+    _BUILTIN.TRANSPOSE: 0,
+    _BUILTIN.SLICE: 0,
+    _BUILTIN.STRIDED_SLICE: 0,
+    _BUILTIN.GATHER: 0,
+}
+
+
+def _consumers(graph: Any, tensor: int) -> list[Any]:
+    return [op for op in graph.operators if op.inputs is not None and tensor in list(op.inputs)]
+
+
+def _producer(graph: Any, tensor: int) -> Any | None:
+    for operator in graph.operators:
+        if operator.outputs is not None and tensor in list(operator.outputs):
+            return operator
+    return None
+
+
+def _detour(model: Any, graph: Any, operator: Any) -> Any | None:
+    """The DEQUANTIZE before an operator that only moves data between it and QUANTIZEs."""
+    position = _DATA_INPUT.get(operator_code(model, operator))
+    if position is None:
+        return None
+    data = int(operator.inputs[position])
+    if graph.tensors[data].type != schema.TensorType.FLOAT32:
+        return None
+    before = _producer(graph, data)
+    if before is None or operator_code(model, before) != _BUILTIN.DEQUANTIZE:
+        return None
+    ends = {int(i) for i in graph.outputs}
+    for output in operator.outputs:
+        after = _consumers(graph, int(output))
+        if int(output) in ends or any(operator_code(model, c) != _BUILTIN.QUANTIZE for c in after):
+            return None
+    return before
+
+
+def without_float_detours(content: bytes) -> bytes:
+    """The model with such operators made integer; the same bytes where there is none."""
+    model = unpack(content)
+    graph = model.subgraphs[0]
+    graph.operators = list(graph.operators or [])
+    changed = False
+    for operator in graph.operators:
+        before = _detour(model, graph, operator)
+        if before is None:
+            continue
+        changed = True
+        source = int(before.inputs[0])
+        position = _DATA_INPUT[operator_code(model, operator)]
+        operator.inputs = operator.inputs.copy()
+        operator.inputs[position] = source
+        for output in operator.outputs:
+            tensor = graph.tensors[int(output)]
+            tensor.type = graph.tensors[source].type
+            tensor.quantization = copy.copy(graph.tensors[source].quantization)
+    if not changed:
+        return content
+    used = {int(i) for op in graph.operators for i in op.inputs} | {int(i) for i in graph.outputs}
+    graph.operators = [
+        op
+        for op in graph.operators
+        if operator_code(model, op) != _BUILTIN.DEQUANTIZE or int(op.outputs[0]) in used
+    ]
+    drop_unused(model)
+    return pack(model)
