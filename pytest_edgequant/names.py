@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
 
 from pytest_edgequant.errors import UnknownNameError
@@ -15,6 +14,8 @@ def fold(name: str) -> str:
 
 def closest(name: str, known: Iterable[str], count: int = 5) -> list[str]:
     """The known names most like `name`, best first."""
+    import difflib
+
     by_fold: dict[str, str] = {}
     for candidate in known:
         by_fold.setdefault(fold(candidate), candidate)

@@ -151,7 +151,7 @@ class Pipeline:
             samples = self._calibration(source, spec, calibration)
             variant = self._made(source, spec, samples, per_channel)
             held_out = samples.held_out if samples is not None else None
-        if held_out is None and calibration.split_applies:
+        if held_out is None and calibration.split_applies and _is_calibrated_from(source):
             dataset = calibration.dataset()
             if dataset is not None and not hasattr(dataset, "__next__"):
                 held_out = self._split(source, dataset).held_out
@@ -312,12 +312,7 @@ class Pipeline:
 
     def predict(self, variant: Variant, x: Any) -> list[NDArray[Any]]:
         """Real-valued outputs (N, ...) of a variant on LiteRT, one array an output."""
-        specs = [InputSpec(i.name, i.shape, i.dtype) for i in variant.inputs]
-        real = [
-            dataclasses.replace(s, dtype=np.dtype(np.float32)) if info.quantization else s
-            for s, info in zip(specs, variant.inputs, strict=True)
-        ]
-        return self._run(variant, as_inputs(x, real, f"{variant.label}: predict"))
+        return self._run(variant, as_inputs(x, _specs(variant), f"{variant.label}: predict"))
 
     def _run(self, variant: Variant, inputs: list[NDArray[Any]]) -> list[NDArray[Any]]:
         stored = [
@@ -355,12 +350,8 @@ class Pipeline:
         if key not in self._predictions:
             stored = self.cache.get_arrays(key)
             if stored is None:
-                specs = [
-                    InputSpec(i.name, i.shape, np.dtype(np.float32) if i.quantization else i.dtype)
-                    for i in variant.inputs
-                ]
                 with self.progress(f"evaluating {variant.label}"):
-                    stored = self._run(variant, dataset.inputs(specs))
+                    stored = self._run(variant, dataset.inputs(_specs(variant)))
                 self.cache.put_arrays(key, stored, {})
             self._predictions[key] = stored
         return self._predictions[key]
@@ -389,6 +380,16 @@ class Pipeline:
         if "refused" in entry.meta:
             raise CannotRunError(entry.meta["refused"])
         return TFLMAllocation(**entry.meta)
+
+
+def _is_calibrated_from(source: Source) -> bool:
+    """Whether integer forms are made from this source, which needs representative samples."""
+    return not isinstance(source, TFLiteFile) or source.form == "float32"
+
+
+def _specs(variant: Variant) -> list[InputSpec]:
+    """What a variant takes from users: real values."""
+    return [InputSpec(i.name, i.shape, i.real_dtype) for i in variant.inputs]
 
 
 _default: Pipeline | None = None

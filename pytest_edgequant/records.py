@@ -104,6 +104,11 @@ class TensorInfo:
     constant: bool = False
 
     @property
+    def real_dtype(self) -> np.dtype[Any]:
+        """The type of the values that users give and get: float32 where it is quantized."""
+        return np.dtype(np.float32) if self.quantization is not None else self.dtype
+
+    @property
     def scale(self) -> float | tuple[float, ...] | None:
         """One number per tensor, a tuple per axis, None where the tensor is not quantized."""
         if self.quantization is None:

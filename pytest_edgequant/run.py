@@ -30,7 +30,7 @@ NO_TESTS_COLLECTED = 5
 
 def _stop(error: Exception) -> NoReturn:
     """Fail the test with the message alone: the traceback would be ours."""
-    pytest.fail(f"{type(error).__name__}: {error}", pytrace=False)
+    raise pytest.fail.Exception(f"{type(error).__name__}: {error}", pytrace=False) from None
 
 
 class Run:

@@ -17,6 +17,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
+
 from pytest_edgequant.conversion import quantizer_worker, tensorflow_worker, tracing
 from pytest_edgequant.conversion.calibration import Calibration
 from pytest_edgequant.conversion.check import detect_form
@@ -279,7 +281,7 @@ class TFLiteFile:
             InputSpec(
                 self.graph.input_names.get(i, main.tensors[i].name),
                 main.tensors[i].shape,
-                main.tensors[i].dtype,
+                np.dtype(np.float32) if main.tensors[i].quantization else main.tensors[i].dtype,
             )
             for i in main.inputs
         )

@@ -26,6 +26,10 @@ def warm_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def project(pytester: pytest.Pytester, warm_cache: Path) -> Project:
+def project(
+    pytester: pytest.Pytester, warm_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> Project:
     """An empty repository, which is the current folder."""
+    # Hypothesis' plugin imports all of Hypothesis at the end of every run.
+    monkeypatch.setenv("PYTEST_ADDOPTS", "-p no:hypothesispytest")
     return Project(pytester, pytester.path / "own-cache", warm_cache)

@@ -38,21 +38,21 @@ def test_every_option_has_a_case_here() -> None:
     assert set(CASES) == {option.name for option in OPTIONS}
 
 
-def test_help_lists_every_flag_and_every_ini_key(pytester: pytest.Pytester) -> None:
-    text = pytester.runpytest_inprocess("--help").stdout.str()
+def test_help_lists_every_flag_and_every_ini_key(project: Project) -> None:
+    text = project.run("--help").stdout.str()
     for option in OPTIONS:
         assert option.flag in text
         assert option.ini in text
     assert "--edge-list-targets" in text
 
 
-def test_the_marker_is_listed_and_explained(pytester: pytest.Pytester) -> None:
-    result = pytester.runpytest_inprocess("--markers")
+def test_the_marker_is_listed_and_explained(project: Project) -> None:
+    result = project.run("--markers")
     result.stdout.fnmatch_lines(["@pytest.mark.edge(*, target=None, variant=None):*"])
 
 
-def test_fixtures_are_listed_with_their_docstrings(pytester: pytest.Pytester) -> None:
-    text = pytester.runpytest_inprocess("--fixtures").stdout.str()
+def test_fixtures_are_listed_with_their_docstrings(project: Project) -> None:
+    text = project.run("--fixtures").stdout.str()
     for name in ("edge_model", "edge_dataset", "edge_calibration", "edge_metric"):
         assert f"{name} [session scope]" in text
     for name in ("edge_variant", "edge_int8", "edge_float32", "edge_model_name"):
@@ -156,11 +156,11 @@ BAD_CONFIGURATION = {
     "not a flag": ('no_cache = "maybe"', "*no_cache: expected true or false, got 'maybe'*"),
     "not TOML": ("target = ", "*pyproject.toml*"),
     "own target's key": (
-        'targets.mine = { base = "pico", flahs = "1 MiB" }',
+        'target = "mine"\ntargets.mine = { base = "pico", flahs = "1 MiB" }',
         "*unknown key 'flahs'; did you mean flash?*",
     ),
     "own target's unit": (
-        'targets.mine = { base = "pico", flash = "64 KB" }',
+        'target = "mine"\ntargets.mine = { base = "pico", flash = "64 KB" }',
         "*unknown unit 'KB'*write kB or KiB*",
     ),
 }

@@ -1,0 +1,104 @@
+"""What the tests run in other processes: there it has to be importable."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+
+def add(a: Any, b: Any = 0) -> Any:
+    return a + b
+
+
+def process_id() -> int:
+    return os.getpid()
+
+
+def fail(message: str) -> None:
+    raise LookupError(message)
+
+
+class Unpicklable(Exception):
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.lock = threading.Lock()
+
+
+class TwoArguments(Exception):
+    """Pickles, but can't be made again from its message alone."""
+
+    def __init__(self, place: str, reason: str) -> None:
+        super().__init__(f"{place}: {reason}")
+
+
+def fail_unpicklably(message: str) -> None:
+    raise Unpicklable(message)
+
+
+def fail_with_two_arguments() -> None:
+    raise TwoArguments("layer 3", "no kernel")
+
+
+def give_a_lock() -> Any:
+    return threading.Lock()
+
+
+def abort(last_words: str) -> None:
+    os.write(2, last_words.encode())
+    os.abort()
+
+
+def leave(code: int) -> None:
+    os._exit(code)
+
+
+def hang() -> None:
+    time.sleep(600)
+
+
+def chatter(value: Any) -> Any:
+    """Write on stdout in every way there is, native code's included."""
+    print("from Python", flush=True)
+    os.write(1, b"from native code\n")
+    sys.stdout.flush()
+    return value
+
+
+def read_stdin() -> str:
+    return sys.stdin.read()
+
+
+def paths() -> list[str]:
+    return sys.path
+
+
+def make_once(folder: str, key: str, log: str, barrier: Any) -> None:
+    """Make the value of `key` unless it is there, and write a line into `log` when making it."""
+    from pytest_edgequant.cache import Cache
+
+    cache = Cache(Path(folder))
+    barrier.wait()
+    with cache.lock(key):
+        if cache.get(key) is None:
+            with open(log, "a") as stream:
+                stream.write("made\n")
+            # Long enough for the other process to arrive while this one is at it.
+            time.sleep(0.3)
+            cache.put(key, b"value", {}, ".bin")
+
+
+def tensor_details(files: dict[str, bytes]) -> dict[str, list[dict[str, Any]] | str]:
+    """What LiteRT says of the tensors of each model, or why it refuses it."""
+    from ai_edge_litert.interpreter import Interpreter
+
+    found: dict[str, list[dict[str, Any]] | str] = {}
+    for name, content in files.items():
+        try:
+            found[name] = Interpreter(model_content=content).get_tensor_details()
+        except (RuntimeError, ValueError) as error:
+            found[name] = str(error)
+    return found

@@ -1,0 +1,48 @@
+from __future__ import annotations
+
+import string
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pytest_edgequant.errors import UnknownNameError
+from pytest_edgequant.names import closest, fold, unknown
+
+BOARDS = ["nano33ble", "nucleo-l4r5zi", "esp32", "esp32-s3", "pico", "rpi4"]
+LETTERS = st.sampled_from(string.ascii_letters + string.digits)
+SEPARATORS = st.sampled_from(["", "-", "_", " ", "."])
+
+
+@given(st.lists(st.tuples(LETTERS, SEPARATORS), min_size=1))
+def test_case_and_separators_do_not_count(parts: list[tuple[str, str]]) -> None:
+    plain = "".join(letter for letter, _ in parts)
+    typed = "".join(letter.swapcase() + separator for letter, separator in parts)
+    assert fold(typed) == plain.lower()
+
+
+def test_the_closest_name_comes_first() -> None:
+    assert closest("nano33bel", BOARDS)[0] == "nano33ble"
+    assert closest("ESP-32S3", BOARDS)[0] == "esp32-s3"
+    assert closest("NUCLEO_L4R5", BOARDS)[0] == "nucleo-l4r5zi"
+
+
+def test_no_more_names_than_asked_for() -> None:
+    assert len(closest("esp32", BOARDS, 1)) == 1
+
+
+def test_an_unknown_name_gives_the_closest() -> None:
+    error = unknown("target", "nano33bel", BOARDS, "--edge-target")
+    assert str(error).startswith(
+        "--edge-target: unknown target 'nano33bel'. Did you mean nano33ble"
+    )
+
+
+def test_a_name_like_none_gives_all_there_are() -> None:
+    error = unknown("target", "????", BOARDS)
+    assert str(error) == f"unknown target '????'. Known: {', '.join(sorted(BOARDS))}"
+
+
+def test_an_empty_registry_says_so() -> None:
+    with pytest.raises(UnknownNameError, match=r"unknown board 'x'\. Known: -$"):
+        raise unknown("board", "x", [])
