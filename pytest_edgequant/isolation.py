@@ -15,6 +15,7 @@ from __future__ import annotations
 import contextlib
 import os
 import pickle
+import re
 import signal
 import struct
 import subprocess
@@ -30,6 +31,7 @@ from pytest_edgequant.errors import EdgeQuantError, IsolatedProcessError
 DEFAULT_TIMEOUT = 900.0
 _HEADER = struct.Struct("<Q")
 _TAIL = 2000
+_CHATTER = re.compile(r"fully_quantize:|INFO:|[IW]\d{4} \d\d:|WARNING: All log messages")
 
 
 def _send(stream: IO[bytes], message: object) -> None:
@@ -91,6 +93,8 @@ class IsolatedProcess:
         process = self._start()
         assert process.stdin is not None
         assert process.stdout is not None
+        assert self._stderr is not None
+        begin = self._stderr.seek(0, os.SEEK_END)
         timed_out = threading.Event()
 
         def stop() -> None:
@@ -106,7 +110,7 @@ class IsolatedProcess:
         except (EOFError, OSError, pickle.UnpicklingError):
             process.kill()
             code = process.wait()
-            tail = self._stderr_tail()
+            tail = self._last_words(begin)
             self.close()
             if timed_out.is_set():
                 reason = (
@@ -126,12 +130,13 @@ class IsolatedProcess:
             return value
         raise value
 
-    def _stderr_tail(self) -> str:
-        if self._stderr is None:
-            return ""
-        self._stderr.seek(0, os.SEEK_END)
-        self._stderr.seek(max(0, self._stderr.tell() - _TAIL))
-        text = self._stderr.read().decode("utf-8", "replace").strip()
+    def _last_words(self, begin: int) -> str:
+        """What the child printed on stderr during a call, without native libraries' chatter."""
+        assert self._stderr is not None
+        end = self._stderr.seek(0, os.SEEK_END)
+        self._stderr.seek(max(begin, end - _TAIL))
+        lines = self._stderr.read().decode("utf-8", "replace").splitlines()
+        text = "\n".join(line for line in lines if line.strip() and not _CHATTER.match(line))
         return f". Its last words:\n{text}" if text else ""
 
     def close(self) -> None:

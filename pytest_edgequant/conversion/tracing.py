@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import os
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -174,7 +175,7 @@ def trace_function(
 
     specs = [tf.TensorSpec(s.shape, s.dtype, name=key) for s, key in zip(inputs, keys, strict=True)]
     try:
-        return tf.function(function, autograph=False).get_concrete_function(*specs)
+        return tf.function(function).get_concrete_function(*specs)
     except Exception as error:
         raise ConversionError(
             f"{where}: the model can't be traced at batch 1: "
@@ -201,26 +202,29 @@ def trace(model: Any, where: str, unrolled: bool = False) -> Traced:
         for leaf, name in zip(leaves, names, strict=True)
     )
     keys = _safe(names)
-    output_names: tuple[str, ...] = ()
-    output_keys: tuple[str, ...] = ()
+    output_names: list[str] = []
+
+    @tf.autograph.experimental.do_not_convert  # type: ignore[untyped-decorator,unused-ignore]
+    def by_key(result: Any) -> dict[str, Any]:
+        outputs = tf.nest.flatten(result)
+        output_names[:] = _output_names(model, result, len(outputs))
+        tensors = (tf.convert_to_tensor(output) for output in outputs)
+        return dict(zip(_safe(output_names), tensors, strict=True))
 
     def serve(*arguments: Any) -> dict[str, Any]:
-        nonlocal output_names, output_keys
-        result = model(tf.nest.pack_sequence_as(structure, arguments), training=False)
-        outputs = tf.nest.flatten(result)
-        known = [str(n) for n in getattr(model, "output_names", None) or ()]
-        if isinstance(result, dict) and len(result) == len(outputs):
-            output_names = tuple(sorted(result))
-        elif len(known) == len(outputs):
-            output_names = tuple(known)
-        else:
-            output_names = tuple(f"output_{i}" for i in range(len(outputs)))
-        output_keys = _safe(output_names)
-        return dict(zip(output_keys, (tf.convert_to_tensor(o) for o in outputs), strict=True))
+        return by_key(model(tf.nest.pack_sequence_as(structure, arguments), training=False))
 
     with _unrolled(model, unrolled):
         function = trace_function(serve, inputs, keys, where)
-    return Traced(function, inputs, output_names, keys, output_keys)
+    return Traced(function, inputs, tuple(output_names), keys, _safe(output_names))
+
+
+def _output_names(model: Any, result: Any, count: int) -> list[str]:
+    """The outputs' names: a dict's keys, the model's own, or numbers."""
+    if isinstance(result, dict) and len(result) == count:
+        return sorted(result)
+    known = [str(name) for name in getattr(model, "output_names", None) or ()]
+    return known if len(known) == count else [f"output_{i}" for i in range(count)]
 
 
 def shortened(error: BaseException, limit: int = 600) -> str:
@@ -291,10 +295,12 @@ def fingerprint(traced: Traced) -> str:
     variables = {id(v.handle): v for v in traced.function.graph.variables}
     for external, _ in traced.function.graph.captures:
         variable = variables.get(id(external))
-        value = variable if variable is not None else external
-        with contextlib.suppress(Exception):
-            array = value.numpy()
-            total.update(f"{array.dtype.str}{array.shape}".encode())
-            total.update(array.tobytes())
+        if variable is None and external.dtype == "resource":
+            # A lookup table or the like, whose content can't be read: never the same twice.
+            total.update(os.urandom(32))
+            continue
+        array = (variable if variable is not None else external).numpy()
+        total.update(f"{array.dtype.str}{array.shape}".encode())
+        total.update(array.tobytes())
     total.update(repr((traced.inputs, traced.output_names)).encode())
     return total.hexdigest()

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -40,10 +41,14 @@ def tensor(
 
 
 def one_operator(
-    name: str, inputs: Sequence[Any], output: Any, *, custom_code: str = "", constants: Any = None
+    name: str,
+    inputs: Sequence[Any],
+    output: Any,
+    *,
+    custom_code: str = "",
+    constants: Mapping[int, Any] = MappingProxyType({}),
 ) -> bytes:
     """A model of one operator. `constants` maps an input's position to its data (an array)."""
-    constants = constants or {}
     model = schema.ModelT()
     model.version = 3
     model.buffers = [schema.BufferT()]
@@ -55,7 +60,7 @@ def one_operator(
     model.operatorCodes = [code]
     for position, data in constants.items():
         buffer = schema.BufferT()
-        buffer.data = np.frombuffer(np.asarray(data).tobytes(), np.uint8)
+        buffer.data = np.frombuffer(data.tobytes(), np.uint8)
         inputs[position].buffer = len(model.buffers)
         model.buffers.append(buffer)
     operator = schema.OperatorT()

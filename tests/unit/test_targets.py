@@ -180,9 +180,9 @@ def test_two_names_that_differ_in_separators_only_clash() -> None:
 
 
 def test_a_misspelt_key_gives_the_closest() -> None:
-    said = refused(mine={"base": "pico", "sram_for_arena": "1 KiB"})
+    said = refused(mine={"base": "pico", "sram_for_arean": "1 KiB"})
     assert said == (
-        f"{WHERE}: targets.mine: unknown key 'sram_for_arena'; did you mean sram_for_arena?"
+        f"{WHERE}: targets.mine: unknown key 'sram_for_arean'; did you mean sram_for_arena?"
     )
 
 

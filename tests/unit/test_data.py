@@ -1,0 +1,252 @@
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+
+from pytest_edgequant.data import (
+    Dataset,
+    InputSpec,
+    as_inputs,
+    concatenate,
+    fingerprint,
+    freeze,
+    load_dataset,
+    to_numpy,
+)
+from pytest_edgequant.errors import DatasetError
+
+ONE = [InputSpec("image", (1, 2, 3), np.dtype(np.float32))]
+TWO = [
+    InputSpec("image", (1, 2, 3), np.dtype(np.float32)),
+    InputSpec("age", (1, 1), np.dtype(np.int32)),
+]
+X = np.arange(60, dtype=np.float32).reshape(10, 2, 3)
+AGE = np.arange(10, dtype=np.int32).reshape(10, 1)
+Y = np.arange(10) % 3
+
+
+def batches(size: int = 4) -> Iterator[tuple[Any, Any]]:
+    for start in range(0, 10, size):
+        yield X[start : start + size], Y[start : start + size]
+
+
+# -- one element: what as_inputs takes ----------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "x",
+    [X, X.tolist(), list(X), {"image": X}, (X,), [X], X.astype(np.float64), X.astype(np.uint8)],
+    ids=["array", "nested lists", "samples", "dict", "tuple", "list", "float64", "uint8"],
+)
+def test_samples_come_in_many_forms(x: Any) -> None:
+    (found,) = as_inputs(x, ONE, "here")
+    np.testing.assert_array_equal(found, X)
+
+
+def test_one_sample_is_a_batch_of_one() -> None:
+    assert as_inputs(X[3], ONE, "here")[0].shape == (1, 2, 3)
+    assert as_inputs(3, [InputSpec("n", (1,), np.dtype(np.int32))], "here")[0].tolist() == [3]
+
+
+@pytest.mark.parametrize(
+    "x",
+    [{"age": AGE, "image": X}, (X, AGE), [X, AGE], [X.tolist(), AGE.tolist()]],
+    ids=["dict", "tuple", "list", "nested lists"],
+)
+def test_several_inputs_come_by_name_or_in_order(x: Any) -> None:
+    image, age = as_inputs(x, TWO, "here")
+    np.testing.assert_array_equal(image, X)
+    np.testing.assert_array_equal(age, AGE)
+
+
+def test_a_tensor_of_a_framework_is_read() -> None:
+    class Tensor:
+        def detach(self) -> Tensor:
+            return self
+
+        def cpu(self) -> Any:
+            return X
+
+    np.testing.assert_array_equal(to_numpy(Tensor(), "here"), X)
+
+
+@pytest.mark.parametrize(
+    "x, specs, said",
+    [
+        (
+            X.reshape(10, 6),
+            ONE,
+            "here: the model's input 'image' takes samples of shape (2, 3), got an array of shape "
+            "(10, 6); the number of elements fits: reshape to ('N', 2, 3)",
+        ),
+        (
+            X[:, :1],
+            ONE,
+            "here: the model's input 'image' takes samples of shape (2, 3), got an array of shape "
+            "(10, 1, 3)",
+        ),
+        ({"image": X}, TWO, "here: no samples for the input 'age'; got the keys ['image']"),
+        ({"image": X, "x": X}, ONE, "here: the model has no input 'x'; it takes 'image': ('N', 2"),
+        (X, TWO, "here: the model has 2 inputs ('image': ('N', 2, 3) float32, 'age': "),
+        ((X, AGE, AGE), TWO, "here: the model has 2 inputs"),
+        (
+            (X, AGE[:4]),
+            TWO,
+            "here: the inputs have different numbers of samples: 'image': 10, 'age': 4",
+        ),
+        ([[1, 2], [3]], ONE, "here: can't be read as an array"),
+        ([X[0], X[0, :1]], ONE, "here: can't be read as an array"),
+        (np.array([[["a"] * 3] * 2]), ONE, "here: the model's input 'image' takes float32, got <U1"),
+        (np.array([None]), ONE, "here: samples of different shapes (or not numbers at all)"),
+        ((X, AGE + 0.5), TWO, "here: the model's input 'age' takes whole numbers (int32), got "),
+    ],
+)
+def test_what_does_not_fit_names_place_input_and_shape(x: Any, specs: Any, said: str) -> None:
+    with pytest.raises(DatasetError) as caught:
+        as_inputs(x, specs, "here")
+    assert str(caught.value).startswith(said)
+
+
+def test_whole_numbers_in_floats_fit_integer_inputs() -> None:
+    assert as_inputs((X, AGE.astype(np.float64)), TWO, "here")[1].tolist() == AGE.tolist()
+
+
+def test_batches_join_input_by_input() -> None:
+    image, age = concatenate([[X[:4], AGE[:4]], [X[4:], AGE[4:]]])
+    np.testing.assert_array_equal(image, X)
+    np.testing.assert_array_equal(age, AGE)
+
+
+# -- a dataset ----------------------------------------------------------------------------------
+
+DATASETS: dict[str, Callable[[], Any]] = {
+    "a pair": lambda: (X, Y),
+    "a pair in a list": lambda: [X, Y],
+    "a pair of lists": lambda: (X.tolist(), Y.tolist()),
+    "a pair with a dict": lambda: ({"image": X}, Y),
+    "a pair with samples": lambda: (list(X), Y),
+    "a generator of batches": batches,
+    "a list of batches": lambda: list(batches()),
+    "two batches": lambda: list(batches(5)),
+    "a tuple of two batches": lambda: tuple(batches(5)),
+    "one batch": lambda: list(batches(10)),
+    "samples": lambda: list(zip(X, Y, strict=True)),
+    "batches with weights": lambda: [(x, y, np.ones(len(y))) for x, y in batches()],
+    "a function that gives a pair": lambda: lambda: (X, Y),
+    "a function that gives batches": lambda: batches,
+}
+
+
+@pytest.mark.parametrize("form", DATASETS)
+def test_a_dataset_comes_in_many_forms(form: str) -> None:
+    dataset = load_dataset(DATASETS[form]())
+    (x,) = dataset.inputs(ONE)
+    np.testing.assert_array_equal(x, X)
+    np.testing.assert_array_equal(dataset.y, Y)
+    assert dataset.count == 10
+
+
+@pytest.mark.parametrize("labels", [np.eye(3)[Y], Y / 7, Y[:, np.newaxis]])
+def test_labels_keep_their_form(labels: Any) -> None:
+    np.testing.assert_array_equal(load_dataset((X, labels)).y, labels)
+
+
+def test_several_inputs_come_from_a_pair_or_from_batches() -> None:
+    for dataset in (((X, AGE), Y), [({"age": AGE[:4], "image": X[:4]}, Y[:4])]):
+        image, age = load_dataset(dataset).inputs(TWO)
+        np.testing.assert_array_equal(image, X[: len(age)])
+
+
+def test_a_dataset_that_is_read_stays_as_it_is() -> None:
+    dataset = load_dataset((X, Y))
+    assert load_dataset(dataset) is dataset
+
+
+@pytest.mark.parametrize(
+    "dataset, said",
+    [
+        (None, "here: got None; return (x, y)"),
+        ((X[:0], Y[:0]), "here: no samples; return (x, y) with at least one sample"),
+        ([], "here: no samples; return (x, y) with at least one sample"),
+        (X, "here: expected (x, y), got ndarray without labels"),
+        ({"x": X}, "here: expected (x, y), got dict without labels"),
+        ("digits", "here: expected (x, y), got str without labels"),
+        (3, "here: expected (x, y), an iterable of (x, y) batches, or a function"),
+        ([X, X, X], "here batch 0: expected (x, y), got ndarray"),
+        ((X, 3), "here: y must be an array of labels, got 3"),
+        ((X, Y[:7]), "here: 10 samples and 7 labels; every sample needs one label"),
+        (({"image": X}, Y[:7]), "here: 10 samples and 7 labels"),
+        (([[1, 2], [3]], Y[:2]), "here x: can't be read as an array"),
+        ((X, [[1], [2, 3]]), "here y: can't be read as an array"),
+    ],
+)
+def test_what_is_no_dataset_says_why(dataset: Any, said: str) -> None:
+    with pytest.raises(DatasetError) as caught:
+        load_dataset(dataset, "here")
+    assert str(caught.value).startswith(said)
+
+
+def test_labels_are_counted_against_samples_given_as_a_list() -> None:
+    """Samples or inputs: only the model can tell what a list holds."""
+    dataset = load_dataset((list(X), Y[:7]), "here")
+    with pytest.raises(DatasetError, match="^here: 10 samples and 7 labels"):
+        dataset.inputs(ONE)
+
+
+def test_a_generator_that_is_used_up_says_so() -> None:
+    generator = batches()
+    load_dataset(generator)
+    with pytest.raises(DatasetError, match="a generator serves one evaluation only, and this one"):
+        load_dataset(generator)
+
+
+def test_a_wrong_shape_names_the_dataset() -> None:
+    with pytest.raises(DatasetError, match="^my set: the model's input 'image' takes samples of"):
+        load_dataset((X[:, :1], Y), "my set").inputs(ONE)
+
+
+# -- fingerprints -------------------------------------------------------------------------------
+
+
+def test_the_same_samples_have_the_same_fingerprint() -> None:
+    assert load_dataset((X, Y)).fingerprint == load_dataset((X.copy(), Y.copy())).fingerprint
+    assert fingerprint({"a": X, "b": Y}) == fingerprint({"b": Y, "a": X})
+    assert fingerprint(X.T.copy()) == fingerprint(X.T)
+
+
+def changed(array: Any) -> Any:
+    array = array.copy()
+    array.flat[-1] += 1
+    return array
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        changed(X),
+        X.astype(np.float64),
+        X.reshape(10, 6),
+        X.view(np.int32),
+        [X],
+        (X[:5], X[5:]),
+        {"image": X},
+        None,
+    ],
+)
+def test_other_samples_have_another_fingerprint(other: Any) -> None:
+    assert fingerprint(X) != fingerprint(other)
+
+
+def test_other_labels_make_another_dataset() -> None:
+    assert load_dataset((X, Y)).fingerprint != load_dataset((X, changed(Y))).fingerprint
+
+
+def test_freezing_keeps_the_structure() -> None:
+    frozen = freeze({"a": [1, 2], "b": (X, [AGE, X])}, "here")
+    assert isinstance(frozen["a"], np.ndarray)
+    assert isinstance(frozen["b"], tuple)
+    assert isinstance(frozen["b"][1], list)
+    assert isinstance(load_dataset((X, Y)), Dataset)

@@ -1,0 +1,198 @@
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import isolation_functions
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from model_building import one_operator, tensor
+
+from pytest_edgequant.conversion.check import detect_form, float_tensors, quantized_nothing
+from pytest_edgequant.conversion.finish import build_variant
+from pytest_edgequant.errors import ModelError
+from pytest_edgequant.isolation import IsolatedProcess
+from pytest_edgequant.records import Quantization
+from pytest_edgequant.tflite.graph import Graph, read_graph
+
+INT8 = (Path(__file__).parents[1] / "data" / "tiny_int8.tflite").read_bytes()
+
+
+@pytest.fixture(scope="module")
+def oracle() -> Iterator[IsolatedProcess]:
+    """LiteRT, in a child: some reference models are not its own."""
+    process = IsolatedProcess("oracle", 120)
+    yield process
+    process.close()
+
+
+def graph_or_model_error(content: bytes) -> None:
+    """Read, and look at what was read: anything but a `ModelError` is a bug."""
+    try:
+        graph = read_graph.__wrapped__(content)
+    except ModelError:
+        return
+    detect_form(graph)
+    float_tensors(graph)
+    quantized_nothing(graph)
+    build_variant("as_is", content, Path("x.tflite"), {}, "x")
+
+
+def said_of(details: list[dict[str, Any]]) -> list[tuple[Any, ...]]:
+    """LiteRT's details as plain values."""
+    rows = []
+    for detail in details:
+        parameters = detail["quantization_parameters"]
+        scales = tuple(float(s) for s in parameters["scales"])
+        rows.append(
+            (
+                detail["index"],
+                detail["name"],
+                tuple(int(n) for n in detail["shape"]),
+                np.dtype(detail["dtype"]),
+                scales,
+                tuple(int(z) for z in parameters["zero_points"]),
+                parameters["quantized_dimension"] if len(scales) > 1 else None,
+            )
+        )
+    return rows
+
+
+def ours(graph: Graph, indices: set[int]) -> list[tuple[Any, ...]]:
+    rows = []
+    for t in graph.main.tensors:
+        if t.index in indices:
+            q = t.quantization or Quantization((), ())
+            rows.append((t.index, t.name, t.shape, t.dtype, q.scales, q.zero_points, q.axis))
+    return rows
+
+
+def assert_reads_as_litert_does(files: Mapping[str, Path], oracle: IsolatedProcess) -> None:
+    contents = {name: path.read_bytes() for name, path in files.items()}
+    details = oracle.call(isolation_functions.tensor_details, contents)
+    known = {name: found for name, found in details.items() if not isinstance(found, str)}
+    assert len(known) >= len(files) - 1  # LiteRT refuses TFLM's person_detect
+    different = []
+    for name, found in known.items():
+        expected = said_of(found)
+        if ours(read_graph(contents[name]), {row[0] for row in expected}) != expected:
+            different.append(name)
+    assert different == []
+
+
+# -- what is in a file --------------------------------------------------------------------------
+
+
+def test_the_tiny_models_read_as_litert_reads_them(
+    tiny: Mapping[str, Path], oracle: IsolatedProcess
+) -> None:
+    files = {form: path for form, path in tiny.items() if path.suffix == ".tflite"}
+    assert_reads_as_litert_does(files, oracle)
+
+
+def test_all_reference_models_read_as_litert_reads_them(
+    reference: Path, oracle: IsolatedProcess
+) -> None:
+    files = {path.name: path for path in (reference / "models").glob("*.tflite")}
+    assert len(files) > 100
+    assert_reads_as_litert_does(files, oracle)
+
+
+def test_operators_and_names_are_read() -> None:
+    graph = read_graph(INT8)
+    main = graph.main
+    labels = [operator.label for _, operator in graph.operators()]
+    assert labels == ["CONV_2D", "RESHAPE", "FULLY_CONNECTED", "SOFTMAX"]
+    assert [graph.input_names[i] for i in main.inputs] == ["image"]
+    assert [main.tensors[i].shape for i in (*main.inputs, *main.outputs)] == [(1, 8, 8, 1), (1, 10)]
+
+
+def test_constants_are_told_with_their_size() -> None:
+    main = read_graph(INT8).main
+    dense = next(o for o in main.operators if o.name == "FULLY_CONNECTED")
+    activation, weights, bias = (main.tensors[i] for i in dense.inputs)
+    assert not activation.constant
+    assert (weights.constant_bytes, weights.elements) == (2880, 2880)
+    assert (bias.type, bias.constant_bytes) == ("INT32", 40)
+
+
+def test_convolution_weights_are_quantized_per_channel_and_dense_ones_per_tensor() -> None:
+    main = read_graph(INT8).main
+    by_operator = {o.name: main.tensors[o.inputs[1]].quantization for o in main.operators[::2]}
+    conv, dense = by_operator["CONV_2D"], by_operator["FULLY_CONNECTED"]
+    assert conv is not None
+    assert dense is not None
+    assert (conv.axis, len(conv.scales), conv.zero_points) == (0, 8, (0,) * 8)
+    assert (dense.axis, len(dense.scales), dense.zero_points) == (None, 1, (0,))
+
+
+def test_a_custom_operator_is_named_by_its_code() -> None:
+    content = one_operator(
+        "CUSTOM", [tensor("x", [1], "FLOAT32")], tensor("y", [1], "FLOAT32"), custom_code="FlexErf"
+    )
+    assert read_graph(content).main.operators[0].label == "CUSTOM(FlexErf)"
+
+
+def test_one_zero_point_serves_all_scales() -> None:
+    x = tensor("x", [1, 2], "INT8", scales=[0.5, 0.25], zero_points=[3], axis=1)
+    content = one_operator("RELU", [x], tensor("y", [1, 2], "INT8"))
+    assert read_graph(content).main.tensors[0].quantization == Quantization((0.5, 0.25), (3, 3), 1)
+
+
+def test_scales_and_zero_points_that_do_not_match_are_refused() -> None:
+    x = tensor("x", [1, 3], "INT8", scales=[1, 1, 1], zero_points=[0, 0], axis=1)
+    with pytest.raises(ModelError, match="3 scales and 2 zero points"):
+        read_graph(one_operator("RELU", [x], tensor("y", [1, 3], "INT8")))
+
+
+def test_a_negative_extent_is_refused() -> None:
+    with pytest.raises(ModelError, match=r"tensor 0 has the shape \(1, -1\)"):
+        read_graph(
+            one_operator("RELU", [tensor("x", [1, -1], "INT8")], tensor("y", [1], "INT8"))
+        )
+
+
+# -- what is no file ----------------------------------------------------------------------------
+
+
+def test_an_empty_file_says_so() -> None:
+    with pytest.raises(ModelError, match=r"^a\.tflite: the file is empty"):
+        read_graph(b"", "a.tflite")
+
+
+def test_another_file_says_what_is_missing() -> None:
+    with pytest.raises(ModelError, match=r"a\.tflite: not a \.tflite file .*'TFL3' is missing"):
+        read_graph(b"PK\x03\x04 something else", "a.tflite")
+
+
+def test_a_file_cut_anywhere_is_refused() -> None:
+    for length in range(len(INT8)):
+        with pytest.raises(ModelError, match=r"^a\.tflite: "):
+            read_graph.__wrapped__(INT8[:length], "a.tflite")
+
+
+@given(st.dictionaries(st.integers(0, len(INT8) - 1), st.integers(0, 255), min_size=1, max_size=8))
+def test_a_file_with_changed_bytes_gives_a_graph_or_a_model_error(changes: dict[int, int]) -> None:
+    content = bytearray(INT8)
+    for position, value in changes.items():
+        content[position] = value
+    graph_or_model_error(bytes(content))
+
+
+@pytest.mark.parametrize("length", [0xFFFFFFFF, 0x7FFFFFFF, 0x00FFFFFF, len(INT8)])
+def test_a_huge_length_anywhere_gives_a_graph_or_a_model_error(length: int) -> None:
+    for position in [*range(0, 400, 4), *range(400, len(INT8) - 3, 20)]:
+        content = bytearray(INT8)
+        struct.pack_into("<I", content, position, length)
+        graph_or_model_error(bytes(content))
+
+
+@given(st.binary(max_size=300), st.binary(min_size=4, max_size=4))
+def test_random_bytes_behind_the_identifier_give_a_graph_or_a_model_error(
+    rest: bytes, root: bytes
+) -> None:
+    graph_or_model_error(root + b"TFL3" + rest)

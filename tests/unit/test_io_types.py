@@ -1,0 +1,134 @@
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import flatbuffers
+import numpy as np
+import pytest
+from ai_edge_litert import schema_py_generated as schema
+from model_building import run_litert
+
+from pytest_edgequant.errors import ConversionError
+from pytest_edgequant.tflite.graph import Graph, read_graph
+from pytest_edgequant.tflite.io_types import pack, unpack, with_io_type
+
+FLOAT_IO = (Path(__file__).parents[1] / "data" / "tiny_int8_float_io.tflite").read_bytes()
+CHANGED = {io: with_io_type(FLOAT_IO, "int8", io, "tiny") for io in ("int8", "uint8")}
+MEMBERS = {"int8": "int8", "uint8": "uint8_io"}
+
+
+def integers(kind: str, count: int = 40) -> Any:
+    limits = np.iinfo(kind)
+    generator = np.random.default_rng(0)
+    return generator.integers(limits.min, limits.max, (count, 8, 8, 1), kind, endpoint=True)
+
+
+def ends(graph: Graph) -> list[tuple[str, float, int]]:
+    found = []
+    for index in (*graph.main.inputs, *graph.main.outputs):
+        tensor = graph.main.tensors[index]
+        assert tensor.quantization is not None
+        found.append(
+            (tensor.type, tensor.quantization.scales[0], tensor.quantization.zero_points[0])
+        )
+    return found
+
+
+def constant_positions(content: bytes) -> list[int]:
+    """Where in the file the data of each buffer begins."""
+    model = schema.Model.GetRootAsModel(content, 0)
+    found = []
+    for index in range(model.BuffersLength()):
+        table = model.Buffers(index)._tab
+        field = flatbuffers.number_types.UOffsetTFlags.py_type(table.Offset(4))
+        if field and table.VectorLen(field):
+            found.append(table.Vector(field))
+    return found
+
+
+@pytest.mark.parametrize("io", CHANGED)
+def test_integer_inputs_give_what_the_committed_model_gives(
+    io: str, tiny: Mapping[str, Path]
+) -> None:
+    x = integers(io)
+    committed = tiny[MEMBERS[io]].read_bytes()
+    np.testing.assert_array_equal(run_litert(CHANGED[io], x), run_litert(committed, x))
+
+
+@pytest.mark.parametrize("io", CHANGED)
+def test_integers_give_what_the_float_model_gives_for_their_real_values(io: str) -> None:
+    x = integers(io)
+    (_, scale, zero), (_, out_scale, out_zero) = ends(read_graph(CHANGED[io]))
+    real = (np.float32(scale) * (x.astype(np.float32) - zero)).astype(np.float32)
+    y = run_litert(CHANGED[io], x).astype(np.float32)
+    np.testing.assert_array_equal(
+        np.float32(out_scale) * (y - out_zero), run_litert(FLOAT_IO, real)
+    )
+
+
+@pytest.mark.parametrize("io", CHANGED)
+def test_inputs_and_outputs_have_the_type_and_the_scale(io: str) -> None:
+    inner = ends(read_graph(CHANGED["int8"]))
+    shift = 0 if io == "int8" else 128
+    assert ends(read_graph(CHANGED[io])) == [(io.upper(), s, z + shift) for _, s, z in inner]
+
+
+def test_the_same_type_drops_the_operators_at_the_edges() -> None:
+    labels = {io: [o.name for o in read_graph(c).main.operators] for io, c in CHANGED.items()}
+    assert labels["int8"] == ["CONV_2D", "RESHAPE", "FULLY_CONNECTED", "SOFTMAX"]
+    assert labels["uint8"] == ["QUANTIZE", *labels["int8"], "QUANTIZE"]
+
+
+@pytest.mark.parametrize("io", CHANGED)
+def test_the_signature_still_names_inputs_and_outputs(io: str) -> None:
+    before, after = read_graph(FLOAT_IO), read_graph(CHANGED[io])
+    for names, ends_of in (("input_names", "inputs"), ("output_names", "outputs")):
+        assert [getattr(after, names)[i] for i in getattr(after.main, ends_of)] == [
+            getattr(before, names)[i] for i in getattr(before.main, ends_of)
+        ]
+
+
+@pytest.mark.parametrize("io", CHANGED)
+def test_no_tensor_and_no_operator_code_is_left_over(io: str) -> None:
+    main = read_graph(CHANGED[io]).main
+    used = {i for o in main.operators for i in (*o.inputs, *o.outputs)}
+    assert used == set(range(len(main.tensors)))
+    codes = {operator.opcodeIndex for operator in unpack(CHANGED[io]).subgraphs[0].operators}
+    assert codes == set(range(len(unpack(CHANGED[io]).operatorCodes)))
+
+
+@pytest.mark.parametrize("io", CHANGED)
+def test_constants_begin_at_multiples_of_sixteen(io: str) -> None:
+    positions = constant_positions(CHANGED[io])
+    assert len(positions) >= 4
+    assert [position % 16 for position in positions] == [0] * len(positions)
+
+
+def test_packing_changes_nothing() -> None:
+    x = integers("int8", 5)
+    again = pack(unpack(CHANGED["int8"]))
+    assert read_graph(again) == read_graph(CHANGED["int8"])
+    np.testing.assert_array_equal(run_litert(again, x), run_litert(CHANGED["int8"], x))
+
+
+def test_integer_inputs_and_outputs_stay_as_they_are(tiny: Mapping[str, Path]) -> None:
+    content = tiny["int8"].read_bytes()
+    assert read_graph(with_io_type(content, "int8", "uint8", "tiny")) == read_graph(content)
+
+
+@pytest.mark.parametrize("form", ["float32", "dynamic_range"])
+def test_an_input_that_is_not_quantized_at_the_edge_is_named(
+    form: str, tiny: Mapping[str, Path]
+) -> None:
+    with pytest.raises(ConversionError) as caught:
+        with_io_type(tiny[form].read_bytes(), "int8", "uint8", "tiny")
+    said = str(caught.value)
+    assert said.startswith("tiny: the input 'serving_default_image:0' is float and not quantized ")
+    assert "can't be made uint8; use int8_float_io" in said
+
+
+def test_another_inner_type_is_refused() -> None:
+    with pytest.raises(ConversionError, match="not quantized to int16 right there"):
+        with_io_type(FLOAT_IO, "int16", "int16", "tiny")

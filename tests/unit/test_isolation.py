@@ -1,0 +1,159 @@
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+
+import isolation_functions as functions
+import numpy as np
+import pytest
+
+from pytest_edgequant.errors import CannotRunError, EdgeQuantError, IsolatedProcessError
+from pytest_edgequant.isolation import IsolatedProcess
+from pytest_edgequant.measure.litert_worker import run
+
+
+@pytest.fixture(scope="module")
+def child() -> Iterator[IsolatedProcess]:
+    process = IsolatedProcess("test", timeout=60)
+    yield process
+    process.close()
+
+
+def assert_works(process: IsolatedProcess) -> None:
+    assert process.call(functions.add, 2, b=3) == 5
+
+
+def test_a_value_returns(child: IsolatedProcess) -> None:
+    assert_works(child)
+
+
+def test_large_values_cross_both_ways(child: IsolatedProcess) -> None:
+    array = np.arange(2_000_000, dtype=np.float32)
+    np.testing.assert_array_equal(child.call(functions.add, array, 1), array + 1)
+
+
+def test_calls_share_one_child_that_is_not_this_process(child: IsolatedProcess) -> None:
+    first = child.call(functions.process_id)
+    assert first == child.call(functions.process_id)
+    assert first != os.getpid()
+
+
+def test_nothing_starts_before_the_first_call() -> None:
+    assert IsolatedProcess("idle").starts == 0
+
+
+def test_an_exception_comes_back_with_its_type_and_message(child: IsolatedProcess) -> None:
+    with pytest.raises(LookupError, match="^no such layer$"):
+        child.call(functions.fail, "no such layer")
+    assert_works(child)
+
+
+def test_our_own_errors_come_back_as_they_are(child: IsolatedProcess) -> None:
+    with pytest.raises(CannotRunError, match="LiteRT refuses the model"):
+        child.call(run, "x", b"no model", False, [(0, np.zeros(1))], [0])
+
+
+@pytest.mark.parametrize(
+    "function, arguments, message",
+    [
+        (functions.fail_unpicklably, ("held by a lock",), "Unpicklable: held by a lock"),
+        (functions.fail_with_two_arguments, (), "TwoArguments: layer 3: no kernel"),
+    ],
+)
+def test_an_exception_that_can_not_be_pickled_keeps_its_text(
+    child: IsolatedProcess, function: object, arguments: tuple[str, ...], message: str
+) -> None:
+    with pytest.raises(EdgeQuantError) as caught:
+        child.call(function, *arguments)
+    assert str(caught.value) == message
+    assert not isinstance(caught.value, IsolatedProcessError)
+    assert_works(child)
+
+
+def test_an_abort_fails_that_call_and_the_next_one_works(child: IsolatedProcess) -> None:
+    starts = child.starts
+    with pytest.raises(IsolatedProcessError, match=r"^the test process died \(signal SIGABRT\)"):
+        child.call(functions.abort, "")
+    assert_works(child)
+    assert child.starts == starts + 1
+
+
+def test_what_was_printed_before_the_end_is_in_the_message(child: IsolatedProcess) -> None:
+    with pytest.raises(IsolatedProcessError) as caught:
+        child.call(functions.abort, "x" * 5000 + " filter != nullptr was not true\n")
+    head, _, tail = str(caught.value).partition("Its last words:\n")
+    assert head == "the test process died (signal SIGABRT). "
+    assert "filter != nullptr was not true" in tail
+    assert len(tail) <= 2000
+
+
+def test_an_exit_is_told_by_its_code(child: IsolatedProcess) -> None:
+    with pytest.raises(IsolatedProcessError, match=r"died \(exit code 3\)$"):
+        child.call(functions.leave, 3)
+    assert_works(child)
+
+
+def test_a_child_that_was_killed_between_calls_is_replaced(child: IsolatedProcess) -> None:
+    os.kill(child.call(functions.process_id), signal.SIGKILL)
+    child._process.wait()
+    assert_works(child)
+
+
+def test_a_hang_is_stopped_and_the_next_call_works() -> None:
+    process = IsolatedProcess("test", timeout=1)
+    try:
+        with pytest.raises(
+            IsolatedProcessError,
+            match=r"did not finish within 1 s and was stopped \(raise edge_timeout",
+        ):
+            process.call(functions.hang)
+        process.timeout = 60
+        assert_works(process)
+    finally:
+        process.close()
+
+
+def test_chatter_on_stdout_does_not_break_the_answer(child: IsolatedProcess) -> None:
+    assert child.call(functions.chatter, [1, 2]) == [1, 2]
+    assert_works(child)
+
+
+def test_a_function_that_reads_stdin_gets_nothing(child: IsolatedProcess) -> None:
+    assert child.call(functions.read_stdin) == ""
+    assert_works(child)
+
+
+def test_a_value_that_can_not_be_pickled_fails_that_call_only(child: IsolatedProcess) -> None:
+    with pytest.raises(IsolatedProcessError, match="cannot pickle"):
+        child.call(functions.give_a_lock)
+    assert_works(child)
+
+
+def test_an_argument_that_can_not_be_pickled_fails_that_call_only(child: IsolatedProcess) -> None:
+    with pytest.raises((TypeError, AttributeError), match="pickle"):
+        child.call(functions.add, functions.give_a_lock())
+    assert_works(child)
+
+
+def test_the_child_finds_what_this_process_finds(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: object
+) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    process = IsolatedProcess("test", timeout=60)
+    try:
+        assert str(tmp_path) in process.call(functions.paths)
+    finally:
+        process.close()
+
+
+def test_closing_twice_is_harmless_and_a_call_starts_anew() -> None:
+    process = IsolatedProcess("test", timeout=60)
+    try:
+        assert_works(process)
+        process.close()
+        process.close()
+        assert_works(process)
+        assert process.starts == 2
+    finally:
+        process.close()
