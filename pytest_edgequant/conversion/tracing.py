@@ -212,7 +212,10 @@ def trace(model: Any, where: str, unrolled: bool = False) -> Traced:
         return dict(zip(_safe(output_names), tensors, strict=True))
 
     def serve(*arguments: Any) -> dict[str, Any]:
-        return by_key(model(tf.nest.pack_sequence_as(structure, arguments), training=False))
+        outputs: dict[str, Any] = by_key(
+            model(tf.nest.pack_sequence_as(structure, arguments), training=False)
+        )
+        return outputs
 
     with _unrolled(model, unrolled):
         function = trace_function(serve, inputs, keys, where)

@@ -9,7 +9,7 @@ from typing import Any
 
 import jsonschema
 import pytest
-from test_session import metric_event, note_event, verdict_event
+from recorded_events import metric_event, note_event, verdict_event
 
 from pytest_edgequant import __version__
 from pytest_edgequant.records import Outcome

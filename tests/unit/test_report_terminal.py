@@ -1,13 +1,33 @@
 from __future__ import annotations
 
 import pytest
-from test_session import metric_event, note_event, verdict_event
+from recorded_events import metric_event, note_event, verdict_event
 
 from pytest_edgequant.records import Outcome
 from pytest_edgequant.report.targets import target_lines
 from pytest_edgequant.report.terminal import summary_lines
 from pytest_edgequant.session import Event, Session
 from pytest_edgequant.targets import Targets
+
+EXPECTED = """
+digits on no target
+variant       size    ratio    arena    drop  verdict
+---------  -------  -------  -------  ------  ---------
+int8       5,568 B    0.40x        -       -  -
+
+digits on pico
+variant        size    ratio    arena    top-1      drop  verdict
+---------  --------  -------  -------  -------  --------  -------------------
+float32    13,856 B    1.00x        -   95.00%         -  pass
+float16           -        -        -        -         -  CANNOT RUN: runs
+int8        5,568 B    0.40x  1,616 B   93.75%  +1.25 pt  FAIL: accuracy_drop
+uint8_io          -        -        -        -         -  -
+
+arena: measured (tflite-micro)
+digits (float16): runs of float16
+digits (int8, uint8_io): calibration: 60 of 120 samples split off
+cache: 2 damaged entries were rebuilt
+"""
 
 
 def lines(*events: Event) -> list[str]:
@@ -18,13 +38,12 @@ def lines(*events: Event) -> list[str]:
 
 def verdict_of(*outcomes: Outcome) -> str:
     """The last cell of a row with checks named a, b, c of these outcomes."""
-    names = zip("abc", outcomes, strict=False)
-    return lines(*(verdict_event("int8", name, outcome) for name, outcome in names))[-1].split(
-        maxsplit=5
-    )[-1]
+    named = zip("abc", outcomes, strict=False)
+    row = lines(*(verdict_event("int8", name, outcome) for name, outcome in named))[4]
+    return row.split(maxsplit=5)[-1]
 
 
-def test_a_session_is_one_table_a_model_and_target() -> None:
+def test_a_session_is_a_table_a_model_and_target_and_what_there_is_to_say() -> None:
     arena = metric_event("int8", "arena_bytes", 1_616)
     arena["metric"]["provenance"] = "measured (tflite-micro)"
     found = lines(
@@ -36,26 +55,69 @@ def test_a_session_is_one_table_a_model_and_target() -> None:
         arena,
         note_event("int8", "calibration: 60 of 120 samples split off"),
         note_event("uint8_io", "calibration: 60 of 120 samples split off"),
+        verdict_event("float32", "size", Outcome.PASS),
         verdict_event("int8", "size", Outcome.PASS),
         verdict_event("int8", "accuracy_drop", Outcome.FAIL),
         verdict_event("float16", "runs", Outcome.CANNOT_RUN, skipped=True),
         metric_event("int8", "size_bytes", 5_568, target=None),
         {"kind": "cache", "converted": 1, "damaged": 2},
     )
-    assert found == [
-        "",
-        "digits on no target",
-        "variant        size    ratio    arena    drop  verdict",
-        "---------  --------  -------  -------  ------  ---------",
-        "int8       5,568 B    0.40x        -       -  -",
-        "",
-        "digits on pico",
-        "variant        size    ratio    arena    top-1      drop  verdict",
-    ] or found == EXPECTED
-
-
-EXPECTED: list[str] = []
+    assert found == EXPECTED.splitlines()
 
 
 def test_nothing_recorded_is_nothing_said() -> None:
     assert lines() == []
+
+
+def test_a_regressor_is_shown_in_its_own_unit() -> None:
+    found = lines(
+        metric_event("float32", "mae", 41.2345678),
+        metric_event("int8", "mae", 42.5),
+        metric_event("int8", "accuracy_drop", 1.2654322),
+    )
+    assert found[2:] == [
+        "variant      size    ratio    arena     mae    drop  verdict",
+        "---------  ------  -------  -------  ------  ------  ---------",
+        "float32         -        -        -  41.235       -  -",
+        "int8            -        -        -    42.5  +1.265  -",
+    ]
+
+
+def test_no_drop_reads_as_no_gain() -> None:
+    row = lines(metric_event("int8", "accuracy", 1), metric_event("int8", "accuracy_drop", -0.0))[4]
+    assert row.split()[4:6] == ["100.00%", "+0.00"]
+
+
+def test_a_missing_figure_is_not_left_blank() -> None:
+    event = metric_event("int8", "arena_bytes", 0)
+    event["metric"] |= {"value": None, "reason": "no wheel"}
+    assert lines(event)[4].split()[3] == "unavailable"
+
+
+@pytest.mark.parametrize(
+    "outcomes, cell",
+    [
+        ((Outcome.PASS, Outcome.PASS), "pass"),
+        ((Outcome.NOT_APPLICABLE,), "n/a"),
+        ((Outcome.NOT_APPLICABLE, Outcome.PASS), "pass"),
+        ((Outcome.PASS, Outcome.FAIL), "FAIL: b"),
+        ((Outcome.FAIL, Outcome.PASS, Outcome.FAIL), "FAIL: a, c"),
+        ((Outcome.UNAVAILABLE, Outcome.PASS), "UNAVAILABLE: a"),
+        ((Outcome.CANNOT_RUN, Outcome.UNAVAILABLE), "CANNOT RUN: a"),
+        ((Outcome.INCONCLUSIVE, Outcome.PASS), "INCONCLUSIVE: a"),
+    ],
+)
+def test_the_worst_verdict_is_shown_with_its_checks(
+    outcomes: tuple[Outcome, ...], cell: str
+) -> None:
+    assert verdict_of(*outcomes) == cell
+
+
+def test_targets_are_a_table_that_marks_assumptions() -> None:
+    mine = {"mine": {"base": "pico", "title": "My board", "sram_for_arena": "64 KiB"}}
+    rows = {line.split()[0]: line for line in target_lines(Targets(mine))}
+    assert "64 KiB " in rows["mine"]
+    assert "64 KiB *" not in rows["mine"]
+    assert "176 KiB *" in rows["nano33ble"]
+    assert rows["rpi4"].count("no limit") == 4
+    assert rows["*"].startswith("* unverified: an assumption")

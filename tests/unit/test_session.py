@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from recorded_events import metric_event, note_event, verdict_event
 
 from pytest_edgequant import context
 from pytest_edgequant.conversion.registry import VARIANTS
@@ -31,54 +32,6 @@ WORST_FIRST = [
     Outcome.PASS,
     Outcome.NOT_APPLICABLE,
 ]
-
-
-def metric_event(variant: str, name: str, value: float, target: str | None = "pico") -> Event:
-    metric = {
-        "value": value,
-        "unit": "bytes",
-        "provenance": "exact",
-        "low": None,
-        "high": None,
-        "reason": None,
-    }
-    return {
-        "kind": "metric",
-        "model": "digits",
-        "variant": variant,
-        "target": target,
-        "name": name,
-        "metric": metric,
-    }
-
-
-def verdict_event(
-    variant: str, check: str, outcome: Outcome, *, skipped: bool = False, limit: float = 1
-) -> Event:
-    return {
-        "kind": "verdict",
-        "model": "digits",
-        "variant": variant,
-        "target": "pico",
-        "verdict": {
-            "check": check,
-            "verdict": outcome.value,
-            "message": f"{check} of {variant}",
-            "limit": limit,
-            "value": 0,
-        },
-        "skipped": skipped,
-    }
-
-
-def note_event(variant: str, *notes: str) -> Event:
-    return {
-        "kind": "variant",
-        "model": "digits",
-        "variant": variant,
-        "target": "pico",
-        "notes": list(notes),
-    }
 
 
 def merged(*events: Event) -> Session:
