@@ -44,22 +44,6 @@ def test_live_model_with_an_unregistered_layer() -> None:
         assert relative_error(convert(model, form, calibration=x).predict(x), model(x)) < 0.05
 
 
-class Branching(keras.Model):  # type: ignore[misc,name-defined,unused-ignore]
-    """Python control flow on a tensor, which AutoGraph turns into a graph."""
-
-    def call(self, x: Any) -> Any:
-        y = 2 * x
-        if keras.ops.sum(x) > 0:
-            y = y + 1
-        return y
-
-
-def test_live_model_with_python_control_flow() -> None:
-    model, x = Branching(), samples(6, count=4)
-    expected = np.concatenate([model(sample[np.newaxis]) for sample in x])
-    assert relative_error(convert(model, "float32").predict(x), expected) < 1e-5
-
-
 def test_subclassed_model_once_it_was_called() -> None:
     model, x = Subclassed(), samples(6)
     with pytest.raises(ModelError, match="input shape is not known"):

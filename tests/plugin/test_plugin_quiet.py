@@ -181,10 +181,6 @@ DAMAGE = {
 }
 
 
-def _int8_entry(project: Project) -> str:
-    return ""
-
-
 @pytest.mark.parametrize("case", DAMAGE)
 def test_a_damaged_cache_entry_is_rebuilt_and_mentioned(project: Project, case: str) -> None:
     pattern, damage = DAMAGE[case]
@@ -192,8 +188,7 @@ def test_a_damaged_cache_entry_is_rebuilt_and_mentioned(project: Project, case: 
     project.test(CACHED)
     before = project.report("--edge-target=pico", cache=project.cache)
     before.result.assert_outcomes(passed=1)
-    assert "damaged" not in before.result.stdout.str()
-    used = project.pytester.path / "used.json"
+    assert not any("damaged" in line for line in summary(before.result))
     files = sorted(project.cache.rglob(pattern))
     # Of the conversion's family only the int8 file is read.
     if pattern == "*.tflite":
@@ -206,8 +201,7 @@ def test_a_damaged_cache_entry_is_rebuilt_and_mentioned(project: Project, case: 
     assert after.document == before.document
     assert any("1 damaged" in line for line in summary(after.result)), summary(after.result)
     again = project.run("--edge-target=pico", cache=project.cache)
-    assert "damaged" not in again.stdout.str()
-    assert not used.exists()
+    assert not any("damaged" in line for line in summary(again))
 
 
 def test_a_damaged_index_is_rebuilt(project: Project) -> None:
@@ -246,4 +240,4 @@ def test_the_default_cache_is_not_in_the_project(project: Project) -> None:
     before = {p.name for p in project.path.iterdir()}
     project.pytester.runpytest_inprocess("-p", "no:cacheprovider").assert_outcomes(passed=1)
     after = {p.name for p in project.path.iterdir()} - {".cache"}
-    assert after - before <= {"__pycache__"}
+    assert not after - before - {"__pycache__"}

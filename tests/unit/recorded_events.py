@@ -2,8 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from pytest_edgequant import context
 from pytest_edgequant.records import Outcome
 from pytest_edgequant.session import Event
+
+
+@contextmanager
+def recording() -> Iterator[list[Event]]:
+    """What is recorded meanwhile; the run that tests this package hears nothing of it."""
+    outer, context.events = context.events, []
+    try:
+        yield context.events
+    finally:
+        context.events = outer
 
 
 def metric_event(variant: str, name: str, value: float, target: str | None = "pico") -> Event:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from recorded_events import metric_event, note_event, verdict_event
+from recorded_events import metric_event, note_event, recording, verdict_event
 
 from pytest_edgequant import context
 from pytest_edgequant.conversion.registry import VARIANTS
@@ -38,14 +38,6 @@ def merged(*events: Event) -> Session:
     session = Session()
     session.add(events)
     return session
-
-
-@pytest.fixture
-def events(monkeypatch: pytest.MonkeyPatch) -> list[Event]:
-    """What is recorded while the test runs."""
-    recorded: list[Event] = []
-    monkeypatch.setattr(context, "events", recorded)
-    return recorded
 
 
 @pytest.fixture
@@ -147,14 +139,13 @@ def test_the_size_of_float32_is_known_for_its_model_on_every_target() -> None:
 # -- recording ----------------------------------------------------------------------------------
 
 
-def test_what_is_recorded_is_plain_and_merges_to_what_it_was(
-    variant: Variant, events: list[Event]
-) -> None:
+def test_what_is_recorded_is_plain_and_merges_to_what_it_was(variant: Variant) -> None:
     arena = Metric.unavailable("bytes", "no wheel")
     verdict = Verdict("size", Outcome.FAIL, "too large", 100, 5_568)
-    record_variant(variant)
-    record_metric(variant, "arena_bytes", arena)
-    record_verdict(variant, verdict)
+    with recording() as events:
+        record_variant(variant)
+        record_metric(variant, "arena_bytes", arena)
+        record_verdict(variant, verdict)
     (result,) = merged(*json.loads(json.dumps(events))).results()
     assert (result.model, result.variant, result.target) == ("tiny_int8", "int8", None)
     assert result.metrics["size_bytes"].value == variant.size_bytes
@@ -162,8 +153,9 @@ def test_what_is_recorded_is_plain_and_merges_to_what_it_was(
     assert result.verdicts == [verdict]
 
 
-def test_a_skipped_variant_is_shown_and_gates_nothing(events: list[Event]) -> None:
-    record_cannot_run("digits", "float16", "pico", "no float16 kernels")
+def test_a_skipped_variant_is_shown_and_gates_nothing() -> None:
+    with recording() as events:
+        record_cannot_run("digits", "float16", "pico", "no float16 kernels")
     session = merged(*events)
     (result,) = session.results()
     assert [(v.check, v.verdict) for v in result.verdicts] == [("runs", Outcome.CANNOT_RUN)]
