@@ -88,8 +88,12 @@ def fingerprint(value: Raw) -> str:
     return total.hexdigest()
 
 
+def _batch_shape(spec: InputSpec) -> str:
+    return f"({', '.join(['N', *map(str, spec.sample_shape)])})"
+
+
 def _expected(specs: Sequence[InputSpec]) -> str:
-    return ", ".join(f"{s.name!r}: {('N', *s.sample_shape)} {s.dtype}" for s in specs)
+    return ", ".join(f"{s.name!r}: {_batch_shape(s)} {s.dtype}" for s in specs)
 
 
 def _one_input(value: Any, spec: InputSpec, where: str) -> NDArray[Any]:
@@ -100,7 +104,7 @@ def _one_input(value: Any, spec: InputSpec, where: str) -> NDArray[Any]:
     if array.shape[1:] != spec.sample_shape:
         hint = ""
         if int(np.prod(array.shape[1:])) == int(np.prod(spec.sample_shape)):
-            hint = f"; the number of elements fits: reshape to {('N', *spec.sample_shape)}"
+            hint = f"; the number of elements fits: reshape to {_batch_shape(spec)}"
         raise DatasetError(
             f"{where}: the model's input {spec.name!r} takes samples of shape {spec.sample_shape}, "
             f"got an array of shape {array.shape}{hint}"

@@ -48,7 +48,7 @@ class Figure:
         return self.source != UNVERIFIED
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Target:
     """A board or device profile. Sizes in bytes, clock in Hz; None means there is no such limit."""
 
@@ -70,6 +70,9 @@ class Target:
     sram: Figure | None = None
     flash_for_model: Figure | None = None
     sram_for_arena: Figure | None = None
+
+    def __repr__(self) -> str:
+        return f"<Target {self.name}>"
 
     @property
     def is_microcontroller(self) -> bool:

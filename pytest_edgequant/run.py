@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from typing import Any, NoReturn
@@ -115,7 +116,7 @@ class Run:
         if reporter is None or self.is_worker or os.environ.get("CI") or not reporter.isatty:
             yield
             return
-        text = f"[edgequant] {what} ..."[: max(reporter._tw.fullwidth - 1, 20)]
+        text = f"[edgequant] {what} ..."[: shutil.get_terminal_size().columns - 1]
 
         def show(line: str) -> None:
             suspended = (

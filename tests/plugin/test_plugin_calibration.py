@@ -88,7 +88,9 @@ def test_few_samples_are_noted(project: Project) -> None:
     project.test("def test_it(edge_int8): assert_size_within(edge_int8, '6 KiB')\n")
     result = project.run("--edge-target=pico")
     result.assert_outcomes(passed=1)
-    result.stdout.fnmatch_lines(["*calibration: 20 samples from edge_calibration, fewer than *100*"])
+    result.stdout.fnmatch_lines(
+        ["*calibration: 20 samples from edge_calibration, fewer than *100*"]
+    )
 
 
 def test_labelled_calibration_that_misses_a_class_is_noted(project: Project) -> None:
@@ -219,11 +221,8 @@ def test_a_quantized_file_needs_no_samples_and_leaves_none_out(project: Project,
     assert "split off" not in result.stdout.str()
 
 
-@pytest.mark.parametrize("dataset", [True, False])
-def test_other_forms_of_a_quantized_file_are_skipped_without_samples(
-    project: Project, dataset: bool
-) -> None:
-    project.conftest(model="tiny_int8", dataset=dataset, calibration=False)
+def test_other_forms_of_a_quantized_file_are_skipped_without_calibration(project: Project) -> None:
+    project.conftest(model="tiny_int8", calibration=False)
     project.test("def test_it(edge_variant): assert_size_within(edge_variant, '6 KiB')\n")
     result = project.run("--edge-target=pico")
     result.assert_outcomes(passed=1, skipped=4)

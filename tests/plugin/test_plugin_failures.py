@@ -189,9 +189,7 @@ def test_truncation_anywhere_is_a_clear_error(project: Project) -> None:
         ("__file__", "*ModelError: edge_model: '*.py' is none of .keras, .h5, SavedModel *"),
     ],
 )
-def test_what_is_no_model_is_one_clear_error(
-    project: Project, returned: str, message: str
-) -> None:
+def test_what_is_no_model_is_one_clear_error(project: Project, returned: str, message: str) -> None:
     project.conftest(f"@pytest.fixture\ndef edge_model(): return {returned}\n", model=None)
     project.test("def test_it(edge_int8): pass\ndef test_other(): pass\n")
     result = project.run("--edge-target=pico")
@@ -215,9 +213,7 @@ def test_what_is_no_model_is_one_clear_error(
         ),
     ],
 )
-def test_bad_calibration_is_one_clear_error(
-    project: Project, returned: str, message: str
-) -> None:
+def test_bad_calibration_is_one_clear_error(project: Project, returned: str, message: str) -> None:
     project.conftest(
         f"@pytest.fixture\ndef edge_calibration(): return {returned}\n",
         model="tiny_float32",

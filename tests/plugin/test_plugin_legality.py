@@ -90,7 +90,9 @@ def _assert_every_check_cannot_run(project: Project, *arguments: str) -> None:
     run = project.report("--edge-target=nano33ble", *arguments)
     run.result.assert_outcomes(failed=len(CHECKS))
     text = failures(run.result)
-    message = "errors.CannotRun: tiny_dynamic_range/dynamic_range: cannot run on nano33ble: TFLM has"
+    message = (
+        "errors.CannotRun: tiny_dynamic_range/dynamic_range: cannot run on nano33ble: TFLM has"
+    )
     assert text.count(message) == len(CHECKS)
     assert own_frames(text) == []
     judged = [v for v in run.verdicts() if v[0] == "dynamic_range"]
@@ -119,7 +121,9 @@ def test_the_variant_in_the_ini_file_is_a_request_by_name(project: Project) -> N
 
 def test_the_marker_is_a_request_by_name(project: Project) -> None:
     project.conftest(model="tiny_dynamic_range")
-    project.test("pytestmark = pytest.mark.edge(variant='dynamic_range')\n" + _checks("edge_variant"))
+    project.test(
+        "pytestmark = pytest.mark.edge(variant='dynamic_range')\n" + _checks("edge_variant")
+    )
     _assert_every_check_cannot_run(project)
 
 

@@ -126,7 +126,7 @@ def test_the_same_samples_have_the_same_fingerprint() -> None:
         ("digits", "expected an array, a list, a dict"),
         ([[1.0, 2.0], [3.0]], "can't be read as an array"),
         (X[:, :3], "the model's input 'image' takes samples of shape (4,), got an array of shape"),
-        (X.reshape(120, 2, 2), "the number of elements fits: reshape to ('N', 4)"),
+        (X.reshape(120, 2, 2), "the number of elements fits: reshape to (N, 4)"),
         ({"age": X}, "no samples for the input 'image'"),
     ],
 )

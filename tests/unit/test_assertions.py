@@ -1,0 +1,604 @@
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from model_building import one_operator, tensor
+from recorded_events import recording
+
+from pytest_edgequant import (
+    AccuracyDropExceeded,
+    ArenaExceeded,
+    CannotRun,
+    CannotRunError,
+    DatasetError,
+    EdgeAssertionError,
+    MeasurementUnavailable,
+    MetricError,
+    ModelError,
+    NotApplicableError,
+    NotDeployable,
+    NotFullyInteger,
+    Outcome,
+    SettingsError,
+    SizeExceeded,
+    Target,
+    Unavailable,
+    UnitError,
+    UnknownNameError,
+    UnsupportedOperators,
+    Variant,
+    assert_arena_fits,
+    assert_deployable,
+    assert_fully_integer,
+    assert_max_accuracy_drop,
+    assert_ops_supported,
+    assert_size_within,
+    compare_accuracy,
+    evaluate,
+    measure_arena,
+)
+from pytest_edgequant import pipeline as pipeline_module
+from pytest_edgequant.data import load_dataset
+from pytest_edgequant.pipeline import Pipeline, load_variant
+from pytest_edgequant.records import HeldOut
+from pytest_edgequant.targets import Targets
+
+Tiny = Mapping[str, Path]
+needs_tflm = pytest.mark.skipif(
+    find_spec("tflite_micro") is None, reason="there is a tflite-micro wheel for Linux x86-64 only"
+)
+pytestmark = pytest.mark.usefixtures("pipeline")
+
+
+def target(**changes: Any) -> Target:
+    """A microcontroller of our own."""
+    return Targets({"mini": {"base": "nano33ble", **changes}}).get("mini")
+
+
+def said(error: type[Exception], check: Callable[[], object]) -> str:
+    with pytest.raises(error) as caught:
+        check()
+    assert type(caught.value) is error
+    return str(caught.value)
+
+
+def outcomes(check: Callable[[], object]) -> list[tuple[str, str]]:
+    """The verdicts that a check records, in order."""
+    with recording() as events:
+        try:
+            check()
+        except EdgeAssertionError as error:
+            assert error.verdict is not None
+    return [
+        (event["verdict"]["check"], event["verdict"]["verdict"])
+        for event in events
+        if event["kind"] == "verdict"
+    ]
+
+
+@pytest.fixture
+def without_tflm(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a machine for which there is no tflite-micro wheel."""
+    installed = pipeline_module.versions
+
+    def versions(packages: list[str]) -> dict[str, str]:
+        return {k: v for k, v in installed(packages).items() if k != "tflite-micro"}
+
+    monkeypatch.setattr(pipeline_module, "versions", versions)
+
+
+# -- what a runtime refuses ---------------------------------------------------------------------
+
+CHECKS: dict[str, Callable[[Any, Any, Path], None]] = {
+    "size": lambda model, board, _: assert_size_within(model, "1 MiB", target=board),
+    "arena": lambda model, board, _: assert_arena_fits(model, board),
+    "ops": lambda model, board, _: assert_ops_supported(model, board),
+    "deployable": lambda model, board, _: assert_deployable(model, board),
+    "accuracy_drop": lambda model, board, same: assert_max_accuracy_drop(
+        model, same, (np.zeros((2, 8, 8, 1)), [0, 1]), 1.0, target=board
+    ),
+}
+
+
+@pytest.mark.parametrize("check", CHECKS)
+@pytest.mark.parametrize(
+    "form, why", [("dynamic_range", "no hybrid kernels"), ("float16", "no float16 kernels")]
+)
+def test_a_form_that_the_runtime_refuses_passes_no_check(
+    check: str, form: str, why: str, tiny: Tiny
+) -> None:
+    message = said(CannotRun, lambda: CHECKS[check](tiny[form], "nano33ble", tiny[form]))
+    assert message.startswith(f"tiny_{form}/{form}: cannot run on nano33ble: TFLM has {why}")
+    assert "Use int8" in message
+    recorded = outcomes(lambda: CHECKS[check](tiny[form], "nano33ble", tiny[form]))
+    assert recorded == [(check, "cannot_run")]
+
+
+@pytest.mark.parametrize("check", CHECKS)
+@pytest.mark.parametrize("form", ["dynamic_range", "float16", "float32", "int8"])
+def test_a_board_with_litert_runs_every_form(check: str, form: str, tiny: Tiny) -> None:
+    CHECKS[check](tiny[form], "rpi4", tiny[form])
+
+
+def test_a_variant_is_judged_on_the_target_that_it_carries(tiny: Tiny) -> None:
+    variant = dataclasses.replace(load_variant(tiny["float16"]), target=target())
+    assert "cannot run on mini" in said(CannotRun, lambda: assert_size_within(variant, "1 MiB"))
+    assert "cannot run on mini" in said(CannotRun, lambda: assert_fully_integer(variant))
+    assert_size_within(variant, "1 MiB", target="rpi4")
+
+
+@pytest.mark.parametrize("check", [assert_arena_fits, assert_ops_supported, assert_deployable])
+def test_a_check_of_a_target_needs_one(check: Callable[[Any], None], tiny: Tiny) -> None:
+    assert "needs a target; give one" in said(SettingsError, lambda: check(tiny["int8"]))
+
+
+def test_an_unknown_target_gives_the_closest(tiny: Tiny) -> None:
+    check = lambda: assert_ops_supported(tiny["int8"], "nano33bel")  # noqa: E731
+    assert "Did you mean nano33ble" in said(UnknownNameError, check)
+
+
+def test_a_file_that_is_not_there_is_named() -> None:
+    assert "there is no file 'no.tflite'" in said(
+        ModelError, lambda: assert_fully_integer("no.tflite")
+    )
+
+
+# -- size ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("limit", ["5568", 5568, "5.5 KiB", "0.8%"])
+def test_a_file_within_its_budget_passes(limit: Any, tiny: Tiny) -> None:
+    assert_size_within(tiny["int8"], limit, target="nano33ble")
+    assert_size_within(tiny["int8"].read_bytes(), limit, target="nano33ble")
+
+
+@pytest.mark.parametrize(
+    "form, limit, expected",
+    [
+        (
+            "int8",
+            5567,
+            "tiny_int8/int8: size 5,568 B is over the limit of 5,567 B by 1 B. Use fewer channels",
+        ),
+        (
+            "float32",
+            "5 KiB",
+            "tiny_float32/float32: size 13,856 B is over the limit of 5,120 B by 8,736 B. Quantize",
+        ),
+        ("int8", "0.5%", "tiny_int8/int8: size 5,568 B is over the limit of 3,604 B by 1,964 B"),
+    ],
+)
+def test_a_file_over_its_budget_fails_with_advice(
+    form: str, limit: Any, expected: str, tiny: Tiny
+) -> None:
+    check = lambda: assert_size_within(tiny[form], limit, target="nano33ble")  # noqa: E731
+    assert said(SizeExceeded, check).startswith(expected)
+    assert outcomes(check) == [("size", "fail")]
+
+
+@pytest.mark.parametrize("limit", ["64 KB", -1, "101%", None, True])
+def test_a_size_that_can_not_be_meant_is_refused(limit: Any, tiny: Tiny) -> None:
+    check = lambda: assert_size_within(tiny["int8"], limit, target="nano33ble")  # noqa: E731
+    assert said(UnitError, check).startswith("tiny_int8/int8: max: ")
+
+
+def test_a_share_needs_a_target_with_flash(tiny: Tiny) -> None:
+    for board in (None, "rpi4"):
+        check = lambda: assert_size_within(tiny["int8"], "80%", target=board)  # noqa: B023, E731
+        assert "'80%' needs a target" in said(UnitError, check)
+
+
+# -- arena --------------------------------------------------------------------------------------
+
+
+@needs_tflm
+def test_an_arena_is_the_sum_of_its_parts_and_says_how_it_was_measured(tiny: Tiny) -> None:
+    arena = measure_arena(tiny["int8"], "nano33ble")
+    assert arena.total_bytes == arena.nonpersistent_bytes + arena.persistent_bytes
+    # The two largest activations, 6 x 6 x 8 each, are alive at once: 288 bytes, 16-aligned.
+    assert arena.nonpersistent_bytes == 2 * 288
+    assert arena.provenance.startswith("measured (tflite-micro interpreter, x86-64")
+
+
+@needs_tflm
+def test_an_arena_fits_up_to_the_last_byte(tiny: Tiny) -> None:
+    size = measure_arena(tiny["int8"]).total_bytes
+    assert_arena_fits(tiny["int8"], target(sram_for_arena=size))
+    assert_arena_fits(tiny["int8"], target(sram_for_arena=size + 100), headroom=100)
+    assert_arena_fits(tiny["int8"], target(sram_for_arena=2 * size), headroom="50%")
+
+
+@needs_tflm
+@pytest.mark.parametrize("room, headroom", [(-1, 0), (99, 100), (0, "1%")])
+def test_an_arena_that_does_not_fit_names_target_bytes_and_advice(
+    room: int, headroom: Any, tiny: Tiny
+) -> None:
+    size = measure_arena(tiny["int8"]).total_bytes
+    board = target(sram_for_arena=size + room)
+    check = lambda: assert_arena_fits(tiny["int8"], board, headroom=headroom)  # noqa: E731
+    message = said(ArenaExceeded, check)
+    assert message.startswith(f"tiny_int8/int8 on mini: arena {size:,} B is over the limit of ")
+    assert "use int8 instead of float32" in message
+    assert outcomes(check) == [("arena", "fail")]
+
+
+def test_headroom_that_leaves_nothing_is_refused(tiny: Tiny) -> None:
+    check = lambda: assert_arena_fits(tiny["int8"], "nano33ble", headroom="100%")  # noqa: E731
+    assert "leaves nothing of the 180,224 B on nano33ble" in said(SettingsError, check)
+
+
+def test_an_arena_has_no_meaning_on_litert(tiny: Tiny) -> None:
+    assert outcomes(lambda: assert_arena_fits(tiny["int8"], "rpi4")) == [
+        ("arena", "not_applicable")
+    ]
+    assert "there is no tensor arena" in said(
+        NotApplicableError, lambda: measure_arena(tiny["int8"], "rpi4")
+    )
+
+
+@needs_tflm
+def test_an_arena_of_what_tflm_refuses_is_tflms_reason(tiny: Tiny) -> None:
+    message = said(CannotRunError, lambda: measure_arena(tiny["dynamic_range"]))
+    assert message.startswith("tiny_dynamic_range/dynamic_range: TFLM refuses the model: ")
+    assert "Node FULLY_CONNECTED (number 2) failed" in message
+
+
+@pytest.mark.usefixtures("without_tflm")
+def test_an_arena_that_can_not_be_measured_never_passes(tiny: Tiny) -> None:
+    check = lambda: assert_arena_fits(tiny["int8"], "nano33ble")  # noqa: E731
+    message = said(Unavailable, check)
+    assert message.startswith("tiny_int8/int8 on nano33ble: arena is unavailable: the tflite-micro")
+    assert outcomes(check) == [("arena", "unavailable")]
+    said(MeasurementUnavailable, lambda: measure_arena(tiny["int8"]))
+
+
+# -- operators and types ------------------------------------------------------------------------
+
+
+def lone(name: str, kind: str = "FLOAT32", custom_code: str = "") -> bytes:
+    scale = {} if kind == "FLOAT32" else {"scales": [0.5], "zero_points": [0]}
+    x, y = (tensor(n, [1, 4], kind, **scale) for n in ("x", "my_layer"))
+    return one_operator(name, [x], y, custom_code=custom_code)
+
+
+@pytest.mark.parametrize("form", ["float32", "int8", "int8_float_io", "uint8_io", "int16x8"])
+def test_supported_operators_pass(form: str, tiny: Tiny) -> None:
+    check = lambda: assert_ops_supported(tiny[form], "nano33ble")  # noqa: E731
+    assert outcomes(check) == [("ops", "pass")]
+
+
+@pytest.mark.parametrize(
+    "content, board, reason",
+    [
+        (lone("COMPLEX_ABS"), "nano33ble", "COMPLEX_ABS (operator 0, layer 'my_layer') has no TFL"),
+        (lone("CUSTOM", custom_code="FlexErf"), "rpi4", "needs TensorFlow's Flex delegate"),
+        (lone("CUSTOM", custom_code="Mine"), "rpi4", "is a custom operator that the runtime does"),
+        (lone("CUSTOM", custom_code="Mine"), "nano33ble", "CUSTOM(Mine) (operator 0, layer 'my_la"),
+    ],
+)
+@pytest.mark.usefixtures("without_tflm")
+def test_an_operator_without_a_kernel_is_named_with_its_layer(
+    content: bytes, board: str, reason: str
+) -> None:
+    check = lambda: assert_ops_supported(content, board)  # noqa: E731
+    message = said(UnsupportedOperators, check)
+    assert message.startswith(f"model/float32: {board} can't run 1 part of the model: ")
+    assert reason in message
+    assert outcomes(check) == [("ops", "fail")]
+
+
+@needs_tflm
+def test_a_type_that_the_kernel_does_not_take_is_tflms_reason() -> None:
+    check = lambda: assert_ops_supported(lone("LOG", "INT8"), "nano33ble")  # noqa: E731
+    message = said(UnsupportedOperators, check)
+    assert "TFLM refuses the model: " in message
+    assert "Node LOG (number 0)" in message
+
+
+@pytest.mark.parametrize("form", ["int8", "uint8_io"])
+def test_integer_inputs_and_outputs_pass_where_they_are_demanded(form: str, tiny: Tiny) -> None:
+    assert_ops_supported(tiny[form], target(requires_integer_io=True))
+
+
+def test_float_inputs_and_outputs_are_named_where_integers_are_demanded(tiny: Tiny) -> None:
+    board = target(requires_integer_io=True)
+    message = said(UnsupportedOperators, lambda: assert_ops_supported(tiny["int8_float_io"], board))
+    assert "mini can't run 2 parts of the model: the input 'serving_default_image:0'" in message
+    assert "is FLOAT32, mini requires integer inputs and outputs. Use int8 or uint8_io" in message
+
+
+@pytest.mark.parametrize("form", ["int8", "uint8_io", "int16x8"])
+def test_integer_forms_are_fully_integer(form: str, tiny: Tiny) -> None:
+    assert outcomes(lambda: assert_fully_integer(tiny[form])) == [("fully_integer", "pass")]
+
+
+@pytest.mark.parametrize(
+    "form, count, named",
+    [
+        ("int8_float_io", 2, "output 'StatefulPartitionedCall:0' (FLOAT32) of the model. Use int8"),
+        ("float32", 9, "of CONV_2D (operator 0), "),
+        ("dynamic_range", 8, "input 'serving_default_image:0' (FLOAT32) of the model, "),
+    ],
+)
+def test_float_tensors_are_counted_and_named(
+    form: str, count: int, named: str, tiny: Tiny
+) -> None:
+    message = said(NotFullyInteger, lambda: assert_fully_integer(tiny[form]))
+    assert message.startswith(f"tiny_{form}/{form}: {count} float tensors: input ")
+    assert named in message
+    assert "Use int8 (or uint8_io, int16x8)" in message
+
+
+# -- accuracy -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("form", ["float32", "float16", "dynamic_range", "int8", "int16x8"])
+def test_the_models_know_their_digits(
+    form: str, tiny: Tiny, tiny_dataset: tuple[Any, Any]
+) -> None:
+    evaluation = evaluate(tiny[form], tiny_dataset)
+    assert evaluation.value > 0.9
+    assert (evaluation.metric, evaluation.count) == ("accuracy", 397)
+    assert evaluation.outcomes is not None
+    assert evaluation.outcomes.mean() == pytest.approx(evaluation.value)
+
+
+def test_an_evaluation_is_made_once_and_then_comes_from_the_cache(
+    fresh_pipeline: Pipeline, tiny: Tiny, tiny_dataset: tuple[Any, Any]
+) -> None:
+    x, y = tiny_dataset
+    first = evaluate(tiny["int8"], (x, y))
+    again = Pipeline(fresh_pipeline.cache.root, timeout=120)
+    found = again.predictions(load_variant(tiny["int8"]), load_dataset((x.copy(), y.copy())))
+    assert (found[0].argmax(axis=1) == y).mean() == first.value
+    assert (fresh_pipeline._interpreter.starts, again._interpreter.starts) == (1, 0)
+
+
+def test_samples_that_were_held_out_are_left_out(
+    tiny: Tiny, tiny_dataset: tuple[Any, Any]
+) -> None:
+    variant = load_variant(tiny["int8"])
+    right = evaluate(variant, tiny_dataset).outcomes
+    assert right is not None
+    wrong = tuple(int(i) for i in np.flatnonzero(~right))
+    assert len(wrong) > 5
+    held = HeldOut(load_dataset(tiny_dataset).fingerprint, wrong)
+    evaluation = evaluate(dataclasses.replace(variant, held_out=held), tiny_dataset)
+    assert (evaluation.value, evaluation.count) == (1.0, 397 - len(wrong))
+    elsewhere = dataclasses.replace(variant, held_out=HeldOut("another dataset", wrong))
+    assert evaluate(elsewhere, tiny_dataset).count == 397
+
+
+def test_samples_that_either_was_calibrated_with_are_left_out_of_both(
+    tiny: Tiny, tiny_dataset: tuple[Any, Any]
+) -> None:
+    fingerprint = load_dataset(tiny_dataset).fingerprint
+    candidate, baseline = (
+        dataclasses.replace(load_variant(tiny[form]), held_out=HeldOut(fingerprint, indices))
+        for form, indices in (("int8", (0, 1, 2)), ("int16x8", (2, 3)))
+    )
+    assert compare_accuracy(candidate, baseline, tiny_dataset).count == 393
+
+
+def test_a_callable_gets_what_is_right_and_what_was_given(
+    tiny: Tiny, tiny_dataset: tuple[Any, Any]
+) -> None:
+    def share_of_sevens(y_true: Any, y_pred: Any) -> float:
+        return float(((y_pred.argmax(axis=1) == 7) & (y_true == 7)).sum() / (y_true == 7).sum())
+
+    evaluation = evaluate(tiny["int8"], tiny_dataset, metric=share_of_sevens)
+    assert 0.9 < evaluation.value <= 1
+    assert (evaluation.metric, evaluation.outcomes) == ("share_of_sevens", None)
+
+
+@pytest.mark.parametrize(
+    "form, error, message",
+    [
+        ("int8", DatasetError, "the input 'image' has NaN values"),
+        ("float32", MetricError, "tiny_float32/float32: the model's outputs are NaN or infinite fo"),
+    ],
+)
+def test_nan_in_the_samples_is_told(
+    form: str, error: type[Exception], message: str, tiny: Tiny
+) -> None:
+    samples = np.full((2, 8, 8, 1), np.nan, np.float32)
+    assert said(error, lambda: evaluate(tiny[form], (samples, [0, 1]))).startswith(message)
+
+
+def test_samples_of_another_shape_are_told(tiny: Tiny) -> None:
+    message = said(DatasetError, lambda: evaluate(tiny["int8"], (np.zeros((2, 64)), [0, 1])))
+    assert message.startswith("edge_dataset: the model's input 'image' takes samples of shape (8, ")
+    assert "reshape to ('N', 8, 8, 1)" in message
+
+
+class Contested:
+    """Samples with the baseline's answers as labels, so that every disagreement is a loss."""
+
+    def __init__(self, baseline: Variant, candidate: Variant) -> None:
+        x = np.random.default_rng(0).uniform(0, 1, (1500, 8, 8, 1)).astype(np.float32)
+        self.x = x
+        self.y, other = (
+            np.asarray(variant.predict(x)).argmax(axis=1) for variant in (baseline, candidate)
+        )
+        self.lost = np.flatnonzero(self.y != other)
+        self.kept = np.flatnonzero(self.y == other)
+
+    def dataset(self, lost: int, count: int) -> tuple[Any, Any]:
+        assert len(self.lost) >= lost
+        chosen = np.concatenate([self.lost[:lost], self.kept[: count - lost]])
+        return self.x[chosen], self.y[chosen]
+
+
+@pytest.fixture(scope="module")
+def contested() -> dict[str, Contested]:
+    return {}
+
+
+@pytest.fixture
+def contest(contested: dict[str, Contested], tiny: Tiny) -> Contested:
+    """float32 against int8."""
+    if "int8" not in contested:
+        contested["int8"] = Contested(load_variant(tiny["float32"]), load_variant(tiny["int8"]))
+    return contested["int8"]
+
+
+@pytest.mark.parametrize("lost, count", [(0, 50), (1, 3), (1, 7), (3, 300), (7, 100)])
+def test_a_drop_of_exactly_the_limit_passes(
+    lost: int, count: int, contest: Contested, tiny: Tiny
+) -> None:
+    dataset = contest.dataset(lost, count)
+    check = lambda: assert_max_accuracy_drop(  # noqa: E731
+        tiny["int8"], tiny["float32"], dataset, lost / count
+    )
+    assert outcomes(check) == [("accuracy_drop", "pass")]
+    comparison = compare_accuracy(tiny["int8"], tiny["float32"], dataset)
+    assert (comparison.lost, comparison.gained, comparison.count) == (lost, 0, count)
+    assert (comparison.baseline, comparison.drop) == (1.0, pytest.approx(lost / count))
+
+
+@pytest.mark.parametrize(
+    "count, advice",
+    [
+        (300, "A drop under 5 points is a trade-off to decide"),
+        (50, "A drop of 5 to 10 points asks for more and more diverse calibration samples"),
+        (15, "A drop of over 10 points means no or bad calibration data"),
+    ],
+)
+def test_a_larger_drop_fails_with_advice_by_its_size(
+    count: int, advice: str, contest: Contested, tiny: Tiny
+) -> None:
+    dataset = contest.dataset(3, count)
+    check = lambda: assert_max_accuracy_drop(  # noqa: E731
+        tiny["int8"], tiny["float32"], dataset, 2.9 / count
+    )
+    message = said(AccuracyDropExceeded, check)
+    assert message.startswith(
+        f"tiny_int8/int8: accuracy 100.00% -> {1 - 3 / count:.2%} on {count} samples, a drop of "
+        f"{300 / count:.2f} points; allowed are {290 / count:.2f} points (3 samples lost, 0 gained)"
+    )
+    assert advice in message
+    assert outcomes(check) == [("accuracy_drop", "fail")]
+
+
+def test_a_form_without_calibration_gets_no_advice_about_it(
+    contested: dict[str, Contested], tiny: Tiny
+) -> None:
+    contest = Contested(load_variant(tiny["int8"]), load_variant(tiny["float32"]))
+    dataset = contest.dataset(3, 15)
+    check = lambda: assert_max_accuracy_drop(  # noqa: E731
+        tiny["float32"], tiny["int8"], dataset, 0.1
+    )
+    assert "This form needs no calibration data" in said(AccuracyDropExceeded, check)
+
+
+def test_a_gain_is_a_negative_drop(contest: Contested, tiny: Tiny) -> None:
+    dataset = contest.dataset(3, 50)
+    comparison = compare_accuracy(tiny["float32"], tiny["int8"], dataset)
+    assert (comparison.drop, comparison.lost, comparison.gained) == (-3 / 50, 0, 3)
+    assert_max_accuracy_drop(tiny["float32"], tiny["int8"], dataset, 0)
+
+
+def test_less_is_better_for_an_error(
+    tiny: Tiny, tiny_dataset: tuple[Any, Any]
+) -> None:
+    x, y = tiny_dataset
+    dataset = (x, np.eye(10)[y])
+    comparison = compare_accuracy(tiny["int8"], tiny["float32"], dataset, metric="mae")
+    assert comparison.drop == comparison.candidate - comparison.baseline != 0
+    assert (comparison.lost, comparison.gained) == (None, None)
+
+
+def test_a_metric_of_ones_own_may_drop_by_more_than_one(tiny: Tiny) -> None:
+    def score(y_true: Any, y_pred: Any) -> float:
+        return 100 * float(y_pred.max())
+
+    dataset = (np.full((2, 8, 8, 1), 0.3), [0, 1])
+    assert_max_accuracy_drop(tiny["int8"], tiny["float32"], dataset, 50, metric=score)
+
+
+@pytest.mark.parametrize("limit", ["2%", "0.02", None, True, -0.01, float("nan"), 2, 1.5])
+def test_a_limit_that_can_not_be_meant_is_refused(
+    limit: Any, tiny: Tiny, tiny_dataset: tuple[Any, Any]
+) -> None:
+    check = lambda: assert_max_accuracy_drop(  # noqa: E731
+        tiny["int8"], tiny["float32"], tiny_dataset, limit
+    )
+    assert said(SettingsError, check).startswith("max_drop: ")
+    assert outcomes_of_misuse(check) == []
+
+
+def outcomes_of_misuse(check: Callable[[], object]) -> list[Any]:
+    with recording() as events, pytest.raises(SettingsError):
+        check()
+    return events
+
+
+def test_a_baseline_may_be_what_the_target_refuses(
+    tiny: Tiny, tiny_dataset: tuple[Any, Any]
+) -> None:
+    assert_max_accuracy_drop(
+        tiny["int8"], tiny["float16"], tiny_dataset, 0.05, target="nano33ble"
+    )
+
+
+# -- everything at once -------------------------------------------------------------------------
+
+
+@needs_tflm
+def test_a_deployable_model_passes_every_limit(tiny: Tiny) -> None:
+    assert outcomes(lambda: assert_deployable(tiny["int8"], "nano33ble")) == [
+        ("ops", "pass"),
+        ("size", "pass"),
+        ("arena", "pass"),
+    ]
+
+
+@needs_tflm
+def test_every_broken_limit_is_told(tiny: Tiny) -> None:
+    board = target(flash_for_model="4 KiB", sram_for_arena="1 KiB")
+    message = said(NotDeployable, lambda: assert_deployable(tiny["int8"], board))
+    assert message.startswith("tiny_int8/int8 is not deployable on mini: tiny_int8/int8: size 5,568")
+    assert "over the limit of 4,096 B by 1,472 B" in message
+    assert "; tiny_int8/int8 on mini: arena " in message
+    assert outcomes(lambda: assert_deployable(tiny["int8"], board)) == [
+        ("ops", "pass"),
+        ("size", "fail"),
+        ("arena", "fail"),
+    ]
+
+
+@pytest.mark.usefixtures("without_tflm")
+def test_what_can_not_be_measured_is_not_deployable(tiny: Tiny) -> None:
+    message = said(Unavailable, lambda: assert_deployable(tiny["int8"], "nano33ble"))
+    assert "arena is unavailable" in message
+    small = target(flash_for_model="4 KiB")
+    both = said(NotDeployable, lambda: assert_deployable(tiny["int8"], small))
+    assert "over the limit of 4,096 B" in both
+    assert "arena is unavailable" in both
+
+
+def test_a_board_without_limits_asks_for_its_operators_only(tiny: Tiny) -> None:
+    assert outcomes(lambda: assert_deployable(tiny["float32"], "rpi4")) == [
+        ("ops", "pass"),
+        ("arena", "not_applicable"),
+    ]
+
+
+def test_a_failure_carries_its_verdict(tiny: Tiny) -> None:
+    with pytest.raises(SizeExceeded) as caught:
+        assert_size_within(tiny["int8"], "1 KiB")
+    verdict = caught.value.verdict
+    assert verdict is not None
+    assert (verdict.check, verdict.verdict, verdict.limit, verdict.value) == (
+        "size",
+        Outcome.FAIL,
+        1024,
+        5568,
+    )
+    assert verdict.message == str(caught.value)
