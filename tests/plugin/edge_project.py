@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 DATA = Path(__file__).parents[1] / "data"
+TFLM = find_spec("tflite_micro") is not None
+needs_tflm = pytest.mark.skipif(not TFLM, reason="no tflite-micro wheel for this machine")
 
 _HEAD = """
 import numpy as np

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from importlib.util import find_spec
-
 import pytest
-from edge_project import Project, failures, own_frames, summary
+from edge_project import Project, failures, needs_tflm, own_frames, summary
 
-needs_tflm = pytest.mark.skipif(
-    find_spec("tflite_micro") is None, reason="no tflite-micro wheel for this machine"
-)
+from pytest_edgequant import pipeline
 
 STRICT = """
 [tool.edgequant.targets.strict]
@@ -260,8 +256,6 @@ def test_what_is_only_not_applicable_gates_nothing(project: Project) -> None:
 def test_an_unavailable_figure_never_passes(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from pytest_edgequant import pipeline
-
     versions = pipeline.versions
     monkeypatch.setattr(
         pipeline, "versions", lambda names: {} if "tflite-micro" in names else versions(names)

@@ -9,14 +9,14 @@ import pytest
 from edge_project import Project, summary
 
 SUITE = """
-def test_arena(edge_variant, edge_target):
-    assert_arena_fits(edge_variant, edge_target)
+def test_ops(edge_variant, edge_target):
+    assert_ops_supported(edge_variant, edge_target)
 
 def test_accuracy(edge_variant, edge_float32, edge_dataset):
     assert_max_accuracy_drop(edge_variant, edge_float32, edge_dataset, 0.02)
 
 def test_size(edge_int8):
-    assert_size_within(edge_int8, "5 KiB")
+    assert_size_within(edge_int8, "4 KiB")
 
 def test_other():
     pass
@@ -45,7 +45,7 @@ def test_k_selects_by_variant_and_target(suite: Project) -> None:
 
 
 def test_a_node_id_selects_one(suite: Project) -> None:
-    result = suite.run("--edge-target=ours", "test_it.py::test_arena[ours-int8]")
+    result = suite.run("--edge-target=ours", "test_it.py::test_ops[ours-int8]")
     result.assert_outcomes(passed=1)
 
 
@@ -88,7 +88,7 @@ def test_lf_runs_what_failed(suite: Project) -> None:
 
 
 def test_x_stops_at_the_first_failure(suite: Project) -> None:
-    suite.test("def test_size(edge_variant): assert_size_within(edge_variant, '5 KiB')\n")
+    suite.test("def test_size(edge_variant): assert_size_within(edge_variant, '4 KiB')\n")
     result = suite.run("--edge-target=ours", "-x")
     result.assert_outcomes(failed=1)
     assert result.ret == pytest.ExitCode.TESTS_FAILED
@@ -101,9 +101,9 @@ def test_collecting_converts_nothing_and_makes_no_cache(suite: Project) -> None:
     )
     assert result.ret == 0
     assert result.outlines[:3] == [
-        "test_it.py::test_arena[ours-float32]",
-        "test_it.py::test_arena[ours-int8]",
-        "test_it.py::test_arena[ours-int16x8]",
+        "test_it.py::test_ops[ours-float32]",
+        "test_it.py::test_ops[ours-int8]",
+        "test_it.py::test_ops[ours-int16x8]",
     ]
     assert not suite.cache.exists()
     assert not (suite.path / "out.json").exists()
@@ -145,16 +145,25 @@ def test_n_2_gives_the_same_results_summary_and_exit_code(suite: Project) -> Non
 
 
 def test_n_2_converts_a_cold_cache_once(suite: Project) -> None:
-    suite.test(
-        "def test_one(edge_int8): assert_size_within(edge_int8, '6 KiB')\n"
-        "def test_two(edge_int8): assert_size_within(edge_int8, '6 KiB')\n"
-        "def test_three(edge_int8): assert_size_within(edge_int8, '6 KiB')\n"
-        "def test_four(edge_int8): assert_size_within(edge_int8, '6 KiB')\n"
+    suite.conftest(
+        """
+from pathlib import Path
+from pytest_edgequant.pipeline import Pipeline
+convert_now = Pipeline._convert
+
+def counted(self, source, spec, *args):
+    with (Path(__file__).parent / "conversions").open("a") as log: log.write(f"{spec.name}\\n")
+    return convert_now(self, source, spec, *args)
+
+Pipeline._convert = counted
+""",
+        model="tiny_float32",
     )
+    gate = "def test_{}(edge_int8): assert_size_within(edge_int8, '6 KiB')\n"
+    suite.test("".join(gate.format(number) for number in range(4)))
     result = suite.run_subprocess("--edge-target=ours", "-n2", cache=suite.cache)
     result.assert_outcomes(passed=4)
-    kinds = [p.suffix for p in suite.cache.rglob("*.tflite")]
-    assert len(kinds) == len(set(p.name for p in suite.cache.rglob("*.tflite")))
+    assert (suite.path / "conversions").read_text().split() == ["int8"]
     assert not list(suite.cache.rglob(".tmp-*"))
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
-from pytest_edgequant.tflite.io_types import pack
+from pytest_edgequant.tflite.edit import pack
 
 BUILTIN_CODES: dict[str, int] = {
     name: code for name, code in vars(schema.BuiltinOperator).items() if isinstance(code, int)

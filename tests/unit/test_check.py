@@ -165,5 +165,7 @@ def test_integer_indices_stay_integer() -> None:
     ids = tensor("ids", [1, 2], "INT32")
     table = tensor("table", [5, 4], "INT8", scales=[0.5], zero_points=[0])
     y = tensor("y", [1, 2, 4], "INT8", scales=[0.5], zero_points=[0])
-    content = one_operator("EMBEDDING_LOOKUP", [ids, table], y, constants={1: np.zeros(20, np.int8)})
+    content = one_operator(
+        "EMBEDDING_LOOKUP", [ids, table], y, constants={1: np.zeros(20, np.int8)}
+    )
     check_integer(read_graph(content), VARIANTS["int8"], "m")

@@ -80,7 +80,7 @@ def test_a_tensor_of_a_framework_is_read() -> None:
             X.reshape(10, 6),
             ONE,
             "here: the model's input 'image' takes samples of shape (2, 3), got an array of shape "
-            "(10, 6); the number of elements fits: reshape to ('N', 2, 3)",
+            "(10, 6); the number of elements fits: reshape to (N, 2, 3)",
         ),
         (
             X[:, :1],
@@ -89,8 +89,8 @@ def test_a_tensor_of_a_framework_is_read() -> None:
             "(10, 1, 3)",
         ),
         ({"image": X}, TWO, "here: no samples for the input 'age'; got the keys ['image']"),
-        ({"image": X, "x": X}, ONE, "here: the model has no input 'x'; it takes 'image': ('N', 2"),
-        (X, TWO, "here: the model has 2 inputs ('image': ('N', 2, 3) float32, 'age': "),
+        ({"image": X, "x": X}, ONE, "here: the model has no input 'x'; it takes 'image': (N, 2"),
+        (X, TWO, "here: the model has 2 inputs ('image': (N, 2, 3) float32, 'age': "),
         ((X, AGE, AGE), TWO, "here: the model has 2 inputs"),
         (
             (X, AGE[:4]),
@@ -99,7 +99,11 @@ def test_a_tensor_of_a_framework_is_read() -> None:
         ),
         ([[1, 2], [3]], ONE, "here: can't be read as an array"),
         ([X[0], X[0, :1]], ONE, "here: can't be read as an array"),
-        (np.array([[["a"] * 3] * 2]), ONE, "here: the model's input 'image' takes float32, got <U1"),
+        (
+            np.array([[["a"] * 3] * 2]),
+            ONE,
+            "here: the model's input 'image' takes float32, got <U1",
+        ),
         (np.array([None]), ONE, "here: samples of different shapes (or not numbers at all)"),
         ((X, AGE + 0.5), TWO, "here: the model's input 'age' takes whole numbers (int32), got "),
     ],

@@ -151,9 +151,7 @@ def test_scales_and_zero_points_that_do_not_match_are_refused() -> None:
 
 def test_a_negative_extent_is_refused() -> None:
     with pytest.raises(ModelError, match=r"tensor 0 has the shape \(1, -1\)"):
-        read_graph(
-            one_operator("RELU", [tensor("x", [1, -1], "INT8")], tensor("y", [1], "INT8"))
-        )
+        read_graph(one_operator("RELU", [tensor("x", [1, -1], "INT8")], tensor("y", [1], "INT8")))
 
 
 # -- what is no file ----------------------------------------------------------------------------

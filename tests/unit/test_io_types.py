@@ -11,8 +11,9 @@ from ai_edge_litert import schema_py_generated as schema
 from model_building import run_litert
 
 from pytest_edgequant.errors import ConversionError
+from pytest_edgequant.tflite.edit import pack, unpack
 from pytest_edgequant.tflite.graph import Graph, read_graph
-from pytest_edgequant.tflite.io_types import pack, unpack, with_io_type
+from pytest_edgequant.tflite.io_types import with_io_type
 
 FLOAT_IO = (Path(__file__).parents[1] / "data" / "tiny_int8_float_io.tflite").read_bytes()
 CHANGED = {io: with_io_type(FLOAT_IO, "int8", io, "tiny") for io in ("int8", "uint8")}

@@ -206,7 +206,9 @@ def test_a_callable_that_raises_is_named_and_its_error_kept() -> None:
     def broken(y_true: Any, y_pred: Any) -> float:
         return y_true["x"]
 
-    with pytest.raises(MetricError, match="digits/int8: the metric 'broken' raised IndexError: ") as e:
+    with pytest.raises(
+        MetricError, match="digits/int8: the metric 'broken' raised IndexError: "
+    ) as e:
         value(broken, LABELS, SCORES)
     assert isinstance(e.value.__cause__, IndexError)
 
