@@ -7,8 +7,8 @@ hostile: every length is checked against the file before anything is built from 
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
@@ -47,6 +47,7 @@ def _constants(cls: type) -> dict[int, str]:
 
 _TYPE_NAMES = _constants(schema.TensorType)
 _OPERATOR_NAMES = _constants(schema.BuiltinOperator)
+_OPTION_NAMES = _constants(schema.BuiltinOptions)
 
 
 @dataclass(frozen=True)
@@ -83,7 +84,8 @@ class Tensor:
 class Operator:
     """One operator; `name` is the builtin's name, or `CUSTOM` with `custom_code`.
 
-    An optional input that is left out has the index -1.
+    An optional input that is left out has the index -1. `options` are the builtin options by the
+    schema's names (`strideW`, `padding`, ...).
     """
 
     index: int
@@ -92,6 +94,7 @@ class Operator:
     version: int
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]
+    options: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def label(self) -> str:
@@ -109,11 +112,15 @@ class Subgraph:
 
 @dataclass(frozen=True)
 class Graph:
-    """A whole model. `input_names` and `output_names` map tensor index to signature name."""
+    """A whole model. `input_names` and `output_names` map tensor index to signature name.
+
+    `metadata` are the named buffers that a model may carry (an offline memory plan, say).
+    """
 
     subgraphs: tuple[Subgraph, ...]
     input_names: dict[int, str]
     output_names: dict[int, str]
+    metadata: Mapping[str, bytes] = field(default_factory=dict)
 
     @property
     def main(self) -> Subgraph:
@@ -206,7 +213,18 @@ class _Reader:
             version=code.Version(),
             inputs=inputs,
             outputs=outputs,
+            options=self.options(operator),
         )
+
+    @staticmethod
+    def options(operator: Any) -> Mapping[str, Any]:
+        name = _OPTION_NAMES.get(operator.BuiltinOptionsType(), "NONE")
+        table = operator.BuiltinOptions()
+        if name == "NONE" or table is None:
+            return {}
+        reader = getattr(schema, name)()
+        reader.Init(table.Bytes, table.Pos)
+        return dict(vars(getattr(schema, f"{name}T").InitFromObj(reader)))
 
     def subgraph(self, subgraph: Any) -> Subgraph:
         count = self._length(subgraph.TensorsLength(), "tensors")
@@ -243,7 +261,19 @@ class _Reader:
             if signature.SubgraphIndex() == 0 and not inputs:
                 inputs = self.names(signature.Inputs, signature.InputsLength())
                 outputs = self.names(signature.Outputs, signature.OutputsLength())
-        return Graph(subgraphs, inputs, outputs)
+        return Graph(subgraphs, inputs, outputs, self.metadata())
+
+    def metadata(self) -> dict[str, bytes]:
+        found = {}
+        for i in range(self._length(self.model.MetadataLength(), "metadata")):
+            entry = self.model.Metadata(i)
+            if entry.Buffer() >= self.model.BuffersLength():
+                raise ValueError(f"metadata {i} refers to buffer {entry.Buffer()}")
+            buffer = self.model.Buffers(entry.Buffer())
+            if buffer.DataLength() > 0:
+                self._length(buffer.DataLength(), "metadata")
+                found[self._text(entry.Name())] = buffer.DataAsNumpy().tobytes()
+        return found
 
 
 @lru_cache(maxsize=64)

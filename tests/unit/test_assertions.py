@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -71,11 +72,8 @@ def said(error: type[Exception], check: Callable[[], object]) -> str:
 
 def outcomes(check: Callable[[], object]) -> list[tuple[str, str]]:
     """The verdicts that a check records, in order."""
-    with recording() as events:
-        try:
-            check()
-        except EdgeAssertionError as error:
-            assert error.verdict is not None
+    with recording() as events, contextlib.suppress(EdgeAssertionError):
+        check()
     return [
         (event["verdict"]["check"], event["verdict"]["verdict"])
         for event in events

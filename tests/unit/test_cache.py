@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +43,7 @@ CUTS = st.sets(st.integers(0, 6), max_size=3)
 
 def pieces(whole: Any, cuts: set[int]) -> list[Any]:
     bounds = [0, *sorted(cuts), len(whole)]
-    return [whole[low:high] for low, high in zip(bounds, bounds[1:], strict=False)]
+    return [whole[low:high] for low, high in pairwise(bounds)]
 
 
 @pytest.mark.parametrize(

@@ -139,7 +139,7 @@ def test_what_does_not_fit_names_the_place(samples: Any, said: str) -> None:
 
 def test_the_element_of_a_generator_is_named() -> None:
     wrong = [X[0], X[1], X[2, :3]]
-    with pytest.raises(CalibrationError, match="^edge_calibration element 2: the model's input"):
+    with pytest.raises(CalibrationError, match=r"^edge_calibration element 2: the model's input"):
         calibration_inputs(read_calibration(iter(wrong)), ONE)
 
 
@@ -160,7 +160,7 @@ def test_whole_numbers_are_finite() -> None:
 
 
 def test_constant_samples_are_refused() -> None:
-    with pytest.raises(CalibrationError, match="every value of 'image' is 0.5; constant samples"):
+    with pytest.raises(CalibrationError, match=r"every value of 'image' is 0\.5; constant samples"):
         notes_of(np.full((120, 4), 0.5, np.float32))
 
 

@@ -139,7 +139,7 @@ def test_a_fall_back_to_float_names_tensors_operators_and_what_to_do(
 
 
 def test_a_long_list_is_cut(graphs: dict[str, Graph]) -> None:
-    with pytest.raises(ConversionError, match="and 1 more|and [2-9] more"):
+    with pytest.raises(ConversionError, match=r"and 1 more|and [2-9] more"):
         check_inside(graphs["float16"], VARIANTS["int8"], "tiny")
 
 

@@ -196,7 +196,7 @@ def test_what_is_no_dataset_says_why(dataset: Any, said: str) -> None:
 def test_labels_are_counted_against_samples_given_as_a_list() -> None:
     """Samples or inputs: only the model can tell what a list holds."""
     dataset = load_dataset((list(X), Y[:7]), "here")
-    with pytest.raises(DatasetError, match="^here: 10 samples and 7 labels"):
+    with pytest.raises(DatasetError, match=r"^here: 10 samples and 7 labels"):
         dataset.inputs(ONE)
 
 
@@ -208,7 +208,7 @@ def test_a_generator_that_is_used_up_says_so() -> None:
 
 
 def test_a_wrong_shape_names_the_dataset() -> None:
-    with pytest.raises(DatasetError, match="^my set: the model's input 'image' takes samples of"):
+    with pytest.raises(DatasetError, match=r"^my set: the model's input 'image' takes samples of"):
         load_dataset((X[:, :1], Y), "my set").inputs(ONE)
 
 

@@ -44,7 +44,7 @@ def test_nothing_starts_before_the_first_call() -> None:
 
 
 def test_an_exception_comes_back_with_its_type_and_message(child: IsolatedProcess) -> None:
-    with pytest.raises(LookupError, match="^no such layer$"):
+    with pytest.raises(LookupError, match=r"^no such layer$"):
         child.call(functions.fail, "no such layer")
     assert_works(child)
 

@@ -73,13 +73,13 @@ def test_one_unit_tells_two_classes_apart() -> None:
     ids=["targets", "strings", "probabilities"],
 )
 def test_what_are_no_classes_asks_for_another_metric(labels: Any) -> None:
-    with pytest.raises(MetricError, match="needs class numbers or one-hot labels.*edge_metric"):
+    with pytest.raises(MetricError, match=r"needs class numbers or one-hot labels.*edge_metric"):
         top1_outcomes(labels, SCORES)
 
 
 def test_several_outputs_ask_for_a_callable() -> None:
     for metric in ("accuracy", "mae"):
-        with pytest.raises(MetricError, match="2.*outputs|has 2; define.*edge_metric"):
+        with pytest.raises(MetricError, match=r"2.*outputs|has 2; define.*edge_metric"):
             value(metric, LABELS, [SCORES, SCORES])
 
 
@@ -138,7 +138,9 @@ def test_a_metric_has_a_name_and_a_direction(name: str | None, known: str, highe
 
 
 def test_an_unknown_name_gives_the_closest() -> None:
-    with pytest.raises(UnknownNameError, match="edge_metric: unknown metric 'acuracy'. Did you me"):
+    with pytest.raises(
+        UnknownNameError, match=r"edge_metric: unknown metric 'acuracy'\. Did you me"
+    ):
         get_metric("acuracy")
 
 
@@ -216,14 +218,14 @@ def test_a_callable_that_raises_is_named_and_its_error_kept() -> None:
 @pytest.mark.parametrize("given", [float("nan"), float("inf"), np.float32("nan")])
 def test_a_value_that_is_not_finite_is_refused(given: Any) -> None:
     metric = TaskMetric("mine", True, lambda t, p: given)
-    with pytest.raises(MetricError, match="digits/int8: the metric 'mine' gave (nan|inf)$"):
+    with pytest.raises(MetricError, match=r"digits/int8: the metric 'mine' gave (nan|inf)$"):
         value(metric, LABELS, SCORES)
 
 
 @pytest.mark.parametrize("given", [None, "0.5x", [1, 2]])
 def test_a_value_that_is_no_number_is_refused(given: Any) -> None:
     metric = TaskMetric("mine", True, lambda t, p: given)
-    with pytest.raises(MetricError, match="the metric 'mine' raised (TypeError|ValueError)"):
+    with pytest.raises(MetricError, match=r"the metric 'mine' raised (TypeError|ValueError)"):
         value(metric, LABELS, SCORES)
 
 

@@ -120,9 +120,9 @@ def test_a_wrong_value_names_its_key(name: str, value: object, said: str) -> Non
 
 
 def test_a_wrong_value_names_the_flag_or_the_ini_key() -> None:
-    with pytest.raises(SettingsError, match="^--edge-timeout: "):
+    with pytest.raises(SettingsError, match=r"^--edge-timeout: "):
         settings({"timeout": "x"})
-    with pytest.raises(SettingsError, match="^edge_timeout: "):
+    with pytest.raises(SettingsError, match=r"^edge_timeout: "):
         settings({}, {"timeout": "x"})
 
 
@@ -147,7 +147,9 @@ def test_no_file_and_no_section_are_nothing(tmp_path: Path) -> None:
 
 def test_an_unknown_key_gives_the_closest(tmp_path: Path) -> None:
     path = pyproject(tmp_path, '[tool.edgequant]\nvarient = "int8"\n')
-    with pytest.raises(UnknownNameError, match="unknown key 'varient'. Did you mean variant") as e:
+    with pytest.raises(
+        UnknownNameError, match=r"unknown key 'varient'\. Did you mean variant"
+    ) as e:
         read_section(path)
     assert str(path) in str(e.value)
 

@@ -36,7 +36,7 @@ def refused(**tables: Any) -> str:
 
 def described(**changes: Any) -> dict[str, Any]:
     """A target without a base, changed."""
-    table = {key: "x" for key in ("title", "vendor", "soc", "core", "isa")}
+    table = dict.fromkeys(("title", "vendor", "soc", "core", "isa"), "x")
     return {**table, "runtime": "tflm", "kernels": "reference", **changes}
 
 
@@ -98,7 +98,9 @@ def test_every_alias_leads_to_its_board() -> None:
 
 
 def test_an_unknown_name_gives_the_closest() -> None:
-    with pytest.raises(UnknownNameError, match="unknown target 'nano33bel'. Did you mean nano33b"):
+    with pytest.raises(
+        UnknownNameError, match=r"unknown target 'nano33bel'\. Did you mean nano33b"
+    ):
         Targets().get("nano33bel")
 
 
