@@ -94,16 +94,18 @@ class Cache:
         with FileLock(path):
             yield
 
-    def get(self, key: str) -> Entry | None:
-        """The entry, or None where there is none or it is damaged."""
+    def get(self, key: str, *, again: bool = False) -> Entry | None:
+        """The entry, or None where there is none or it is damaged.
+
+        `again` is for a second look under the lock: what is damaged is not counted twice.
+        """
         index = self._index(key)
         try:
             text = index.read_bytes()
         except FileNotFoundError:
             return None
         except OSError:
-            self.counts.damaged += 1
-            return None
+            text = b""
         try:
             document = json.loads(text)
             path = index.with_name(document["file"])
@@ -117,7 +119,7 @@ class Cache:
         except (OSError, ValueError, KeyError, TypeError):
             intact = False
         if not intact:
-            self.counts.damaged += 1
+            self.counts.damaged += not again
             return None
         self.counts.hits += 1
         return Entry(path, content, document["meta"])

@@ -6,11 +6,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any, NoReturn
 
 if TYPE_CHECKING:
     from pytest_edgequant.pipeline import Pipeline
 
 events: list[dict[str, Any]] | None = None
 pipeline_factory: Callable[[], Pipeline] | None = None
+
+
+class Undefined:
+    """The value of an input fixture that the project does not define: any use says so."""
+
+    def __init__(self, message: str) -> None:
+        self.message = message
+
+    def complain(self) -> NoReturn:
+        """Raise `SettingsError` with the fixture's name and what it should return."""
+        __tracebackhide__ = True
+        from pytest_edgequant.errors import SettingsError
+
+        raise SettingsError(self.message)
+
+    def __iter__(self) -> Iterator[Any]:
+        __tracebackhide__ = True
+        self.complain()
+
+    def __getitem__(self, _: Any) -> Any:
+        __tracebackhide__ = True
+        self.complain()
+
+    def __len__(self) -> int:
+        __tracebackhide__ = True
+        self.complain()

@@ -143,6 +143,6 @@ def user_facing(function: Callable[P, R]) -> Callable[P, R]:
             return function(*args, **kwargs)
         except (EdgeQuantError, EdgeAssertionError) as error:
             caught = error
-        raise caught.with_traceback(None) from None
+        raise caught.with_traceback(None) from caught.__cause__
 
     return wrapper

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import re
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -97,24 +98,59 @@ def is_users(node: Any, name: str) -> bool:
     return any(name in _argnames(mark) for mark in node.iter_markers("parametrize"))
 
 
+def users_values(node: Any, name: str) -> list[Any]:
+    """The values that the user's own markers give the fixture."""
+    found = []
+    for mark in node.iter_markers("parametrize"):
+        names = _argnames(mark)
+        if name not in names:
+            continue
+        values = mark.args[1] if len(mark.args) > 1 else mark.kwargs.get("argvalues", ())
+        for value in values:
+            row = getattr(value, "values", None) if hasattr(value, "marks") else None
+            row = row if row is not None else ((value,) if len(names) == 1 else value)
+            found.append(row[names.index(name)])
+    return found
+
+
 def union(lists: Iterable[Sequence[str]]) -> list[str]:
     """All names of several lists, each once, in the order of their first appearance."""
     return list(dict.fromkeys(name for names in lists for name in names))
 
 
-def model_name(request: pytest.FixtureRequest) -> str:
-    """The stem of edge_model's file, or the id that a parametrization gave it."""
-    model = request.getfixturevalue("edge_model")
-    callspec = getattr(request.node, "callspec", None)
-    params: Mapping[str, Any] = getattr(callspec, "params", {})
+def _automatic_id(value: object) -> str | None:
+    """The id that pytest gives a simple parameter by itself; None for others."""
+    return str(value) if isinstance(value, str | int | float | bool | None) else None
+
+
+def _own_id(callspec: Any) -> str | None:
+    """edge_model's part of a test's id; None where it can't be told from the other parts."""
+    parts = [(name, _automatic_id(value)) for name, value in callspec.params.items()]
+    names = [name for name, _ in parts]
+    if "edge_model" not in names:
+        return None
+    at = names.index("edge_model")
+    before, after = parts[:at], parts[at + 1 :]
+    if any(part is None for _, part in (*before, *after)):
+        return None
+    prefix = "".join(f"{part}-" for _, part in before)
+    suffix = "".join(f"-{part}" for _, part in after)
+    whole = str(callspec.id)
+    if not (whole.startswith(prefix) and whole.endswith(suffix)):
+        return None
+    return whole[len(prefix) : len(whole) - len(suffix)]
+
+
+def model_name(node: Any, model: Any) -> str:
+    """The id that a parametrization gave the model, else the stem of its file, else "model"."""
     stem = Path(model).stem if isinstance(model, str | Path) else None
-    own = [str(params[name]) for name in _OURS if name in params]
-    prefix = getattr(callspec, "id", "")
-    for suffix in ("-".join(own), own[0] if own else ""):
-        if suffix and prefix.endswith(suffix):
-            prefix = prefix[: -len(suffix)].rstrip("-")
-            break
-    # A path's automatic id is the path itself, which says less than its stem.
-    if stem is not None and (not prefix or "edge_model" not in params or str(model) in prefix):
+    callspec = getattr(node, "callspec", None)
+    own = _own_id(callspec) if callspec is not None else None
+    # pytest's automatic ids (the path itself, `edge_model0`) say less than the file's stem.
+    automatic = own is None or own == str(model) or re.fullmatch(r"edge_model\d+", own)
+    if not automatic and not isinstance(model, bytes):
+        return str(own)
+    if stem is not None:
         return stem
-    return prefix or "model"
+    position = getattr(callspec, "indices", {}).get("edge_model")
+    return "model" if position is None else f"model{position}"

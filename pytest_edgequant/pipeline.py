@@ -148,6 +148,7 @@ class Pipeline:
         if isinstance(source, TFLiteFile) and source.is_form(spec):
             variant = self._as_is(source, source.form if spec.name == "as_is" else spec.name)
         else:
+            source.check_derivable(spec)
             samples = self._calibration(source, spec, calibration)
             variant = self._made(source, spec, samples, per_channel)
             held_out = samples.held_out if samples is not None else None
@@ -258,7 +259,7 @@ class Pipeline:
         if entry is None:
             with self.cache.lock(family_key):
                 # Another process may have made it while this one waited.
-                entry = self.cache.get(key)
+                entry = self.cache.get(key, again=True)
                 if entry is None:
                     try:
                         entry = self._convert(

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from pytest_edgequant import context
+from pytest_edgequant.context import Undefined
 from pytest_edgequant.conversion.registry import VARIANTS
 from pytest_edgequant.settings import OPTIONS
 
@@ -126,7 +127,8 @@ def _uses_variant(item: object) -> bool:
 
 @pytest.hookimpl(trylast=True)
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    if not FIXTURES.isdisjoint(metafunc.fixturenames):
+    marked = metafunc.definition.get_closest_marker("edge") is not None
+    if marked or not FIXTURES.isdisjoint(metafunc.fixturenames):
         get_run(metafunc.config).parametrize(metafunc)
 
 
@@ -196,22 +198,6 @@ def pytest_terminal_summary(
 # -- fixtures: what the user gives ----------------------------------------------------------------
 
 
-class Undefined:
-    """The value of an input fixture that the project does not define."""
-
-    def __init__(self, message: str) -> None:
-        self.message = message
-
-    def __iter__(self) -> Iterator[Any]:
-        raise pytest.UsageError(self.message)
-
-    def __getitem__(self, _: Any) -> Any:
-        raise pytest.UsageError(self.message)
-
-    def __len__(self) -> int:
-        raise pytest.UsageError(self.message)
-
-
 @pytest.fixture(scope="session")
 def edge_model() -> Any:
     """The model: override it. A Keras model, or a path to a .keras, .h5, SavedModel or .tflite."""
@@ -246,11 +232,11 @@ def edge_metric() -> Any:
 
 
 @pytest.fixture
-def edge_model_name(request: pytest.FixtureRequest) -> str:
+def edge_model_name(request: pytest.FixtureRequest, edge_model: Any) -> str:
     """The model's name in reports: the file's stem, or the parametrization's id."""
     from pytest_edgequant import parametrization
 
-    return parametrization.model_name(request)
+    return parametrization.model_name(request.node, edge_model)
 
 
 # -- fixtures: what the user gets -----------------------------------------------------------------
@@ -264,16 +250,22 @@ def edge_target(request: pytest.FixtureRequest) -> Target:
 
 
 @pytest.fixture
-def edge_variant(request: pytest.FixtureRequest, edge_target: Target) -> Variant:
+def edge_variant(
+    request: pytest.FixtureRequest, edge_target: Target, edge_model: Any, edge_model_name: str
+) -> Variant:
     """Each variant that the target can run (or --edge-variant), converted from edge_model."""
     __tracebackhide__ = True
-    return get_run(request.config).variant(request, edge_target)
+    model = (edge_model, str(edge_model_name))
+    return get_run(request.config).variant(request, edge_target, model)
 
 
 def _named(name: str, summary: str) -> Callable[..., Any]:
-    def fixture(request: pytest.FixtureRequest, edge_target: Target) -> Variant:
+    def fixture(
+        request: pytest.FixtureRequest, edge_target: Target, edge_model: Any, edge_model_name: str
+    ) -> Variant:
         __tracebackhide__ = True
-        return get_run(request.config).named_variant(request, edge_target, name)
+        model = (edge_model, str(edge_model_name))
+        return get_run(request.config).named_variant(request, edge_target, model, name)
 
     fixture.__doc__ = f"edge_model as {name}: {summary}."
     return pytest.fixture(name=f"edge_{name}")(fixture)

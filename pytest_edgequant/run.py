@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
 import shutil
 from collections.abc import Iterator, Sequence
@@ -12,13 +13,13 @@ from typing import Any, NoReturn
 import pytest
 
 from pytest_edgequant import parametrization, session
+from pytest_edgequant.context import Undefined
 from pytest_edgequant.conversion.registry import get_spec
 from pytest_edgequant.errors import EdgeQuantError, NotDerivableError, SettingsError
 from pytest_edgequant.measure.ops import variant_refused
 from pytest_edgequant.measurements import refusals
 from pytest_edgequant.pipeline import CalibrationRequest, Pipeline
-from pytest_edgequant.plugin import Undefined
-from pytest_edgequant.records import Target, Variant
+from pytest_edgequant.records import Outcome, Target, Variant
 from pytest_edgequant.report import json as json_report
 from pytest_edgequant.report import targets as targets_report
 from pytest_edgequant.report import terminal
@@ -27,11 +28,28 @@ from pytest_edgequant.targets import DEFAULT_TARGET, Targets
 
 RENDERERS = {".json": json_report.render}
 NO_TESTS_COLLECTED = 5
+_RUNS_NO_TEST = (
+    "collectonly",
+    "setupplan",
+    "setuponly",
+    "showfixtures",
+    "show_fixtures_per_test",
+)
 
 
 def _stop(error: Exception) -> NoReturn:
     """Fail the test with the message alone: the traceback would be ours."""
-    raise pytest.fail.Exception(f"{type(error).__name__}: {error}", pytrace=False) from None
+    misuse = isinstance(error, SettingsError | pytest.UsageError)
+    kind = "UsageError" if misuse else type(error).__name__
+    raise pytest.fail.Exception(f"{kind}: {error}", pytrace=False) from None
+
+
+def _not_parametrized(fixture: str, choices: str, otherwise: str) -> pytest.UsageError:
+    return pytest.UsageError(
+        f"{fixture} was asked for where pytest can't parametrize (getfixturevalue, or a unittest "
+        f"class), and there are several: {choices}. Make it an argument of a test function, or "
+        f"{otherwise}"
+    )
 
 
 class Run:
@@ -67,15 +85,16 @@ class Run:
     def check_settings(self) -> None:
         """Stop before collection on a setting that can't be meant."""
         try:
+            targets = self.targets
             for name in self.settings.target:
-                self.targets.get(name)
+                targets.get(name)
             for name in self.settings.variant:
-                get_spec(name, "--edge-variant")
+                get_spec(name, self.settings.origins["variant"])
             for path in self.settings.report:
                 if path.suffix.lower() not in RENDERERS:
                     raise SettingsError(
-                        f"--edge-report: {path.name!r}: no format ends in {path.suffix!r}; "
-                        f"known: {', '.join(RENDERERS)}"
+                        f"{self.settings.origins['report']}: {path.name!r}: no format ends in "
+                        f"{path.suffix!r}; known: {', '.join(RENDERERS)}"
                     )
         except EdgeQuantError as error:
             raise pytest.UsageError(str(error)) from None
@@ -154,25 +173,34 @@ class Run:
         try:
             marker = self._marker(metafunc.definition)
             targets = self._target_names(marker)
+            for name in marker.variant:
+                get_spec(name)
             if "edge_target" in metafunc.fixturenames:
                 parametrization.add_parameters(metafunc, "edge_target", targets, "session")
             if "edge_variant" in metafunc.fixturenames:
+                given = parametrization.users_values(metafunc.definition, "edge_target")
+                profiles = [self._profile(target) for target in given or targets]
                 names = parametrization.union(
-                    [self._variant_names(marker, self.targets.get(t))[0] for t in targets]
+                    [self._variant_names(marker, profile)[0] for profile in profiles]
                 )
                 parametrization.add_parameters(metafunc, "edge_variant", names, "function")
         except EdgeQuantError as error:
-            raise pytest.Collector.CollectError(str(error)) from None
+            place = metafunc.definition.nodeid
+            text = str(error) if place in str(error) else f"{place}: {error}"
+            raise pytest.Collector.CollectError(text) from None
+
+    def _profile(self, target: Any) -> Target:
+        return target if isinstance(target, Target) else self.targets.get(str(target))
 
     def wanted(self, item: pytest.Item) -> bool:
         """Whether the item's variant is one of its target's: targets have different ones."""
         params = getattr(getattr(item, "callspec", None), "params", {})
         target, variant = params.get("edge_target"), params.get("edge_variant")
-        if not isinstance(target, str) or not isinstance(variant, str):
+        if target is None or not isinstance(variant, str):
             return True
         if parametrization.is_users(item, "edge_variant"):
             return True
-        names, _ = self._variant_names(self._marker(item), self.targets.get(target))
+        names, _ = self._variant_names(self._marker(item), self._profile(target))
         return variant in names
 
     # -- fixtures -----------------------------------------------------------------------------
@@ -189,75 +217,94 @@ class Run:
         except EdgeQuantError as error:
             _stop(error)
         if len(names) > 1:
-            _stop(
-                pytest.UsageError(
-                    f"edge_target was asked for where pytest can't parametrize (getfixturevalue, "
-                    f"or a unittest class), and there are several: {', '.join(names)}. Make it an "
-                    "argument of a test function, or give one --edge-target"
-                )
-            )
+            _stop(_not_parametrized("edge_target", ", ".join(names), "give one --edge-target"))
         return self.targets.get(names[0])
 
-    def variant(self, request: pytest.FixtureRequest, target: Target) -> Variant:
+    def variant(
+        self, request: pytest.FixtureRequest, target: Target, model: tuple[Any, str]
+    ) -> Variant:
         """The variant of this test's parameter; one the target can't run is skipped."""
         param = getattr(request, "param", None)
         if isinstance(param, Variant):
-            return param
+            given = dataclasses.replace(param, target=target)
+            session.record_variant(given)
+            return given
         try:
             marker = self._marker(request.node)
+            target = self._marked_target(request, target)
             names, named = self._variant_names(marker, target)
             if param is None and len(names) > 1:
-                raise pytest.UsageError(
-                    "edge_variant was asked for where pytest can't parametrize (getfixturevalue, "
-                    f"or a unittest class), and {target.name} has several: {', '.join(names)}. "
-                    "Make it an argument of a test function, give one --edge-variant, or use a "
-                    "named fixture such as edge_int8"
+                raise _not_parametrized(
+                    "edge_variant",
+                    f"{target.name} has {', '.join(names)}",
+                    "give one --edge-variant, or use a named fixture such as edge_int8",
                 )
             name = get_spec(names[0] if param is None else str(param)).name
         except (EdgeQuantError, pytest.UsageError) as error:
             _stop(error)
         named = named or parametrization.is_users(request.node, "edge_variant")
-        return self._hand_out(request, target, name, named)
+        return self._hand_out(request, target, model, name, named)
 
-    def named_variant(self, request: pytest.FixtureRequest, target: Target, name: str) -> Variant:
+    def named_variant(
+        self, request: pytest.FixtureRequest, target: Target, model: tuple[Any, str], name: str
+    ) -> Variant:
         """The variant of a fixture such as edge_int8: handed out whatever the target says."""
-        return self._hand_out(request, target, name, named=True)
+        try:
+            target = self._marked_target(request, target)
+        except (EdgeQuantError, pytest.UsageError) as error:
+            _stop(error)
+        return self._hand_out(request, target, model, name, named=True)
+
+    def _marked_target(self, request: pytest.FixtureRequest, target: Target) -> Target:
+        """The target that a marker names, where pytest could not parametrize the test by it."""
+        marker = self._marker(request.node)
+        params = getattr(getattr(request.node, "callspec", None), "params", {})
+        if not marker.target or "edge_target" in params:
+            return target
+        names = self._target_names(marker)
+        if len(names) > 1:
+            raise _not_parametrized("edge_target", ", ".join(names), "name one in the marker")
+        return self.targets.get(names[0])
 
     def _hand_out(
-        self, request: pytest.FixtureRequest, target: Target, name: str, named: bool
+        self,
+        request: pytest.FixtureRequest,
+        target: Target,
+        model: tuple[Any, str],
+        name: str,
+        named: bool,
     ) -> Variant:
-        model = request.getfixturevalue("edge_model")
-        if isinstance(model, Undefined):
-            _stop(pytest.UsageError(model.message))
-        model_name = str(request.getfixturevalue("edge_model_name"))
+        source, model_name = model
         refused = variant_refused(name, target) if name != "as_is" else None
         if refused is not None and not named:
-            self._skip(model_name, name, target, refused)
+            self._skip_illegal(model_name, name, target, refused)
         try:
             variant = self.pipeline.variant(
-                model,
+                source,
                 name,
                 self._calibration(request),
                 model_name=model_name,
                 target=target,
             )
+            reasons = [] if named else refusals(variant, target)
         except NotDerivableError as error:
             if not named:
-                self._skip(model_name, name, target, str(error))
+                session.record_skip(model_name, name, target.name, "source", str(error))
+                pytest.skip(str(error))
             _stop(error)
         except EdgeQuantError as error:
             _stop(error)
-        if not named:
-            reasons = refusals(variant, target)
-            if reasons:
-                self._skip(model_name, name, target, "; ".join(reasons))
+        if reasons:
+            self._skip_illegal(model_name, name, target, "; ".join(reasons))
         session.record_variant(variant)
         return variant
 
     @staticmethod
-    def _skip(model: str, variant: str, target: Target, reason: str) -> NoReturn:
+    def _skip_illegal(model: str, variant: str, target: Target, reason: str) -> NoReturn:
         message = f"{model}/{variant} cannot run on {target.name}: {reason}"
-        session.record_cannot_run(model, variant, target.name, message)
+        session.record_skip(
+            model, variant, target.name, "runs", message, outcome=Outcome.CANNOT_RUN
+        )
         pytest.skip(message)
 
     @staticmethod
@@ -294,7 +341,7 @@ class Run:
     def finish(self, pytest_session: pytest.Session) -> None:
         """Write the reports, and turn a run that gated nothing red."""
         option = self.config.option
-        if option.collectonly or getattr(option, "setupplan", False):
+        if any(getattr(option, name, False) for name in _RUNS_NO_TEST):
             return
         for path in self.settings.report:
             try:
@@ -305,7 +352,7 @@ class Run:
                     f"--edge-report: can't write {str(path)!r}: {error.strerror}"
                 )
         gated_nothing = self.settings.target_given and self.session.gated == 0
-        if gated_nothing and pytest_session.exitstatus == 0:
+        if gated_nothing and pytest_session.exitstatus in (0, NO_TESTS_COLLECTED):
             self._nothing_gated = True
             pytest_session.exitstatus = NO_TESTS_COLLECTED
 

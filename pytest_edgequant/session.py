@@ -67,9 +67,17 @@ def record_verdict(variant: Variant, verdict: Verdict) -> None:
     _record("verdict", variant, verdict=_plain(verdict), skipped=False)
 
 
-def record_cannot_run(model: str, variant: str, target: str, reason: str) -> None:
+def record_skip(
+    model: str,
+    variant: str,
+    target: str,
+    check: str,
+    reason: str,
+    *,
+    outcome: Outcome = Outcome.NOT_APPLICABLE,
+) -> None:
     """A variant that kept a test from running: it is shown, and gates nothing."""
-    verdict = Verdict("runs", Outcome.CANNOT_RUN, reason)
+    verdict = Verdict(check, outcome, reason)
     _append("verdict", model, variant, target, {"verdict": _plain(verdict), "skipped": True})
 
 

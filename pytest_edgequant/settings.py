@@ -6,7 +6,7 @@ A flag that is not given never hides an ini or TOML value.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -72,7 +72,10 @@ OPTIONS = (
 
 @dataclass(frozen=True)
 class Settings:
-    """All options with their final values. `target_given` tells whether a flag named a target."""
+    """All options with their final values.
+
+    `target_given` tells whether a flag named a target, `origins` where each value was given.
+    """
 
     target: tuple[str, ...] = ()
     variant: tuple[str, ...] = ()
@@ -82,6 +85,7 @@ class Settings:
     dense_per_channel: bool = False
     timeout: float = 900.0
     target_given: bool = False
+    origins: Mapping[str, str] = field(default_factory=dict)
     user_targets: Mapping[str, Any] | None = None
     where: str = SECTION
 
@@ -92,7 +96,10 @@ def split_names(value: object, where: str) -> tuple[str, ...]:
     if not isinstance(values, Sequence) or not all(isinstance(v, str) for v in values):
         raise SettingsError(f"{where}: expected a name or a list of names, got {value!r}")
     names = [name.strip() for v in values for name in v.replace("\n", ",").split(",")]
-    return tuple(dict.fromkeys(name for name in names if name))
+    names = [name for name in names if name]
+    if values and not names:
+        raise SettingsError(f"{where}: the name is empty; give one, or leave the option out")
+    return tuple(dict.fromkeys(names))
 
 
 def _paths(value: object, base: Path, where: str) -> tuple[Path, ...]:
@@ -177,6 +184,7 @@ def resolve(
     Paths of the command line are relative to `cwd`, others to `rootdir`. Raises `SettingsError`.
     """
     values: dict[str, Any] = {}
+    origins: dict[str, str] = {}
     table = {key.replace("-", "_"): value for key, value in section.items()}
     for option in OPTIONS:
         for place, source, base in (
@@ -187,6 +195,7 @@ def resolve(
             value = source.get(option.name)
             if value is not None and value != [] and value != "":
                 values[option.name] = _read(option, value, base, place)
+                origins[option.name] = place
                 break
     targets = section.get("targets")
     if targets is not None and not isinstance(targets, Mapping):
@@ -194,6 +203,7 @@ def resolve(
     return Settings(
         **values,
         target_given=bool(cli.get("target")),
+        origins=origins,
         user_targets=targets,
         where=where,
     )

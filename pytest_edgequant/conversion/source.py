@@ -19,6 +19,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from pytest_edgequant.context import Undefined
 from pytest_edgequant.conversion import quantizer_worker, tensorflow_worker, tracing
 from pytest_edgequant.conversion.calibration import Calibration
 from pytest_edgequant.conversion.check import detect_form
@@ -60,6 +61,9 @@ class Source(Protocol):
     def fingerprint(self) -> str: ...
     @property
     def toolchain(self) -> dict[str, str]: ...
+    def check_derivable(self, spec: VariantSpec) -> None:
+        """Raise `NotDerivableError` where the variant can't be made from this source at all."""
+
     def describe(self, process: IsolatedProcess) -> Description: ...
     def convert(
         self,
@@ -121,6 +125,11 @@ def _recurrent_hint(error: ConversionError, description: Description | None) -> 
     return error
 
 
+def _check_convertible(spec: VariantSpec, where: str) -> None:
+    if spec.family == "as_is":
+        raise NotDerivableError(f"{where}: as_is is for .tflite files; ask for a variant by name")
+
+
 class TensorFlowFile:
     """A `.keras` or `.h5` file, or a SavedModel folder: loaded only in the child."""
 
@@ -150,6 +159,9 @@ class TensorFlowFile:
 
     def _arguments(self) -> tuple[str, str, str]:
         return self.kind, str(self.path.resolve()), self.where
+
+    def check_derivable(self, spec: VariantSpec) -> None:
+        _check_convertible(spec, self.where)
 
     def describe(self, process: IsolatedProcess) -> Description:
         description: Description = process.call(tensorflow_worker.describe, *self._arguments())
@@ -208,6 +220,9 @@ class LiveModel:
     @property
     def toolchain(self) -> dict[str, str]:
         return versions(_TENSORFLOW)
+
+    def check_derivable(self, spec: VariantSpec) -> None:
+        _check_convertible(spec, self.where)
 
     def describe(self, process: IsolatedProcess) -> Description:
         traced = self._trace(False)
@@ -275,6 +290,14 @@ class TFLiteFile:
         """Whether the file is that variant already."""
         return spec.name in (self.form, "as_is")
 
+    def check_derivable(self, spec: VariantSpec) -> None:
+        if self.form != "float32":
+            raise NotDerivableError(
+                f"{self.where}: the file is {self.form} already, {spec.name} can't be made from "
+                "it. Quantized files are gated as they are: ask for that variant (or as_is), or "
+                "give the float model"
+            )
+
     def describe(self, process: IsolatedProcess) -> Description:
         main = self.graph.main
         inputs = tuple(
@@ -296,12 +319,6 @@ class TFLiteFile:
         description: Description | None,
         dense_per_channel: bool,
     ) -> Converted:
-        if self.form != "float32":
-            raise NotDerivableError(
-                f"{self.where}: the file is {self.form} already, {spec.name} can't be made from "
-                "it. Quantized files are gated as they are: ask for that variant (or as_is), or "
-                "give the float model"
-            )
         assert description is not None
         try:
             content, notes = process.call(
@@ -341,6 +358,8 @@ def open_source(model: Any, where: str = "edge_model") -> Source:
 
     Raises `ModelError` for a missing file or a kind that can't be read.
     """
+    if isinstance(model, Undefined):
+        model.complain()
     if isinstance(model, bytes | bytearray | memoryview):
         return TFLiteFile(bytes(model), None)
     if isinstance(model, str | os.PathLike):

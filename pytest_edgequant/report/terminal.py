@@ -47,13 +47,11 @@ def _verdict(result: Result) -> str:
         return "-"
     decided = worst(v.verdict for v in result.verdicts)
     assert decided is not None
-    failed = sorted({v.check for v in result.verdicts if v.verdict is decided})
     word = _WORDS[decided]
-    return (
-        word
-        if decided in (Outcome.PASS, Outcome.NOT_APPLICABLE)
-        else f"{word}: {', '.join(failed)}"
-    )
+    if decided in (Outcome.PASS, Outcome.NOT_APPLICABLE, Outcome.CANNOT_RUN):
+        return word
+    checks = sorted({v.check for v in result.verdicts if v.verdict is decided})
+    return f"{word}: {', '.join(checks)}"
 
 
 def _groups(results: list[Result]) -> Iterator[tuple[str, list[Result]]]:
@@ -120,4 +118,5 @@ def _notes(results: list[Result], session: Session) -> Iterator[str]:
     for (model, note), variants in said.items():
         yield f"{model} ({', '.join(sorted(variants))}): {note}"
     if session.damaged:
-        yield f"cache: {session.damaged} damaged entries were rebuilt"
+        one = session.damaged == 1
+        yield f"cache: {session.damaged} damaged {'entry was' if one else 'entries were'} rebuilt"

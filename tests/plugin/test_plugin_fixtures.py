@@ -260,8 +260,8 @@ def test_several_variants_are_a_usage_error_that_says_what_to_do(
     result = project.run("--edge-target=pico")
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     result.stdout.fnmatch_lines(
-        ["*UsageError: edge_variant *can't parametrize*pico has several: float32, int8*Make it an "
-         "argument of a test function, give one --edge-variant, or use a named fixture*"]
+        ["*UsageError: edge_variant *can't parametrize*several: pico has float32, int8*Make it an "
+         "argument of a test function, or give one --edge-variant, or use a named fixture*"]
     )  # fmt: skip
     assert own_frames(failures(result)) == []
 
@@ -304,7 +304,9 @@ def test_an_undefined_dataset_names_the_fixture(project: Project) -> None:
     project.test("def test_it(edge_int8, edge_dataset): evaluate(edge_int8, edge_dataset)\n")
     result = project.run()
     result.assert_outcomes(failed=1)
-    result.stdout.fnmatch_lines(["*UsageError: the fixture edge_dataset is not defined; define*"])
+    result.stdout.fnmatch_lines(
+        ["*SettingsError: the fixture edge_dataset is not defined; define*"]
+    )
 
 
 def test_no_samples_at_all_name_both_fixtures(project: Project) -> None:

@@ -17,8 +17,8 @@ from pytest_edgequant.records import Metric, Outcome, Variant, Verdict
 from pytest_edgequant.session import (
     Event,
     Session,
-    record_cannot_run,
     record_metric,
+    record_skip,
     record_variant,
     record_verdict,
     worst,
@@ -155,7 +155,9 @@ def test_what_is_recorded_is_plain_and_merges_to_what_it_was(variant: Variant) -
 
 def test_a_skipped_variant_is_shown_and_gates_nothing() -> None:
     with recording() as events:
-        record_cannot_run("digits", "float16", "pico", "no float16 kernels")
+        record_skip(
+            "digits", "float16", "pico", "runs", "no float16 kernels", outcome=Outcome.CANNOT_RUN
+        )
     session = merged(*events)
     (result,) = session.results()
     assert [(v.check, v.verdict) for v in result.verdicts] == [("runs", Outcome.CANNOT_RUN)]
@@ -165,7 +167,7 @@ def test_a_skipped_variant_is_shown_and_gates_nothing() -> None:
 def test_nothing_is_recorded_where_no_test_runs(variant: Variant) -> None:
     assert context.events is None
     record_variant(variant)
-    record_cannot_run("digits", "float16", "pico", "no float16 kernels")
+    record_skip("digits", "float16", "pico", "runs", "no float16 kernels")
     assert context.events is None
 
 

@@ -1,4 +1,4 @@
-"""What each operator's kernel asks of the arena: parsed parameters, data at init, arrays and scratch.
+"""What each operator's kernel asks of the arena: parameters, data, arrays and scratch.
 
 Rules as data where a size is fixed, as a small function where it depends on shapes. Read from
 allocation traces (see `profiles`); CMSIS-NN's buffer formulas follow its
@@ -8,7 +8,7 @@ allocation traces (see `profiles`); CMSIS-NN's buffer formulas follow its
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from pytest_edgequant.measure.arena.planner import align_up
 from pytest_edgequant.measure.arena.profiles import Profile
@@ -225,9 +225,7 @@ def _conv(view: View) -> Needs:
         return Needs(arrays, packed)
     kernel = height * width
     if source.type == "INT16":
-        size = (
-            8 * align_up(kernel * channels, 8) if view.profile.mve else 4 * kernel * channels
-        )
+        size = 8 * align_up(kernel * channels, 8) if view.profile.mve else 4 * kernel * channels
         return Needs(arrays, (size,))
     pointwise = kernel == 1 and _padding(view, 1) == (0, 0) and _undilated(view)
     if pointwise:
