@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from pytest_edgequant.measure.arena.lifetimes import tensor_bytes
 from pytest_edgequant.measure.arena.planner import align_up
 from pytest_edgequant.measure.arena.profiles import Profile
 from pytest_edgequant.tflite.graph import Operator, Subgraph, Tensor
@@ -213,6 +214,19 @@ def _columns(channels: int, kernel: int, profile: Profile) -> int:
     return 4 * align_up(length, 16) if profile.mve else 4 * align_up(length, 4)
 
 
+def _row_buffer(view: View) -> int:
+    """CMSIS-NN's buffer of a 1 x n convolution on Helium: the kernel's columns and the padding."""
+    source, weights, output = view.need(0), view.need(1), view.output()
+    stride, channels, width = view.option("strideW", 1), weights.shape[3], weights.shape[2]
+    _, before = _padding(view, 1)
+    total = (output.shape[2] - 1) * stride + width - source.shape[2]
+    after = before + total % 2
+    left, right = (-(-pad // stride) for pad in (before, after))
+    if left + right > output.shape[2]:
+        return _columns(channels, width, view.profile)
+    return channels * (width + max(before, right if total % 2 else before))
+
+
 def _conv(view: View) -> Needs:
     source, weights = view.need(0), view.need(1)
     count, height, width, channels = weights.shape
@@ -230,6 +244,12 @@ def _conv(view: View) -> Needs:
     pointwise = kernel == 1 and _padding(view, 1) == (0, 0) and _undilated(view)
     if pointwise:
         return Needs(arrays)
+    stride = view.option("strideW", 1)
+    in_a_row = (
+        source.shape[1] == height == 1 and _undilated(view) and stride * channels % 4 == 0
+    )
+    if view.profile.mve and in_a_row:
+        return Needs(arrays, (_row_buffer(view),))
     return Needs(arrays, (_columns(channels, kernel, view.profile),))
 
 
@@ -250,7 +270,7 @@ def _depthwise(view: View) -> Needs:
             return Needs(arrays, (_columns(1, kernel, view.profile) + weights.elements,))
         return Needs(arrays)
     if source.type == "INT16":
-        return Needs(arrays, (496 * kernel * 2,) if view.profile.mve else ())
+        return Needs(arrays)
     if view.profile.mve:
         return Needs(arrays, (496 * kernel,))
     if (height, width) == (3, 3) and max(_padding(view, 1)) <= 1:
@@ -267,13 +287,11 @@ def _fully_connected(view: View) -> Needs:
     scratch: tuple[int, ...] = ()
     if weights.type == "INT4" and not view.profile.cmsis:
         scratch = (weights.elements,)
-    if view.profile.mve and source.type == "INT8" and weights.constant:
+    as_convolution = len(view.output().shape) > 2 and weights.shape[1] % 4 == 0
+    if view.profile.cmsis and source.type == "INT8" and as_convolution:
+        scratch = () if per_channel else (8 * units,)
+    elif view.profile.mve and source.type == "INT8" and weights.constant:
         arrays = (*arrays, 4 * units)
-    if view.profile.cmsis and source.type == "INT8" and not per_channel:
-        rank = len(view.output().shape)
-        if rank > 2 and weights.shape[1] % 4 == 0:
-            arrays = tuple(a for a in arrays if not view.profile.mve)
-            scratch = (8 * units,)
     return Needs(arrays, scratch)
 
 
@@ -344,15 +362,25 @@ def _lstm(view: View) -> Needs:
 
 
 def _batch_matmul(view: View) -> Needs:
+    """Operands that are not transposed as the kernel wants them are copied: record, shape, data."""
     left, right = view.need(0), view.need(1)
-    dims_left, dims_right = 4 + 4 * len(left.shape), 4 + 4 * len(right.shape)
-    adjoint_left = bool(view.operator.options.get("adjX"))
-    adjoint_right = bool(view.operator.options.get("adjY"))
-    quantized = left.type in ("INT8", "INT16")
-    data = (28,) if quantized else ()
-    swapped: tuple[int, ...] = ()
-    del dims_left, adjoint_left, adjoint_right, dims_right
-    return Needs((*data, *swapped))
+    eval_tensor = view.profile.abi.eval_tensor
+    transposed_right = bool(view.operator.options.get("adjY"))
+    shapes: tuple[int, ...] = ()
+    for tensor, copied in (
+        (left, bool(view.operator.options.get("adjX"))),
+        (right, not transposed_right),
+    ):
+        if copied:
+            dimensions = 4 + 4 * len(tensor.shape)
+            shapes = (*shapes, eval_tensor, dimensions, tensor_bytes(tensor))
+    shapes = (*shapes, 4 + 4 * len(left.shape))
+    if left.type not in ("INT8", "INT16"):
+        return Needs(shapes)
+    if not view.profile.cmsis:
+        return Needs((28, *shapes))
+    sums = (4 * right.shape[-2 if transposed_right else -1],)
+    return Needs((*shapes, 28), sums if view.profile.mve and left.type == "INT8" else ())
 
 
 def _arrays_of_rank(view: View) -> Needs:

@@ -1,0 +1,284 @@
+"""TFLM's arena computed from the model alone: what each record, operator and buffer takes, and where.
+
+The order of allocations is TFLM's: records of subgraphs, tensors and nodes, parsed parameters,
+kernels' data at init, arrays and scratch requests at prepare, variables, then the tensors of inputs
+and outputs. The persistent part grows down from the arena's end, the planned part up from its
+beginning.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from pytest_edgequant.errors import CannotRunError, MeasurementUnavailable
+from pytest_edgequant.measure.arena.kernels import DATA, KERNEL_ALIGNMENT, PARSED, PREPARED, View
+from pytest_edgequant.measure.arena.lifetimes import (
+    lifetimes,
+    needs_buffer,
+    offline_offsets,
+    tensor_bytes,
+)
+from pytest_edgequant.measure.arena.planner import Buffer, align_up, lower_bound, plan
+from pytest_edgequant.measure.arena.profiles import Profile
+from pytest_edgequant.targets.tflm_operators import TFLM_OPERATORS
+from pytest_edgequant.tflite.graph import Graph, Operator, Subgraph, Tensor
+
+_MOST_SCRATCH_PER_OPERATOR = 12
+
+
+@dataclass(frozen=True)
+class Allocation:
+    """One persistent allocation: bytes with alignment, what it is for, and for which operator."""
+
+    purpose: str
+    owner: str
+    bytes: int
+
+
+@dataclass(frozen=True)
+class Placed:
+    """One planned buffer: a tensor or an operator's scratch, at its offset in bytes.
+
+    `first` and `last` are the scopes (0 before the first operator, then one an operator) in which
+    it is alive; `tensor` is its index in the main subgraph, None for scratch.
+    """
+
+    name: str
+    kind: str
+    operator: str
+    tensor: int | None
+    offset: int
+    size: int
+    first: int
+    last: int
+
+
+@dataclass
+class Calculation:
+    """The whole arena of one model on one profile, in bytes."""
+
+    nonpersistent: int = 0
+    persistent: int = 0
+    minimum: int = 0
+    lower_bound: int = 0
+    peak_scope: int = 0
+    placed: list[Placed] = field(default_factory=list)
+    allocations: list[Allocation] = field(default_factory=list)
+
+
+class _Tail:
+    """The persistent part, growing down from a 16-aligned end."""
+
+    def __init__(self) -> None:
+        self.used = 0
+        self.allocations: list[Allocation] = []
+
+    def take(self, size: int, alignment: int, purpose: str, owner: str = "") -> None:
+        end = align_up(self.used + size, alignment)
+        self.allocations.append(Allocation(purpose, owner, end - self.used))
+        self.used = end
+
+
+def _check(graph: Graph) -> None:
+    """Refuse what TFLM has no kernel for, and what the rules here don't know."""
+    for _, operator in graph.operators():
+        if operator.name == "CUSTOM":
+            raise MeasurementUnavailable(
+                f"the arena of {operator.label} (operator {operator.index}) is not known: a custom "
+                "operator's memory is its own"
+            )
+        if operator.name not in TFLM_OPERATORS:
+            raise CannotRunError(
+                f"TFLM has no kernel for {operator.label} (operator {operator.index})"
+            )
+
+
+def _operators(graph: Graph) -> Iterator[tuple[int, Subgraph, Operator]]:
+    for number, subgraph in enumerate(graph.subgraphs):
+        for operator in subgraph.operators:
+            yield number, subgraph, operator
+
+
+def _label(subgraph: Subgraph, operator: Operator) -> str:
+    return f"{operator.label} ({operator.index})"
+
+
+def _quantization_bytes(tensor: Tensor, profile: Profile) -> list[int]:
+    """The records of a full tensor's affine quantization: itself, and its zero points."""
+    if tensor.quantization is None:
+        return []
+    return [profile.abi.affine, 4 + 4 * len(tensor.quantization.scales)]
+
+
+def _temporary_bytes(view: View) -> int:
+    """Full tensors that a kernel asks for while it is prepared.
+
+    Without the output's quantization records: with them, the smallest arenas that were found to
+    work (per-channel fully connected layers on Cortex-M) would be 8 to 24 bytes too large.
+    """
+    total = 0
+    for index in view.operator.inputs:
+        if index >= 0:
+            tensor = view.subgraph.tensors[index]
+            total += view.profile.abi.tensor + sum(_quantization_bytes(tensor, view.profile))
+    return total + view.profile.abi.tensor * len(view.operator.outputs)
+
+
+def _resource_variables(graph: Graph) -> int:
+    """How many resource variables the model names."""
+    names = set()
+    for _, operator in graph.operators():
+        if operator.name == "VAR_HANDLE":
+            names.add(
+                (operator.options.get("container"), operator.options.get("sharedName"))
+            )
+    return len(names)
+
+
+def calculate(graph: Graph, profile: Profile) -> Calculation:
+    """The arena of a model.
+
+    Raises `CannotRunError` where TFLM has no kernel for an operator, `MeasurementUnavailable` for
+    an operator whose memory is not known, `ModelError` for a model that no arena can hold.
+    """
+    _check(graph)
+    abi = profile.abi
+    tail = _Tail()
+    for size in abi.allocator:
+        tail.take(size, 4, "allocator")
+    resources = _resource_variables(graph)
+    if resources:
+        tail.take(3 * abi.pointer, 16, "resource variables")
+        tail.take((12 + 2 * abi.pointer) * resources, 16, "resource variables")
+    word = abi.pointer
+    tail.take(2 * word, word, "subgraphs")
+    tail.take(2 * word * len(graph.subgraphs), word, "subgraphs")
+    for subgraph in graph.subgraphs:
+        tail.take(abi.eval_tensor * len(subgraph.tensors), word, "tensor records")
+    for subgraph in graph.subgraphs:
+        tail.take(abi.node * len(subgraph.operators), word, "node records")
+    for _, subgraph, operator in _operators(graph):
+        if operator.name in PARSED:
+            size, alignment = PARSED[operator.name].size(profile)
+            tail.take(size, alignment, "operator parameters", _label(subgraph, operator))
+    for _, subgraph, operator in _operators(graph):
+        if operator.name in DATA:
+            size, alignment = DATA[operator.name].size(profile)
+            tail.take(size, alignment, "kernel data", _label(subgraph, operator))
+    scratch, at_most = _prepare(graph, profile, tail)
+    if scratch:
+        tail.take(word * len(scratch), word, "scratch handles")
+    for subgraph in graph.subgraphs:
+        for tensor in subgraph.tensors:
+            if tensor.is_variable:
+                tail.take(tensor_bytes(tensor), 16, "variables", tensor.name)
+    before_ends = tail.used
+    _ends(graph, profile, tail)
+
+    result = _plan(graph, scratch)
+    result.persistent = tail.used
+    result.allocations = tail.allocations
+    tensors = sum(len(s.tensors) for s in graph.subgraphs)
+    requests = len(scratch)
+    planning = (
+        align_up(
+            12 * (requests + _MOST_SCRATCH_PER_OPERATOR)
+            + 4 * len(graph.subgraphs)
+            + 24 * (tensors + requests)
+        )
+        + 40 * len(result.placed)
+        + align_up(before_ends)
+    )
+    result.minimum = align_up(max(result.nonpersistent + result.persistent, planning, at_most))
+    return result
+
+
+def _prepare(
+    graph: Graph, profile: Profile, tail: _Tail
+) -> tuple[list[tuple[int, Operator, int]], int]:
+    """Kernels' arrays, and their scratch requests as (subgraph, operator, bytes).
+
+    The second value is the most that the arena holds while an operator is prepared.
+    """
+    scratch: list[tuple[int, Operator, int]] = []
+    assigned: set[object] = set()
+    at_most = 0
+    for number, subgraph, operator in _operators(graph):
+        view = View(operator, subgraph, profile)
+        owner = _label(subgraph, operator)
+        if operator.name == "ASSIGN_VARIABLE":
+            variable = _variable(subgraph, operator)
+            if variable not in assigned:
+                assigned.add(variable)
+                tail.take(tensor_bytes(view.need(1)), 16, "variables", owner)
+        elif operator.name in PREPARED:
+            needs = PREPARED[operator.name](view)
+            for size in needs.arrays:
+                tail.take(size, KERNEL_ALIGNMENT, "kernel arrays", owner)
+            scratch += [(number, operator, size) for size in needs.scratch]
+        at_most = max(
+            at_most,
+            12 * (len(scratch) + _MOST_SCRATCH_PER_OPERATOR) + _temporary_bytes(view) + tail.used,
+        )
+    return scratch, at_most
+
+
+def _variable(subgraph: Subgraph, operator: Operator) -> object:
+    """What tells the resource variable that an operator writes: the name of its handle."""
+    handle = operator.inputs[0]
+    for other in subgraph.operators:
+        if other.name == "VAR_HANDLE" and handle in other.outputs:
+            return other.options.get("container"), other.options.get("sharedName")
+    return id(subgraph), handle
+
+
+def _ends(graph: Graph, profile: Profile, tail: _Tail) -> None:
+    """Pointers to the main subgraph's inputs and outputs, and their full tensors."""
+    abi = profile.abi
+    for purpose, indices in (("inputs", graph.main.inputs), ("outputs", graph.main.outputs)):
+        tail.take(abi.pointer * len(indices), 16, purpose)
+        for index in indices:
+            tensor = graph.main.tensors[index]
+            tail.take(abi.tensor, abi.pointer, purpose, tensor.name)
+            for size in _quantization_bytes(tensor, profile):
+                tail.take(size, abi.pointer, purpose, tensor.name)
+
+
+def _plan(graph: Graph, scratch: list[tuple[int, Operator, int]]) -> Calculation:
+    """Place every planned buffer."""
+    lives = lifetimes(graph)
+    fixed = offline_offsets(graph)
+    producers = {
+        (number, output): _label(subgraph, operator)
+        for number, subgraph, operator in _operators(graph)
+        for output in operator.outputs
+    }
+    named: list[tuple[str, str, str, int | None]] = []
+    buffers: list[Buffer] = []
+    for number, subgraph in enumerate(graph.subgraphs):
+        for tensor in subgraph.tensors:
+            if not needs_buffer(tensor):
+                continue
+            life = lives.tensors[number, tensor.index]
+            offline = fixed.get(tensor.index) if number == 0 else None
+            buffers.append(Buffer(align_up(tensor_bytes(tensor)), life.first, life.last, offline))
+            owner = producers.get((number, tensor.index), "")
+            named.append((tensor.name, "tensor", owner, tensor.index if number == 0 else None))
+    for number, operator, size in scratch:
+        life = lives.operators[number, operator.index]
+        buffers.append(Buffer(align_up(size), life.first, life.last))
+        owner = _label(graph.subgraphs[number], operator)
+        named.append((f"scratch of {owner}", "scratch", owner, None))
+    offsets = plan(buffers)
+    bound, scope = lower_bound(buffers)
+    placed = [
+        Placed(name, kind, owner, tensor, offset, buffer.size, buffer.first, buffer.last)
+        for (name, kind, owner, tensor), buffer, offset in zip(named, buffers, offsets, strict=True)
+    ]
+    return Calculation(
+        nonpersistent=max((p.offset + p.size for p in placed), default=0),
+        lower_bound=bound,
+        peak_scope=scope,
+        placed=placed,
+    )
