@@ -152,9 +152,10 @@ def _judge_arena(variant: Variant, target: Target, headroom: int) -> Verdict:
         )
     try:
         arena = measure_arena(variant, target)
-        metric = Metric(arena.total_bytes, "bytes", arena.provenance)
+        metric = Metric(arena.minimum_bytes, "bytes", arena.provenance)
+        where = arena.peak.operator if arena.peak is not None else ""
     except MeasurementUnavailable as error:
-        metric = Metric.unavailable("bytes", str(error))
+        metric, where = Metric.unavailable("bytes", str(error)), ""
     session.record_metric(variant, "arena_bytes", metric)
     return judge(
         "arena",
@@ -163,8 +164,8 @@ def _judge_arena(variant: Variant, target: Target, headroom: int) -> Verdict:
         subject=f"{variant.label} on {target.name}",
         show=lambda v: format_bytes(int(v)),
         advice=(
-            "The largest activations decide: use int8 instead of float32 or int16x8, fewer "
-            "channels or a smaller input, or a target with more SRAM"
+            f"Most is alive at {where or 'the largest activations'}: use int8 instead of float32 "
+            "or int16x8, fewer channels or a smaller input, or a target with more SRAM"
         ),
     )
 

@@ -21,6 +21,13 @@ from pytest_edgequant.errors import (
     user_facing,
 )
 from pytest_edgequant.measure import metrics, ops
+from pytest_edgequant.measure.arena import compute_arena
+from pytest_edgequant.measure.arena.profiles import (
+    Profile,
+    core_abi,
+    core_extension,
+    make_profile,
+)
 from pytest_edgequant.pipeline import current_pipeline, load_variant
 from pytest_edgequant.records import (
     AccuracyComparison,
@@ -30,6 +37,7 @@ from pytest_edgequant.records import (
     Target,
     Variant,
 )
+from pytest_edgequant.targets.runtimes import RUNTIMES
 from pytest_edgequant.tflite.graph import read_graph
 
 MetricLike = str | Callable[[Any, Any], float] | metrics.TaskMetric | None
@@ -73,33 +81,83 @@ def refusals(variant: Variant, target: Target) -> list[str]:
     return found
 
 
-@user_facing
-def measure_arena(model: Any, target: Target | str | None = None) -> Arena:
-    """The tensor arena that TFLM needs for a model, in bytes.
+def _profile_of(
+    target: Target | None, abi: str | None, core: str | None, kernels: str | None
+) -> Profile:
+    """The build of TFLM that runs on a target; keywords override what the target says."""
+    core = core or (target.core if target is not None else None)
+    kernels = kernels or (target.kernels if target is not None else None)
+    abi = abi or (core_abi(core) if core is not None else None)
+    if abi is None or core is None or kernels is None:
+        raise MeasurementUnavailable(
+            f"the arena depends on ABI, core and kernel library; known here are abi={abi}, "
+            f"core={core}, kernels={kernels}. Give a target, or all three"
+        )
+    if target is not None and core_extension(core) is None:
+        raise MeasurementUnavailable(f"the arena on the core {core!r} is not known")
+    return make_profile(abi, core, kernels)
 
-    `model` is a Variant, a path or the bytes of a .tflite. Measured with the `tflite-micro`
-    interpreter's recording allocator on x86-64 with reference kernels: the arithmetic is TFLM's
-    own, pointers are twice as large as on a 32-bit device, and optimized kernels may ask for
-    scratch buffers that these do not.
+
+def _refused(variant: Variant, target: Target | None, profile: Profile) -> list[str]:
+    """Why a build of TFLM would refuse the model; empty where it would run it."""
+    runtime = RUNTIMES["tflm"]
+    judged = target or Target(
+        "tflm", "TFLM", "-", "-", "-", "-", "tflm", profile.kernels, runtime.variants, {}
+    )
+    return refusals(variant, dataclasses.replace(judged, kernels=profile.kernels))
+
+
+@user_facing
+def measure_arena(
+    model: Any,
+    target: Target | str | None = None,
+    *,
+    abi: str | None = None,
+    core: str | None = None,
+    kernels: str | None = None,
+) -> Arena:
+    """The tensor arena that TFLM needs for a model on a target, in bytes.
+
+    `model` is a Variant, a path or the bytes of a .tflite. Computed for the target's own build:
+    `abi` ("arm32", "xtensa", "riscv32", "x86_64"), `core` ("cortex-m4") and `kernels` ("reference",
+    "cmsis-nn", "esp-nn") override what the target says, or stand for it when all three are given.
+    Where an operator's memory is not known (custom operators), the `tflite-micro` interpreter's
+    own measurement on x86-64 is given instead; `provenance` tells which it is.
 
     Raises `CannotRunError` where TFLM refuses the model, `NotApplicableError` on a target without
-    an arena, `MeasurementUnavailable` where there is no wheel for this machine.
+    an arena, `MeasurementUnavailable` where neither is possible.
     """
-    variant, profile = for_target(model, target)
-    if profile is not None and not profile.is_microcontroller:
+    variant, found = for_target(model, target)
+    if found is not None and not found.is_microcontroller:
         raise NotApplicableError(
-            f"{profile.name} runs {profile.runtime}, which allocates from the heap: there is no "
+            f"{found.name} runs {found.runtime}, which allocates from the heap: there is no "
             "tensor arena"
         )
+    profile = _profile_of(found, abi, core, kernels)
+    reasons = _refused(variant, found, profile)
+    if reasons:
+        raise CannotRunError(f"{variant.label}: TFLM can't run it here: {'; '.join(reasons)}")
+    try:
+        return compute_arena(read_graph(variant.content, variant.label), profile)
+    except MeasurementUnavailable as error:
+        return _interpreter_arena(variant, error)
+
+
+def _interpreter_arena(variant: Variant, reason: MeasurementUnavailable) -> Arena:
+    """What TFLM's own interpreter reports on this machine, for what can't be computed."""
     try:
         found = current_pipeline().tflm_allocation(variant.content)
-    except CannotRunError as error:
-        raise CannotRunError(f"{variant.label}: {error}") from None
+    except MeasurementUnavailable:
+        raise MeasurementUnavailable(f"{variant.label}: {reason}") from None
     return Arena(
         total_bytes=found.total,
         nonpersistent_bytes=found.head,
         persistent_bytes=found.tail,
-        provenance="measured (tflite-micro interpreter, x86-64, reference kernels)",
+        minimum_bytes=found.total,
+        provenance=(
+            f"measured on x86-64 with reference kernels, not for this device ({reason}; "
+            "tflite-micro interpreter)"
+        ),
         sections=found.sections,
     )
 

@@ -219,19 +219,79 @@ class Verdict:
 
 
 @dataclass(frozen=True)
+class PlannedBuffer:
+    """A buffer of the arena's non-persistent part: a tensor, or an operator's scratch.
+
+    `operator` produces the tensor or owns the scratch (empty for the model's inputs). `tensor` is
+    the index in the main subgraph, None for scratch. `first` and `last` are the scopes in which it
+    is alive: 0 before the first operator, then one an operator.
+    """
+
+    name: str
+    kind: str
+    operator: str
+    tensor: int | None
+    offset: int
+    size: int
+    first: int
+    last: int
+
+
+@dataclass(frozen=True)
+class Peak:
+    """The operator at which most of the non-persistent part is alive, and what is alive then."""
+
+    operator: str
+    bytes: int
+    alive: tuple[PlannedBuffer, ...]
+
+
+@dataclass(frozen=True)
 class Arena:
     """The tensor arena that TFLM needs, in bytes.
 
     `nonpersistent_bytes` is the head (planned activations and scratch), `persistent_bytes` the
-    tail (tensors' and nodes' records, kernels' data); `total_bytes` their sum as TFLM reports it.
-    `sections` are the persistent bytes by purpose.
+    tail (records of tensors and nodes, kernels' data); `total_bytes` their sum, as TFLM's
+    `arena_used_bytes()` reports it. `minimum_bytes` is the smallest arena with which allocation
+    succeeds: planning itself needs room, so it can be more. `lower_bound_bytes` is the most that is
+    alive at once: no plan of the non-persistent part can be smaller. `sections` are the persistent
+    bytes by purpose, `operators` by operator.
     """
 
     total_bytes: int
     nonpersistent_bytes: int
     persistent_bytes: int
+    minimum_bytes: int
     provenance: str
+    lower_bound_bytes: int | None = None
+    plan: tuple[PlannedBuffer, ...] = ()
+    peak: Peak | None = None
     sections: Mapping[str, int] = field(default_factory=dict)
+    operators: Mapping[str, int] = field(default_factory=dict)
+
+    def explain(self) -> str:
+        """Where the bytes go: the peak, what is alive there, the persistent part by purpose."""
+        lines = [
+            f"{self.minimum_bytes:,} B are needed ({self.provenance}): "
+            f"{self.nonpersistent_bytes:,} B planned, {self.persistent_bytes:,} B persistent"
+        ]
+        if self.minimum_bytes > self.total_bytes + 15:
+            lines.append(
+                f"{self.total_bytes:,} B are used afterwards; planning needs more room for a while"
+            )
+        if self.peak is not None and self.lower_bound_bytes is not None:
+            lines.append(f"most is alive at {self.peak.operator}: {self.peak.bytes:,} B")
+            largest = sorted(self.peak.alive, key=lambda b: -b.size)
+            lines += [f"  {b.size:>10,} B  {b.kind} {b.name}" for b in largest[:8]]
+            above = self.nonpersistent_bytes - self.lower_bound_bytes
+            lines.append(
+                f"the plan is {above:,} B above that"
+                if above
+                else "no plan of the same buffers can be smaller"
+            )
+        by_size = sorted(self.sections.items(), key=lambda item: -item[1])
+        lines += [f"  {count:>10,} B  {purpose}" for purpose, count in by_size]
+        return "\n".join(lines)
 
 
 @dataclass(frozen=True, eq=False)

@@ -77,7 +77,23 @@ def missing_kernels(graph: Graph, target: Target) -> Iterator[str]:
             )
 
 
-RULES: tuple[Rule, ...] = (hybrid, float16, integer_io, missing_kernels)
+def per_channel_dense(graph: Graph, target: Target) -> Iterator[str]:
+    """CMSIS-NN refuses int16 fully connected layers with per-channel weights."""
+    if not target.is_microcontroller or target.kernels != "cmsis-nn":
+        return
+    for subgraph, operator in graph.operators():
+        if operator.name != "FULLY_CONNECTED" or len(operator.inputs) < 2:
+            continue
+        source, weights = (subgraph.tensors[i] for i in operator.inputs[:2])
+        quantization = weights.quantization
+        if source.type == "INT16" and quantization is not None and quantization.per_axis:
+            yield (
+                f"{operator.label} (operator {operator.index}) has int16 activations and weights "
+                "quantized per channel. Convert with weights per tensor (the default here), or int8"
+            )
+
+
+RULES: tuple[Rule, ...] = (hybrid, float16, integer_io, missing_kernels, per_channel_dense)
 
 
 def graph_refusals(graph: Graph, target: Target) -> list[str]:

@@ -20,4 +20,12 @@ TFLM_OPERATORS = frozenset(
     """.split()
 )
 
-TFLM_CUSTOM_OPERATORS = frozenset({"TFLite_Detection_PostProcess", "CIRCULAR_BUFFER"})
+TFLM_CUSTOM_OPERATORS = frozenset(
+    """
+    CIRCULAR_BUFFER TFLite_Detection_PostProcess SignalDelay SignalEnergy SignalFftAutoScale
+    SignalFilterBank SignalFilterBankLog SignalFilterBankSpectralSubtraction
+    SignalFilterBankSquareRoot SignalFramer SignalIrfft SignalOverlapAdd SignalPCAN SignalRfft
+    SignalStacker SignalWindow
+    """.split()
+)
+"""Custom operators that come with TFLM's own sources."""

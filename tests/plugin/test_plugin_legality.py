@@ -5,8 +5,6 @@ from __future__ import annotations
 import pytest
 from edge_project import Project, failures, needs_tflm, own_frames, summary
 
-from pytest_edgequant import pipeline
-
 STRICT = """
 [tool.edgequant.targets.strict]
 base = "nano33ble"
@@ -253,24 +251,20 @@ def test_what_is_only_not_applicable_gates_nothing(project: Project) -> None:
     assert any(line.endswith("n/a") for line in summary(run.result))
 
 
-def test_an_unavailable_figure_never_passes(
-    project: Project, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    versions = pipeline.versions
-    monkeypatch.setattr(
-        pipeline, "versions", lambda names: {} if "tflite-micro" in names else versions(names)
+def test_an_unavailable_figure_never_passes(project: Project) -> None:
+    project.write(
+        "pyproject.toml",
+        '[tool.edgequant.targets.odd]\nbase = "nano33ble"\ncore = "hexagon"\n',
     )
     project.conftest()
     project.test("def test_it(edge_int8, edge_target): assert_arena_fits(edge_int8, edge_target)\n")
-    run = project.report("--edge-target=nano33ble")
+    run = project.report("--edge-target=odd")
     run.result.assert_outcomes(failed=1)
-    run.result.stdout.fnmatch_lines(
-        ["*Unavailable: *arena is unavailable: the tflite-micro wheel is not installed here*"]
-    )
+    run.result.stdout.fnmatch_lines(["*Unavailable: *arena is unavailable: *core=hexagon*"])
     assert run.verdicts() == [("int8", "arena", "unavailable")]
     metric = run.document["results"][0]["metrics"]["arena_bytes"]
     assert metric["value"] is None
-    assert "tflite-micro" in metric["reason"]
+    assert "hexagon" in metric["reason"]
 
 
 # -- nothing gated --------------------------------------------------------------------------------

@@ -198,6 +198,12 @@ def test_a_folder_in_the_place_of_an_index_counts_as_damaged(stored: Cache) -> N
     assert stored.counts.damaged == 1
 
 
+def test_a_second_look_under_the_lock_does_not_count_the_damage_again(stored: Cache) -> None:
+    cut(index_of(stored))
+    assert stored.get(KEY) is stored.get(KEY, again=True) is None
+    assert stored.counts.damaged == 1
+
+
 def test_a_damaged_entry_can_be_written_again(stored: Cache) -> None:
     cut(index_of(stored))
     assert stored.get(KEY) is None

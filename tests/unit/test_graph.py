@@ -1,13 +1,14 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import isolation_functions
 import numpy as np
 import pytest
+from ai_edge_litert import schema_py_generated as schema
 from hypothesis import given
 from hypothesis import strategies as st
 from model_building import one_operator, tensor
@@ -17,6 +18,7 @@ from pytest_edgequant.conversion.finish import build_variant
 from pytest_edgequant.errors import ModelError
 from pytest_edgequant.isolation import IsolatedProcess
 from pytest_edgequant.records import Quantization
+from pytest_edgequant.tflite.edit import pack, unpack
 from pytest_edgequant.tflite.graph import Graph, read_graph
 
 INT8 = (Path(__file__).parents[1] / "data" / "tiny_int8.tflite").read_bytes()
@@ -130,6 +132,28 @@ def test_convolution_weights_are_quantized_per_channel_and_dense_ones_per_tensor
     assert (dense.axis, len(dense.scales), dense.zero_points) == (None, 1, (0,))
 
 
+def test_options_have_the_names_of_the_schema() -> None:
+    by_operator = {o.name: o.options for o in read_graph(INT8).main.operators}
+    assert by_operator["CONV_2D"]["strideW"] == 1
+    assert by_operator["CONV_2D"]["padding"] == schema.Padding.VALID
+    assert by_operator["CONV_2D"]["fusedActivationFunction"] == (schema.ActivationFunctionType.RELU)
+    assert by_operator["SOFTMAX"]["beta"] == 1.0
+    plain = one_operator("RELU", [tensor("x", [1], "INT8")], tensor("y", [1], "INT8"))
+    assert read_graph(plain).main.operators[0].options == {}
+
+
+def test_metadata_is_read_by_name() -> None:
+    x, w, y = (tensor(name, [1, 4], "INT8") for name in "xwy")
+    model = unpack(one_operator("ADD", [x, w], y, constants={1: np.arange(4, dtype=np.int8)}))
+    entry = schema.MetadataT()
+    entry.name, entry.buffer = b"plan", 1
+    model.metadata = [entry]
+    assert read_graph(pack(model)).metadata == {"plan": bytes([0, 1, 2, 3])}
+    entry.buffer = 2
+    with pytest.raises(ModelError, match="metadata 0 refers to buffer 2"):
+        read_graph(pack(model))
+
+
 def test_a_custom_operator_is_named_by_its_code() -> None:
     content = one_operator(
         "CUSTOM", [tensor("x", [1], "FLOAT32")], tensor("y", [1], "FLOAT32"), custom_code="FlexErf"
@@ -149,9 +173,68 @@ def test_scales_and_zero_points_that_do_not_match_are_refused() -> None:
         read_graph(one_operator("RELU", [x], tensor("y", [1, 3], "INT8")))
 
 
-def test_a_negative_extent_is_refused() -> None:
-    with pytest.raises(ModelError, match=r"tensor 0 has the shape \(1, -1\)"):
-        read_graph(one_operator("RELU", [tensor("x", [1, -1], "INT8")], tensor("y", [1], "INT8")))
+SPOILT: dict[str, tuple[Callable[[Any, Any], Any], str]] = {
+    "a negative extent": (
+        lambda model, graph: setattr(graph.tensors[0], "shape", [1, -1]),
+        r"tensor 0 has the shape \(1, -1\)",
+    ),
+    "an unknown type": (
+        lambda model, graph: setattr(graph.tensors[0], "type", 99),
+        "tensor 0 has the unknown type 99",
+    ),
+    "a buffer that is not there": (
+        lambda model, graph: setattr(graph.tensors[0], "buffer", len(model.buffers)),
+        "tensor 0 refers to buffer 1",
+    ),
+    "an operator code that is not there": (
+        lambda model, graph: setattr(graph.operators[0], "opcodeIndex", 1),
+        "operator 0 refers to operator code 1",
+    ),
+    "an operator's tensor that is not there": (
+        lambda model, graph: setattr(graph.operators[0], "inputs", [2]),
+        "operator 0 refers to tensor 2 of 2",
+    ),
+    "an input that is not there": (
+        lambda model, graph: setattr(graph, "inputs", [2]),
+        "inputs or outputs refer to tensor 2",
+    ),
+    "an output that is left out": (
+        lambda model, graph: setattr(graph, "outputs", [-1]),
+        "inputs or outputs refer to tensor -1",
+    ),
+    "constants behind the end": (
+        lambda model, graph: (
+            setattr(model.buffers[0], "offset", 100),
+            setattr(model.buffers[0], "size", 10**6),
+        ),
+        "buffer 0 ends behind the end of the file",
+    ),
+    "no subgraph": (lambda model, graph: model.subgraphs.clear(), "it holds no subgraph"),
+}
+
+
+@pytest.mark.parametrize("how", SPOILT)
+def test_what_contradicts_itself_is_refused(how: str) -> None:
+    x, y = (tensor(name, [1, 4], "INT8") for name in "xy")
+    model = unpack(one_operator("RELU", [x], y))
+    spoil, said = SPOILT[how]
+    spoil(model, model.subgraphs[0])
+    with pytest.raises(ModelError, match=f"^m: damaged or truncated .tflite file.*{said}"):
+        read_graph(pack(model), "m")
+
+
+def test_constants_may_lie_behind_the_flatbuffer() -> None:
+    """Large models keep them there, by offset and size."""
+    x, w, y = (tensor(name, [1, 4], "INT8") for name in "xwy")
+    model = unpack(one_operator("ADD", [x, w], y, constants={1: np.zeros(4, np.int8)}))
+    model.buffers[1].data, model.buffers[1].offset, model.buffers[1].size = None, 64, 4
+    assert [t.constant_bytes for t in read_graph(pack(model)).main.tensors] == [0, 4, 0]
+
+
+def test_an_optional_input_may_be_left_out() -> None:
+    model = unpack(one_operator("RELU", [tensor("x", [1], "INT8")], tensor("y", [1], "INT8")))
+    model.subgraphs[0].operators[0].inputs = [0, -1]
+    assert read_graph(pack(model)).main.operators[0].inputs == (0, -1)
 
 
 # -- what is no file ----------------------------------------------------------------------------

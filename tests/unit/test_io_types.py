@@ -8,7 +8,7 @@ import flatbuffers
 import numpy as np
 import pytest
 from ai_edge_litert import schema_py_generated as schema
-from model_building import run_litert
+from model_building import one_operator, run_litert, tensor
 
 from pytest_edgequant.errors import ConversionError
 from pytest_edgequant.tflite.edit import pack, unpack
@@ -96,8 +96,10 @@ def test_no_tensor_and_no_operator_code_is_left_over(io: str) -> None:
     main = read_graph(CHANGED[io]).main
     used = {i for o in main.operators for i in (*o.inputs, *o.outputs)}
     assert used == set(range(len(main.tensors)))
-    codes = {operator.opcodeIndex for operator in unpack(CHANGED[io]).subgraphs[0].operators}
-    assert codes == set(range(len(unpack(CHANGED[io]).operatorCodes)))
+    model = unpack(CHANGED[io])
+    codes = [code.builtinCode for code in model.operatorCodes]
+    assert {o.opcodeIndex for o in model.subgraphs[0].operators} == set(range(len(codes)))
+    assert len(set(codes)) == len(codes)
 
 
 @pytest.mark.parametrize("io", CHANGED)
@@ -105,6 +107,15 @@ def test_constants_begin_at_multiples_of_sixteen(io: str) -> None:
     positions = constant_positions(CHANGED[io])
     assert len(positions) >= 4
     assert [position % 16 for position in positions] == [0] * len(positions)
+
+
+def test_a_model_that_did_not_quantize_yet_learns_to() -> None:
+    x = tensor("x", [1, 4], "INT8", scales=[0.5], zero_points=[-3])
+    content = one_operator("DEQUANTIZE", [x], tensor("y", [1, 4], "FLOAT32"))
+    changed = with_io_type(content, "int8", "uint8", "m")
+    assert [o.name for o in read_graph(changed).main.operators] == ["QUANTIZE"]
+    samples = np.array([[-128, -1, 0, 127]], np.int8)
+    assert run_litert(changed, samples).tolist() == [[0, 127, 128, 255]]
 
 
 def test_packing_changes_nothing() -> None:

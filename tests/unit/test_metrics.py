@@ -41,7 +41,7 @@ def test_scores_of_any_shape_are_one_row_a_sample() -> None:
 @pytest.mark.parametrize(
     "unit, classes",
     [
-        ([0.2, 0.5, 0.51, 1.0], [0, 0, 1, 1]),
+        ([0.0, 0.5, 0.51, 1.0], [0, 0, 1, 1]),
         ([-2.0, 0.0, 0.1, 3.0], [0, 0, 1, 1]),
         ([0.2, 0.3, 0.4, -0.1], [1, 1, 1, 0]),
     ],

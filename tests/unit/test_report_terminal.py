@@ -69,6 +69,11 @@ def test_nothing_recorded_is_nothing_said() -> None:
     assert lines() == []
 
 
+def test_a_rebuilt_cache_entry_is_told_after_an_empty_line() -> None:
+    cache: Event = {"kind": "cache", "converted": 0, "damaged": 1}
+    assert lines(cache) == ["", "cache: 1 damaged entry was rebuilt"]
+
+
 def test_a_regressor_is_shown_in_its_own_unit() -> None:
     found = lines(
         metric_event("float32", "mae", 41.2345678),

@@ -59,6 +59,23 @@ def test_what_is_not_given_hides_nothing(name: str, nothing: object) -> None:
     assert getattr(settings({name: nothing}, {name: nothing}, {name: table}), name) == by_table
 
 
+def test_every_value_is_known_by_where_it_was_given() -> None:
+    given = settings(
+        {"target": ["pico"]}, {"target": ["rpi4"], "timeout": "3"}, {"variant": "int8"}
+    )
+    assert given.origins == {
+        "target": "--edge-target",
+        "timeout": "edge_timeout",
+        "variant": "[tool.edgequant]: variant",
+    }
+
+
+@pytest.mark.parametrize("value", [",", [","], [" ", ""]])
+def test_names_that_are_empty_are_refused(value: object) -> None:
+    with pytest.raises(SettingsError, match="--edge-target: the name is empty"):
+        settings({"target": value})
+
+
 def test_nothing_given_anywhere_is_the_default() -> None:
     assert settings() == Settings()
 

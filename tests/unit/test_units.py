@@ -52,6 +52,21 @@ def test_a_readable_size_is_right_to_four_digits(count: int) -> None:
 
 
 @pytest.mark.parametrize(
+    "count, text",
+    [(0, "0 B"), (1023, "1023 B"), (1024, "1 KiB"), (26_010, "25.4 KiB"), (2**20, "1 MiB")],
+)
+def test_a_readable_size_is_short(count: int, text: str) -> None:
+    assert format_size(count) == text
+
+
+@pytest.mark.parametrize(
+    "hertz, text", [(32, "32 Hz"), (64_000_000, "64 MHz"), (1_500_000_000, "1.5 GHz")]
+)
+def test_a_readable_frequency_is_short(hertz: int, text: str) -> None:
+    assert format_frequency(hertz) == text
+
+
+@pytest.mark.parametrize(
     "text, count",
     [
         ("100 KiB", 102_400),

@@ -1,1 +1,45 @@
-"""The tensor arena: what TFLM needs of SRAM."""
+"""The tensor arena: what TFLM needs of SRAM, computed from the model for the device's build."""
+
+from __future__ import annotations
+
+from pytest_edgequant.measure.arena.calculator import Calculation, calculate
+from pytest_edgequant.measure.arena.profiles import Profile
+from pytest_edgequant.records import Arena, Peak
+from pytest_edgequant.tflite.graph import Graph
+
+
+def _peak(graph: Graph, found: Calculation) -> Peak | None:
+    alive = tuple(b for b in found.placed if b.first <= found.peak_scope <= b.last)
+    if not alive:
+        return None
+    # Scratch belongs to the operator that runs then; else it is the last tensor to appear.
+    running = [b for b in alive if b.kind == "scratch"] or [max(alive, key=lambda b: b.first)]
+    operator = running[0].operator or "the model's inputs"
+    return Peak(operator, found.lower_bound, alive)
+
+
+def compute_arena(graph: Graph, profile: Profile) -> Arena:
+    """The arena of a model for one build of TFLM.
+
+    Raises `CannotRunError` where TFLM has no kernel for an operator, `MeasurementUnavailable` for
+    an operator whose memory is not known, `ModelError` for a model that no arena can hold.
+    """
+    found = calculate(graph, profile)
+    sections: dict[str, int] = {}
+    operators: dict[str, int] = {}
+    for allocation in found.allocations:
+        sections[allocation.purpose] = sections.get(allocation.purpose, 0) + allocation.bytes
+        if allocation.owner:
+            operators[allocation.owner] = operators.get(allocation.owner, 0) + allocation.bytes
+    return Arena(
+        total_bytes=found.nonpersistent + found.persistent,
+        nonpersistent_bytes=found.nonpersistent,
+        persistent_bytes=found.persistent,
+        minimum_bytes=found.minimum,
+        provenance=profile.provenance,
+        lower_bound_bytes=found.lower_bound,
+        plan=tuple(found.placed),
+        peak=_peak(graph, found),
+        sections=sections,
+        operators=operators,
+    )

@@ -1,4 +1,4 @@
-"""TFLM's arena computed from the model alone: what each record, operator and buffer takes, and where.
+"""TFLM's arena computed from the model alone: what each record, operator and buffer takes.
 
 The order of allocations is TFLM's: records of subgraphs, tensors and nodes, parsed parameters,
 kernels' data at init, arrays and scratch requests at prepare, variables, then the tensors of inputs
@@ -21,6 +21,7 @@ from pytest_edgequant.measure.arena.lifetimes import (
 )
 from pytest_edgequant.measure.arena.planner import Buffer, align_up, lower_bound, plan
 from pytest_edgequant.measure.arena.profiles import Profile
+from pytest_edgequant.records import PlannedBuffer
 from pytest_edgequant.targets.tflm_operators import TFLM_OPERATORS
 from pytest_edgequant.tflite.graph import Graph, Operator, Subgraph, Tensor
 
@@ -36,24 +37,6 @@ class Allocation:
     bytes: int
 
 
-@dataclass(frozen=True)
-class Placed:
-    """One planned buffer: a tensor or an operator's scratch, at its offset in bytes.
-
-    `first` and `last` are the scopes (0 before the first operator, then one an operator) in which
-    it is alive; `tensor` is its index in the main subgraph, None for scratch.
-    """
-
-    name: str
-    kind: str
-    operator: str
-    tensor: int | None
-    offset: int
-    size: int
-    first: int
-    last: int
-
-
 @dataclass
 class Calculation:
     """The whole arena of one model on one profile, in bytes."""
@@ -63,7 +46,7 @@ class Calculation:
     minimum: int = 0
     lower_bound: int = 0
     peak_scope: int = 0
-    placed: list[Placed] = field(default_factory=list)
+    placed: list[PlannedBuffer] = field(default_factory=list)
     allocations: list[Allocation] = field(default_factory=list)
 
 
@@ -130,9 +113,7 @@ def _resource_variables(graph: Graph) -> int:
     names = set()
     for _, operator in graph.operators():
         if operator.name == "VAR_HANDLE":
-            names.add(
-                (operator.options.get("container"), operator.options.get("sharedName"))
-            )
+            names.add((operator.options.get("container"), operator.options.get("sharedName")))
     return len(names)
 
 
@@ -149,11 +130,11 @@ def calculate(graph: Graph, profile: Profile) -> Calculation:
         tail.take(size, 4, "allocator")
     resources = _resource_variables(graph)
     if resources:
-        tail.take(3 * abi.pointer, 16, "resource variables")
-        tail.take((12 + 2 * abi.pointer) * resources, 16, "resource variables")
+        tail.take(abi.pointer + 8, 16, "resource variables")
+        tail.take(abi.resource * resources, 16, "resource variables")
     word = abi.pointer
     tail.take(2 * word, word, "subgraphs")
-    tail.take(2 * word * len(graph.subgraphs), word, "subgraphs")
+    tail.take(abi.subgraph * len(graph.subgraphs), word, "subgraphs")
     for subgraph in graph.subgraphs:
         tail.take(abi.eval_tensor * len(subgraph.tensors), word, "tensor records")
     for subgraph in graph.subgraphs:
@@ -273,7 +254,7 @@ def _plan(graph: Graph, scratch: list[tuple[int, Operator, int]]) -> Calculation
     offsets = plan(buffers)
     bound, scope = lower_bound(buffers)
     placed = [
-        Placed(name, kind, owner, tensor, offset, buffer.size, buffer.first, buffer.last)
+        PlannedBuffer(name, kind, owner, tensor, offset, buffer.size, buffer.first, buffer.last)
         for (name, kind, owner, tensor), buffer, offset in zip(named, buffers, offsets, strict=True)
     ]
     return Calculation(

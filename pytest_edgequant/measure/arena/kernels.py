@@ -60,26 +60,34 @@ class View:
 
 @dataclass(frozen=True)
 class Fixed:
-    """A record of fixed size: on 32-bit Arm with reference kernels, with CMSIS-NN, on x86-64."""
+    """A record of fixed size: on 32-bit cores with reference kernels, with CMSIS-NN, on x86-64.
+
+    `wide` is its size on 32-bit cores whose enums take 4 bytes, where that differs.
+    """
 
     reference: int
     cmsis: int
     x86_64: int
     alignment: int = KERNEL_ALIGNMENT
     x86_alignment: int | None = None
+    wide: int | None = None
 
     def size(self, profile: Profile) -> tuple[int, int]:
         """Bytes and alignment on a profile."""
         if profile.abi.name == "x86_64":
             return self.x86_64, self.x86_alignment or self.alignment
+        if self.wide is not None and profile.abi.enum == 4:
+            return self.wide, 4
         return (self.cmsis if profile.cmsis else self.reference), self.alignment
 
 
-def _parsed(arm: int, alignment: int, x86: int, x86_alignment: int = 4) -> Fixed:
-    return Fixed(arm, arm, x86, alignment, x86_alignment)
+def _parsed(
+    arm: int, alignment: int, x86: int, x86_alignment: int = 4, wide: int | None = None
+) -> Fixed:
+    return Fixed(arm, arm, x86, alignment, x86_alignment, wide)
 
 
-_ONE_ENUM = _parsed(1, 1, 4)
+_ONE_ENUM = _parsed(1, 1, 4, wide=4)
 _ONE_BOOL = _parsed(1, 1, 1, 1)
 _TWO_INTS = _parsed(8, 4, 8)
 _ONE_INT = _parsed(4, 4, 4)
@@ -87,20 +95,20 @@ _POOL = _parsed(40, 4, 40)
 _TWO_BOOLS = _parsed(2, 1, 2, 1)
 
 PARSED: Mapping[str, Fixed] = {
-    "ADD": _parsed(2, 1, 8),
+    "ADD": _parsed(2, 1, 8, wide=8),
     "ARG_MAX": _ONE_ENUM,
     "ARG_MIN": _ONE_ENUM,
     "AVERAGE_POOL_2D": _POOL,
     "BATCH_MATMUL": _parsed(3, 1, 3, 1),
-    "CALL_ONCE": _ONE_INT,
-    "CAST": _parsed(2, 1, 8),
+    "CALL_ONCE": _parsed(4, 4, 8, 8),
+    "CAST": _parsed(2, 1, 8, wide=8),
     "CONCATENATION": _TWO_INTS,
     "CONV_2D": _parsed(28, 4, 28),
     "CUMSUM": _TWO_BOOLS,
     "DEPTHWISE_CONV_2D": _parsed(28, 4, 28),
     "DEPTH_TO_SPACE": _ONE_INT,
     "DIV": _ONE_ENUM,
-    "FULLY_CONNECTED": _parsed(5, 1, 16),
+    "FULLY_CONNECTED": _parsed(5, 1, 32, 8, wide=16),
     "GATHER": _TWO_INTS,
     "IF": _TWO_INTS,
     "L2_NORMALIZATION": _ONE_ENUM,
@@ -124,13 +132,13 @@ PARSED: Mapping[str, Fixed] = {
     "SPLIT_V": _ONE_INT,
     "SQUEEZE": _parsed(36, 4, 36),
     "STRIDED_SLICE": _parsed(24, 4, 24),
-    "SUB": _parsed(2, 1, 8),
+    "SUB": _parsed(2, 1, 8, wide=8),
     "SUM": _ONE_BOOL,
-    "SVDF": _parsed(8, 4, 12),
-    "TRANSPOSE_CONV": _parsed(16, 4, 20),
+    "SVDF": _parsed(8, 4, 12, wide=12),
+    "TRANSPOSE_CONV": _parsed(16, 4, 20, wide=20),
     "UNIDIRECTIONAL_SEQUENCE_LSTM": _parsed(16, 4, 16),
     "UNPACK": _TWO_INTS,
-    "VAR_HANDLE": _parsed(8, 4, 16, 8),
+    "VAR_HANDLE": _parsed(8, 4, 28, 4),
     "WHILE": _TWO_INTS,
 }
 """Parameters that are parsed out of the file; operators that are not here have none."""
@@ -140,26 +148,35 @@ def _data(reference: int, x86_64: int, cmsis: int | None = None) -> Fixed:
     return Fixed(reference, reference if cmsis is None else cmsis, x86_64)
 
 
+_COMPARISON = _data(32, 32)
+
 DATA: Mapping[str, Fixed] = {
     "ABS": _data(28, 28),
     "ADD": _data(60, 60),
     "AVERAGE_POOL_2D": _data(32, 32, 36),
-    "BATCH_MATMUL": _data(16, 16, 36),
+    "BATCH_MATMUL": _data(16, 32, 36),
     "CALL_ONCE": _data(8, 8),
-    "CONCATENATION": _data(24, 24),
-    "CONV_2D": _data(56, 72, 60),
-    "DEPTHWISE_CONV_2D": _data(56, 72, 60),
+    "CONCATENATION": _data(24, 80),
+    "CONV_2D": _data(56, 80, 60),
+    "DEPTHWISE_CONV_2D": _data(56, 80, 60),
     "DEQUANTIZE": _data(32, 32),
     "DIV": _data(28, 28),
-    "FULLY_CONNECTED": _data(48, 64, 72),
+    "ELU": _data(256, 256),
+    "EQUAL": _COMPARISON,
+    "FULLY_CONNECTED": _data(48, 72, 72),
+    "GREATER": _COMPARISON,
+    "GREATER_EQUAL": _COMPARISON,
     "HARD_SWISH": _data(20, 20),
     "L2_NORMALIZATION": _data(4, 4),
     "LEAKY_RELU": _data(24, 24),
+    "LESS": _COMPARISON,
+    "LESS_EQUAL": _COMPARISON,
     "LOGISTIC": _data(16, 16),
     "MAX_POOL_2D": _data(32, 32, 36),
     "MEAN": _data(44, 44),
     "MIRROR_PAD": _data(20, 20),
     "MUL": _data(36, 36),
+    "NOT_EQUAL": _COMPARISON,
     "PAD": _data(56, 56),
     "PADV2": _data(56, 56),
     "PRELU": _data(28, 28),
@@ -169,7 +186,7 @@ DATA: Mapping[str, Fixed] = {
     "RELU": _data(28, 28),
     "RELU6": _data(8, 8),
     "RSQRT": _data(28, 28),
-    "SOFTMAX": _data(56, 56, 64),
+    "SOFTMAX": _data(56, 80, 64),
     "SPACE_TO_BATCH_ND": _data(4, 4),
     "SQUARED_DIFFERENCE": _data(112, 112),
     "STRIDED_SLICE": _data(84, 84),
@@ -177,9 +194,10 @@ DATA: Mapping[str, Fixed] = {
     "SUM": _data(44, 44),
     "SVDF": _data(36, 36, 40),
     "TANH": _data(16, 16),
-    "TRANSPOSE_CONV": _data(72, 72, 76),
+    "TRANSPOSE_CONV": _data(72, 88, 76),
     "UNIDIRECTIONAL_SEQUENCE_LSTM": _data(688, 688, 912),
     "VAR_HANDLE": _data(4, 4),
+    "WHILE": _data(8, 8),
 }
 """What kernels keep from init on; operators that are not here keep nothing."""
 
@@ -245,9 +263,7 @@ def _conv(view: View) -> Needs:
     if pointwise:
         return Needs(arrays)
     stride = view.option("strideW", 1)
-    in_a_row = (
-        source.shape[1] == height == 1 and _undilated(view) and stride * channels % 4 == 0
-    )
+    in_a_row = source.shape[1] == height == 1 and _undilated(view) and stride * channels % 4 == 0
     if view.profile.mve and in_a_row:
         return Needs(arrays, (_row_buffer(view),))
     return Needs(arrays, (_columns(channels, kernel, view.profile),))
@@ -304,6 +320,12 @@ def _pool(view: View) -> Needs:
 
 def _softmax(view: View) -> Needs:
     return Needs((1026, 1026)) if view.need(0).type == "INT16" else Needs()
+
+
+def _log_softmax(view: View) -> Needs:
+    if view.need(0).type != "INT8":
+        return Needs()
+    return Needs((40 if view.profile.abi.name == "x86_64" else 28,))
 
 
 def _reduce(view: View) -> Needs:
@@ -395,8 +417,8 @@ def _mirror_pad(view: View) -> Needs:
 
 def _add_n(view: View) -> Needs:
     if view.need(0).type == "FLOAT32":
-        return Needs((), (4 * len(view.operator.inputs),))
-    return Needs()
+        return Needs((), (view.profile.abi.pointer * len(view.operator.inputs),))
+    return Needs((40,), (view.profile.abi.pointer * len(view.operator.inputs),))
 
 
 PREPARED: Mapping[str, Callable[[View], Needs]] = {
@@ -409,7 +431,7 @@ PREPARED: Mapping[str, Callable[[View], Needs]] = {
     "FULLY_CONNECTED": _fully_connected,
     "GATHER": _arrays_of_rank,
     "GATHER_ND": _arrays_of_rank,
-    "LOG_SOFTMAX": lambda view: Needs((28,) if view.need(0).type == "INT8" else ()),
+    "LOG_SOFTMAX": _log_softmax,
     "MEAN": _reduce,
     "MIRROR_PAD": _mirror_pad,
     "REDUCE_MAX": _reduce_extreme,

@@ -28,16 +28,20 @@ class Abi:
     node: int
     tensor: int
     affine: int
+    subgraph: int
+    resource: int
     allocator: tuple[int, ...]
 
 
 ABIS = {
-    "arm32": Abi("arm32", 4, 1, 12, 32, 32, 12, (36, 44, 36)),
-    "x86_64": Abi("x86_64", 8, 4, 24, 64, 64, 24, ()),
+    "arm32": Abi("arm32", 4, 1, 12, 32, 32, 12, 8, 20, (36, 44, 36)),
+    "xtensa": Abi("xtensa", 4, 4, 12, 32, 40, 12, 8, 20, (36, 44, 36)),
+    "riscv32": Abi("riscv32", 4, 4, 12, 32, 40, 12, 8, 20, (36, 44, 36)),
+    "x86_64": Abi("x86_64", 8, 4, 24, 64, 64, 24, 24, 48, (448,)),
 }
 """The recording allocator of x86-64 keeps its own objects out of what it reports."""
 
-KERNELS = ("reference", "cmsis-nn")
+KERNELS = ("reference", "cmsis-nn", "esp-nn")
 
 _EXTENSIONS = {
     "cortex-m0": "none",
@@ -51,8 +55,11 @@ _EXTENSIONS = {
     "cortex-m52": "mve",
     "cortex-m55": "mve",
     "cortex-m85": "mve",
+    "xtensa-lx6": "none",
+    "xtensa-lx7": "vector",
+    "riscv32": "none",
 }
-"""Instruction set extension of a core that changes what CMSIS-NN asks for."""
+"""Instruction set extension of a core that changes what the kernel library asks for."""
 
 
 @dataclass(frozen=True)
@@ -75,18 +82,44 @@ class Profile:
     def dsp(self) -> bool:
         return self.cmsis and self.extension == "dsp"
 
-    def __str__(self) -> str:
-        return f"TFLM {TFLM_COMMIT}, {self.abi.name}, {self.kernels}"
+    @property
+    def caveat(self) -> str:
+        """What keeps the number from being exact; empty where traces of such builds agree."""
+        if self.abi.name == "riscv32":
+            return "records laid out as on Xtensa, which no RISC-V build has confirmed"
+        if self.kernels == "esp-nn" and self.extension == "vector":
+            return "without ESP-NN's scratch buffers, which are not known"
+        if self.cmsis and self.extension == "none":
+            return "CMSIS-NN without DSP, as its source has it, which no trace has confirmed"
+        return ""
+
+    @property
+    def provenance(self) -> str:
+        """How a number of this profile comes about."""
+        kind = f"estimated ({self.caveat})" if self.caveat else "exact"
+        return f"{kind}, TFLM {TFLM_COMMIT}, {self.abi.name}, {self.kernels}"
 
 
 def core_extension(core: str) -> str | None:
-    """The extension of a core by name; None for a core that is no known Cortex-M."""
+    """The extension of a core by name; None for a core that is not known."""
     by_fold = {fold(name): extension for name, extension in _EXTENSIONS.items()}
     return by_fold.get(fold(core))
 
 
+def core_abi(core: str) -> str | None:
+    """The ABI that firmware for a core is built with; None where it is not known."""
+    folded = fold(core)
+    if folded.startswith("cortexm"):
+        return "arm32"
+    if folded.startswith("xtensa"):
+        return "xtensa"
+    return "riscv32" if folded.startswith(("riscv", "rv32")) else None
+
+
 def make_profile(abi: str, core: str, kernels: str) -> Profile:
-    """The profile of a build; raises `UnknownNameError` for an ABI or library it does not know."""
+    """The profile of a build; raises `UnknownNameError` for what it does not know."""
+    if core_extension(core) is None and abi != "x86_64":
+        raise unknown("core", core, _EXTENSIONS, "arena")
     if abi not in ABIS:
         raise unknown("ABI", abi, ABIS, "arena")
     if kernels not in KERNELS:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from pytest_edgequant.errors import CannotRunError, MeasurementUnavailable
+from pytest_edgequant.measure.arena.planner import align_up
 
 _FIRST_ARENA = 1 << 20
 _LARGEST_ARENA = 1 << 31
@@ -56,7 +57,8 @@ def measure(content: bytes) -> TFLMAllocation:
         raise MeasurementUnavailable(
             "the tflite-micro wheel is not installed (there is one for Linux x86-64 only)"
         ) from None
-    size = max(_FIRST_ARENA, 10 * len(content))
+    # The end must be 16-aligned, as a device's arena is, or the report is off by up to 16 bytes.
+    size = align_up(max(_FIRST_ARENA, 10 * len(content)))
     while True:
         text, failure = _attempt(runtime, content, size)
         if failure is None:
