@@ -7,6 +7,7 @@ never passes. Verdicts and figures are recorded for the report before anything i
 from __future__ import annotations
 
 import math
+import numbers
 from collections.abc import Callable
 from typing import Any
 
@@ -130,14 +131,12 @@ def assert_arena_fits(
     `CannotRun`, and `Unavailable` where the arena can't be measured.
     """
     variant, profile = _on_target(variant, target)
-    left = profile.sram_for_arena.value if profile.sram_for_arena else None
-    spare = parse_size_limit(headroom, left, "headroom")
     if profile.is_microcontroller:
         _legal("arena", variant, profile)
-    _raise(variant, _judge_arena(variant, profile, spare), ArenaExceeded)
+    _raise(variant, _judge_arena(variant, profile, headroom), ArenaExceeded)
 
 
-def _judge_arena(variant: Variant, target: Target, headroom: int) -> Verdict:
+def _judge_arena(variant: Variant, target: Target, headroom: str | int) -> Verdict:
     if target.sram_for_arena is None or not target.is_microcontroller:
         return Verdict(
             "arena",
@@ -145,10 +144,11 @@ def _judge_arena(variant: Variant, target: Target, headroom: int) -> Verdict:
             f"{variant.label}: {target.name} runs {target.runtime} and has no tensor arena limit",
         )
     left = target.sram_for_arena
-    limit = left.value - headroom
+    spare = parse_size_limit(headroom, left.value, "headroom")
+    limit = left.value - spare
     if limit <= 0:
         raise SettingsError(
-            f"headroom: {headroom:,} B leaves nothing of the {left.value:,} B on {target.name}"
+            f"headroom: {spare:,} B leaves nothing of the {left.value:,} B on {target.name}"
         )
     try:
         arena = measure_arena(variant, target)
@@ -251,11 +251,11 @@ def assert_max_accuracy_drop(
 
 
 def _max_drop(max_drop: object, metric: metrics.TaskMetric) -> float:
-    if isinstance(max_drop, bool) or not isinstance(max_drop, int | float):
+    if isinstance(max_drop, bool) or not isinstance(max_drop, numbers.Real):
         raise SettingsError(f"max_drop: expected a number such as 0.02, got {max_drop!r}")
-    if not math.isfinite(max_drop) or max_drop < 0:
+    if not math.isfinite(max_drop) or float(max_drop) < 0:
         raise SettingsError(f"max_drop: expected a number of 0 or more, got {max_drop!r}")
-    if metric.outcomes is not None and max_drop > 1:
+    if metric.outcomes is not None and float(max_drop) > 1:
         raise SettingsError(
             f"max_drop: {max_drop!r} is more than everything; {metric.name} is a fraction, so two "
             "points are 0.02"

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pytest_edgequant.errors import DatasetError, EdgeQuantError
+from pytest_edgequant.errors import DatasetError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -156,6 +156,8 @@ def as_inputs(x: Any, specs: Sequence[InputSpec], where: str) -> list[NDArray[An
             f"{where}: the inputs have different numbers of samples: "
             + ", ".join(f"{s.name!r}: {len(p)}" for s, p in zip(specs, parts, strict=True))
         )
+    if counts == {0}:
+        raise DatasetError(f"{where}: no samples; give at least one")
     return parts
 
 
@@ -175,6 +177,7 @@ class Dataset:
     y: NDArray[Any]
     fingerprint: str
     where: str
+    labels: tuple[int, ...] = ()
 
     @property
     def count(self) -> int:
@@ -182,16 +185,17 @@ class Dataset:
 
     def inputs(self, specs: Sequence[InputSpec]) -> list[NDArray[Any]]:
         """All samples, one array (N, ...) an input; raises `DatasetError`."""
-        try:
-            parts = concatenate([as_inputs(batch, specs, self.where) for batch in self.x])
-        except EdgeQuantError as error:
-            raise DatasetError(str(error)) from None
-        if len(parts[0]) != self.count:
+        batches = [as_inputs(batch, specs, self.where) for batch in self.x]
+        for number, (batch, labels) in enumerate(zip(batches, self.labels, strict=True)):
+            if len(batch[0]) == labels:
+                continue
+            place = f" batch {number}" if len(batches) > 1 else ""
+            hint = "; give one-hot labels in batches, as (1, classes)" if len(batch[0]) == 1 else ""
             raise DatasetError(
-                f"{self.where}: {len(parts[0])} samples and {self.count} labels; "
-                "every sample needs one label"
+                f"{self.where}{place}: {len(batch[0])} samples and {labels} labels; "
+                f"every sample needs one label{hint}"
             )
-        return parts
+        return concatenate(batches)
 
 
 def _is_pair(value: Any) -> bool:
@@ -200,7 +204,13 @@ def _is_pair(value: Any) -> bool:
         return False
     if isinstance(value, tuple) and not isinstance(value[0], tuple):
         return True
-    return not all(isinstance(part, tuple) and len(part) == 2 for part in value)
+    return not all(_is_batch(part) for part in value)
+
+
+def _is_batch(value: Any) -> bool:
+    if isinstance(value, tuple):
+        return len(value) == 2
+    return isinstance(value, list) and len(value) == 2 and hasattr(value[0], "shape")
 
 
 def load_dataset(dataset: Any, where: str = "edge_dataset") -> Dataset:
@@ -241,8 +251,15 @@ def load_dataset(dataset: Any, where: str = "edge_dataset") -> Dataset:
                 else "; return (x, y) with at least one sample"
             )
         )
+    shapes = {part.shape[1:] for part in labels}
+    if len(shapes) > 1:
+        raise DatasetError(
+            f"{where}: labels of different shapes in different batches: "
+            f"{', '.join(map(str, sorted(shapes)))}"
+        )
     y = np.concatenate(labels) if len(labels) > 1 else labels[0]
-    return Dataset(tuple(batches), y, fingerprint([batches, y]), where)
+    counts = tuple(len(part) for part in labels)
+    return Dataset(tuple(batches), y, fingerprint([batches, y]), where, counts)
 
 
 def _read_batches(dataset: Any, where: str) -> tuple[list[Raw], list[NDArray[Any]]]:

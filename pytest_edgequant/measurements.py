@@ -16,6 +16,7 @@ from pytest_edgequant.conversion.registry import VARIANTS
 from pytest_edgequant.data import Dataset, load_dataset
 from pytest_edgequant.errors import (
     CannotRunError,
+    DatasetError,
     MeasurementUnavailable,
     NotApplicableError,
     user_facing,
@@ -168,7 +169,13 @@ def _kept(variants: tuple[Variant, ...], dataset: Dataset) -> Any:
     for variant in variants:
         if variant.held_out is not None and variant.held_out.dataset == dataset.fingerprint:
             held.update(variant.held_out.indices)
-    return np.asarray([i for i in range(dataset.count) if i not in held], dtype=np.int64)
+    kept = np.asarray([i for i in range(dataset.count) if i not in held], dtype=np.int64)
+    if not len(kept):
+        raise DatasetError(
+            f"{dataset.where}: all {dataset.count} samples were used for calibration, none is left "
+            "to evaluate on; define the fixture edge_calibration"
+        )
+    return kept
 
 
 def _evaluate(

@@ -184,7 +184,7 @@ class _Reports:
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         events = getattr(report, "edgequant_events", None)
         if events:
-            get_run(self.config).add_events(events)
+            get_run(self.config).add_events(events, report.nodeid)
 
 
 def pytest_terminal_summary(

@@ -176,7 +176,8 @@ class Variant:
 
         `x` is an array (N, ...) of real values, or for several inputs a dict by input name or a
         sequence in input order. Integer inputs are quantized with the model's own scale and zero
-        point (round half to even, saturating), outputs are dequantized: float32 arrays (N, ...),
+        point (round half away from zero,
+        saturating), outputs are dequantized: float32 arrays (N, ...),
         a list of them for several outputs.
 
         Raises `DatasetError` for shapes that don't fit and `IsolatedProcessError` when the

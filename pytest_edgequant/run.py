@@ -334,9 +334,9 @@ class Run:
             return []
         return [{"kind": "cache", "converted": converted, "damaged": damaged}]
 
-    def add_events(self, events: list[session.Event]) -> None:
+    def add_events(self, events: list[session.Event], test: str) -> None:
         if not self.is_worker:
-            self.session.add(events)
+            self.session.add(events, test)
 
     def finish(self, pytest_session: pytest.Session) -> None:
         """Write the reports, and turn a run that gated nothing red."""

@@ -89,7 +89,7 @@ class _Gathered:
     metrics: dict[str, Metric] = field(default_factory=dict)
     verdicts: list[Verdict] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
-    order: int = 0
+    tests: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass
@@ -104,8 +104,12 @@ class Session:
     damaged: int = 0
     _rows: dict[Key, _Gathered] = field(default_factory=dict)
 
-    def add(self, events: Iterable[Event]) -> None:
-        """Merge the events of a test."""
+    def add(self, events: Iterable[Event], test: str = "") -> None:
+        """Merge the events of a test, given by its node id.
+
+        Where several tests measured the same figure, that of the last one by name stands, so that
+        the order in which they ran does not matter.
+        """
         for event in events:
             if event["kind"] == "cache":
                 self.conversions += event["converted"]
@@ -116,7 +120,9 @@ class Session:
             if event["kind"] == "variant":
                 row.notes += [note for note in event["notes"] if note not in row.notes]
             elif event["kind"] == "metric":
-                row.metrics[event["name"]] = Metric(**event["metric"])
+                if test >= row.tests.get(event["name"], ""):
+                    row.metrics[event["name"]] = Metric(**event["metric"])
+                    row.tests[event["name"]] = test
             else:
                 details = event["verdict"]
                 verdict = Verdict(**{**details, "verdict": Outcome(details["verdict"])})
@@ -144,7 +150,7 @@ class Session:
                 target or None,
                 dict(sorted(row.metrics.items())),
                 sorted(row.verdicts, key=lambda v: (v.check, str(v.limit), v.message)),
-                list(row.notes),
+                sorted(row.notes),
             )
 
     def float32_sizes(self) -> Mapping[str, float | int]:

@@ -106,7 +106,7 @@ def _paths(value: object, base: Path, where: str) -> tuple[Path, ...]:
     values = [value] if isinstance(value, str) else value
     if not isinstance(values, Sequence) or not all(isinstance(v, str) for v in values):
         raise SettingsError(f"{where}: expected a path or a list of paths, got {value!r}")
-    return tuple(base / v.strip() for v in values if v.strip())
+    return tuple(base / Path(v.strip()).expanduser() for v in values if v.strip())
 
 
 def _flag(value: object, where: str) -> bool:

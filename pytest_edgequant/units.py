@@ -7,6 +7,8 @@ Units follow IEC 80000-13: 1 KiB = 1,024 bytes, 1 kB = 1,000 bytes. What could m
 from __future__ import annotations
 
 import math
+import numbers
+import operator
 import re
 from fractions import Fraction
 
@@ -34,7 +36,7 @@ def _split(text: str, what: str) -> tuple[Fraction, str]:
 
 
 def _quantity(value: object, units: dict[str, int], base: str, example: str, what: str) -> int:
-    if isinstance(value, bool) or not isinstance(value, int | float | str):
+    if isinstance(value, bool) or not isinstance(value, numbers.Real | str):
         raise UnitError(f"{what}: expected something like {example}, got {value!r}")
     if isinstance(value, str):
         number, unit = _split(value, what)
@@ -49,9 +51,12 @@ def _quantity(value: object, units: dict[str, int], base: str, example: str, wha
             )
         amount = number * units[unit]
     else:
-        if isinstance(value, float) and not math.isfinite(value):
+        if not math.isfinite(value):
             raise UnitError(f"{what}: {value!r} is not a finite number")
-        amount = Fraction(value)
+        if isinstance(value, numbers.Integral):
+            amount = Fraction(operator.index(value))
+        else:
+            amount = Fraction(float(value))
     if amount < 0:
         raise UnitError(f"{what}: {value!r} is negative")
     if amount.denominator != 1:
@@ -73,17 +78,19 @@ def parse_frequency(value: object, what: str = "frequency") -> int:
     return _quantity(value, FREQUENCY_UNITS, "Hz", '"64 MHz"', what)
 
 
-def parse_share(value: object, what: str = "share") -> float | None:
-    """The fraction 0..1 of a string such as `"80%"`; None when it is not a percentage at all.
+def parse_share(value: object, what: str = "share") -> Fraction | None:
+    """The exact fraction 0..1 of a string such as `"80%"`; None when it is not a percentage at all.
 
     Raises `UnitError` for a percentage outside 0..100.
     """
     if not isinstance(value, str) or not value.strip().endswith("%"):
         return None
-    number, _ = _split(value, what)
+    number, unit = _split(value, what)
+    if unit != "%":
+        raise UnitError(f"{what}: can't read {value!r} as a percentage such as '80%'")
     if number > 100:
         raise UnitError(f"{what}: {value!r} is more than the whole")
-    return float(number / 100)
+    return number / 100
 
 
 def parse_size_limit(value: object, whole: int | None, what: str = "max") -> int:
@@ -96,7 +103,7 @@ def parse_size_limit(value: object, whole: int | None, what: str = "max") -> int
         return parse_size(value, what)
     if whole is None:
         raise UnitError(
-            f"{what}: {value!r} needs a target that states how much flash is left to a model; "
+            f"{what}: {value!r} is a share of what the target has left, which is not known here; "
             "give target=..., or an absolute size such as '64 KiB'"
         )
     return math.floor(share * whole)

@@ -60,8 +60,9 @@ def read_calibration(samples: Any) -> Calibration:
         if isinstance(samples, tuple | Mapping) or hasattr(samples, "__array__"):
             elements = [freeze(samples, WHERE)]
         elif isinstance(samples, list):
-            frozen = freeze(samples, WHERE) if samples else []
-            elements = frozen if isinstance(frozen, list) else [frozen]
+            elements = [freeze(s, f"{WHERE} element {i}") for i, s in enumerate(samples)]
+            if elements and all(isinstance(e, np.ndarray) and e.ndim == 0 for e in elements):
+                elements = [np.asarray(elements)]
         elif isinstance(samples, Iterable) and not isinstance(samples, str | bytes):
             iterator = iter(samples)
             elements = [
@@ -106,15 +107,24 @@ def calibration_inputs(
     Raises `CalibrationError` for shapes that don't fit, and for values that are not finite.
     """
     batches, labels = [], []
-    for index, element in enumerate(calibration.elements):
+    elements: Sequence[Raw] = calibration.elements
+    if len(specs) == len(elements) > 1 and all(
+        isinstance(e, np.ndarray) and e.shape[1:] == s.sample_shape
+        for e, s in zip(elements, specs, strict=True)
+    ):
+        elements = [tuple(elements)]  # a list of whole inputs
+    for index, element in enumerate(elements):
         x, y = _without_labels(element, specs)
         try:
             batches.append(as_inputs(x, specs, f"{calibration.origin} element {index}"))
         except DatasetError as error:
             raise CalibrationError(str(error)) from None
         if y is not None:
-            labels.append(np.atleast_1d(np.asarray(y)))
+            given = np.asarray(y)
+            one = len(batches[-1][0]) == 1 and given.shape[:1] != (1,)
+            labels.append(given[np.newaxis] if one else given)
     inputs = concatenate(batches)
+    labels = [y for y, batch in zip(labels, batches, strict=False) if len(y) == len(batch[0])]
     if len(inputs[0]) == 0:
         raise CalibrationError(f"{calibration.origin}: no samples; give {RECOMMENDED_MINIMUM}")
     for spec, array in zip(specs, inputs, strict=True):
@@ -162,8 +172,12 @@ def quality_notes(
     return notes
 
 
-def class_labels(y: NDArray[Any]) -> NDArray[Any] | None:
-    """Class numbers of (N,) integer or (N, classes) one-hot labels; None for other targets."""
+def class_labels(y: NDArray[Any], *, declared: bool = False) -> NDArray[Any] | None:
+    """Class numbers of (N,) integer or (N, classes) one-hot labels; None for other targets.
+
+    Whole numbers that take very many values are taken for a regression's target, unless the
+    labels are `declared` to be classes.
+    """
     if y.ndim == 2 and y.shape[1] == 1:
         y = y[:, 0]
     if y.ndim == 2 and np.isin(y, (0, 1)).all() and (y.sum(axis=1) == 1).all():
@@ -171,9 +185,10 @@ def class_labels(y: NDArray[Any]) -> NDArray[Any] | None:
     if y.ndim != 1:
         return None
     if y.dtype.kind in "biuUS":
-        return y if y.dtype.kind not in "iu" or len(np.unique(y)) <= _MOST_CLASSES else None
+        few = declared or y.dtype.kind not in "iu" or len(np.unique(y)) <= _MOST_CLASSES
+        return y if few else None
     whole = np.isfinite(y).all() and (y == np.rint(y)).all()
-    return y.astype(np.int64) if whole and len(np.unique(y)) <= 20 else None
+    return y.astype(np.int64) if whole and (declared or len(np.unique(y)) <= 20) else None
 
 
 def _strata(y: NDArray[Any]) -> NDArray[Any]:

@@ -30,6 +30,8 @@ _WEIGHTED = {
     "EMBEDDING_LOOKUP": 1,
 }
 _EDGES = ("QUANTIZE", "DEQUANTIZE")
+_DATA_INPUT = {"TRANSPOSE_CONV": 2, "SPLIT": 1}
+"""Where the activation is not the first input."""
 
 
 @dataclass(frozen=True)
@@ -86,14 +88,20 @@ def _weights(subgraph: Subgraph, operator: Operator) -> Tensor | None:
     return tensor if tensor.constant else None
 
 
+def _activation(subgraph: Subgraph, operator: Operator) -> Tensor | None:
+    """The data that an operator works on; None where it is left out."""
+    position = _DATA_INPUT.get(operator.name, 0)
+    if position >= len(operator.inputs) or operator.inputs[position] < 0:
+        return None
+    return subgraph.tensors[operator.inputs[position]]
+
+
 def _activation_types(graph: Graph) -> set[str]:
-    """Types of the first input of every operator that computes."""
+    """Types of the data that every operator computes on."""
     found = set()
     for subgraph, operator in graph.operators():
-        if operator.name in _EDGES or not operator.inputs or operator.inputs[0] < 0:
-            continue
-        tensor = subgraph.tensors[operator.inputs[0]]
-        if not tensor.constant:
+        tensor = _activation(subgraph, operator)
+        if operator.name not in _EDGES and tensor is not None and not tensor.constant:
             found.add(tensor.type)
     return found
 
@@ -102,10 +110,10 @@ def hybrid_operators(graph: Graph) -> list[str]:
     """Operators that take float activations with integer weights."""
     found = []
     for subgraph, operator in graph.operators():
-        weights = _weights(subgraph, operator)
-        if weights is None or weights.type in FLOAT_TYPES or operator.inputs[0] < 0:
+        weights, activation = _weights(subgraph, operator), _activation(subgraph, operator)
+        if weights is None or weights.type in FLOAT_TYPES or activation is None:
             continue
-        if subgraph.tensors[operator.inputs[0]].type in FLOAT_TYPES:
+        if activation.type in FLOAT_TYPES:
             found.append(_place(operator))
     return found
 

@@ -60,7 +60,7 @@ def top1_outcomes(y_true: NDArray[Any], y_pred: Any) -> NDArray[np.bool_]:
             f"top-1 accuracy needs one output, the model has {len(y_pred)}; define the fixture "
             "edge_metric as metric(y_true, [output, ...]) -> float"
         )
-    labels = class_labels(np.asarray(y_true))
+    labels = class_labels(np.asarray(y_true), declared=True)
     if labels is None or labels.dtype.kind in "US":
         raise MetricError(
             f"top-1 accuracy needs class numbers or one-hot labels, got {y_true.dtype} of shape "

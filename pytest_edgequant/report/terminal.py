@@ -29,6 +29,11 @@ def _is_share(name: str) -> bool:
     return name == "accuracy"
 
 
+def _is_share_row(result: Result, names: list[str]) -> bool:
+    """Whether a row's drop is of accuracy, which reads in points."""
+    return not names or "accuracy" in result.metrics
+
+
 def _score(metric: Metric | None, share: bool) -> str:
     if metric is None or metric.value is None:
         return "-"
@@ -83,7 +88,7 @@ def summary_lines(session: Session) -> Iterator[str]:
                     ratio,
                     _bytes(result.metrics.get("arena_bytes")),
                     *(_score(result.metrics.get(name), _is_share(name)) for name in names),
-                    _drop(result.metrics.get("accuracy_drop"), names in ([], ["accuracy"])),
+                    _drop(result.metrics.get("accuracy_drop"), _is_share_row(result, names)),
                     _verdict(result),
                 ]
             )

@@ -12,6 +12,7 @@ from functools import cache
 from importlib import resources
 from typing import Any
 
+from pytest_edgequant.conversion.registry import VARIANTS
 from pytest_edgequant.errors import EdgeQuantError, TargetError, UnitError, user_facing
 from pytest_edgequant.names import closest, fold, unknown
 from pytest_edgequant.records import UNVERIFIED, Figure, Target
@@ -33,7 +34,7 @@ _FIGURES = {
 _KEYS = (
     *_TEXTS,
     *_FIGURES,
-    *("name", "aliases", "accelerator", "variants", "refused", "requires_integer_io", "base"),
+    *("aliases", "accelerator", "variants", "refused", "requires_integer_io", "base"),
 )
 
 
@@ -150,14 +151,28 @@ def _variants(
         values["refused"] = {**values["refused"], **reasons}
     if "variants" in table:
         chosen = _strings("variants", table["variants"], where)
+        own = table.get("refused", {})
+        inherent = RUNTIMES[runtime or (base.runtime if base else "")].refused
+        for variant in chosen:
+            if variant not in own and variant not in inherent:
+                values["refused"].pop(variant, None)
         for variant in values["variants"]:
             if variant not in chosen:
                 values["refused"].setdefault(variant, f"{where} does not list it")
         values["variants"] = chosen
     values["variants"] = tuple(v for v in values["variants"] if v not in values["refused"])
+    for variant in (*values["variants"], *values["refused"]):
+        if variant not in VARIANTS:
+            raise TargetError(str(unknown("variant", variant, VARIANTS, where)))
     if not values["variants"]:
         raise TargetError(f"{where}: no variant is left that this target can run")
     return values
+
+
+def _folded_names(name: str, table: Mapping[str, Any]) -> set[str]:
+    aliases = table.get("aliases", ())
+    own = [a for a in aliases if isinstance(a, str)] if isinstance(aliases, list) else []
+    return {fold(name), *map(fold, own)}
 
 
 class Targets:
@@ -202,7 +217,7 @@ class Targets:
             wanted = table["base"]
             if not isinstance(wanted, str):
                 raise TargetError(f"{section}: base must be a target's name, got {wanted!r}")
-            own = next((n for n in tables if fold(n) == fold(wanted)), None)
+            own = next((n for n in tables if fold(wanted) in _folded_names(n, tables[n])), None)
             if own is not None:
                 self._resolve(own, tables, where, done, (*chain, name))
             try:

@@ -135,6 +135,8 @@ class Graph:
 class _Reader:
     def __init__(self, content: bytes) -> None:
         self.content = content
+        # A file has no room for more: what exceeds this refers to the same bytes over and over.
+        self.budget = 8 * len(content) + 1024
         self.model = schema.Model.GetRootAsModel(content, 0)
 
     def _length(self, count: int, what: str) -> int:
@@ -144,7 +146,10 @@ class _Reader:
         return count
 
     def _ints(self, get: Callable[[int], int], count: int, what: str) -> tuple[int, ...]:
-        return tuple(int(get(i)) for i in range(self._length(count, what)))
+        self.budget -= self._length(count, what) + 1
+        if self.budget < 0:
+            raise ValueError(f"{what}: more elements than the file has room for")
+        return tuple(int(get(i)) for i in range(count))
 
     @staticmethod
     def _text(raw: bytes | None) -> str:

@@ -29,13 +29,17 @@ _DATA_INPUT = {
 }
 
 
+def _indices(vector: Any) -> list[int]:
+    return [] if vector is None else [int(i) for i in vector]
+
+
 def _consumers(graph: Any, tensor: int) -> list[Any]:
-    return [op for op in graph.operators if op.inputs is not None and tensor in list(op.inputs)]
+    return [op for op in graph.operators if tensor in _indices(op.inputs)]
 
 
 def _producer(graph: Any, tensor: int) -> Any | None:
     for operator in graph.operators:
-        if operator.outputs is not None and tensor in list(operator.outputs):
+        if tensor in _indices(operator.outputs):
             return operator
     return None
 
@@ -80,7 +84,8 @@ def without_float_detours(content: bytes) -> bytes:
             tensor.quantization = copy.copy(graph.tensors[source].quantization)
     if not changed:
         return content
-    used = {int(i) for op in graph.operators for i in op.inputs} | {int(i) for i in graph.outputs}
+    used = {i for op in graph.operators for i in _indices(op.inputs)}
+    used.update(_indices(graph.outputs))
     graph.operators = [
         op
         for op in graph.operators

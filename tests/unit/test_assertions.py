@@ -216,7 +216,7 @@ def test_a_size_that_can_not_be_meant_is_refused(limit: Any, tiny: Tiny) -> None
 def test_a_share_needs_a_target_with_flash(tiny: Tiny) -> None:
     for board in (None, "rpi4"):
         check = partial(assert_size_within, tiny["int8"], "80%", target=board)
-        assert "'80%' needs a target" in said(UnitError, check)
+        assert "'80%' is a share of what the target has left" in said(UnitError, check)
 
 
 # -- arena --------------------------------------------------------------------------------------

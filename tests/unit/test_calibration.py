@@ -121,10 +121,10 @@ def test_the_same_samples_have_the_same_fingerprint() -> None:
     [
         ([], "no samples; give 100 at least"),
         (iter([]), "no samples (a generator that is used up? return an array or a function)"),
-        (X[:0], "no samples; give 100"),
+        (X[:0], "no samples; give at least one"),
         (3, "expected an array, a list, a dict, an iterable of samples or a function"),
         ("digits", "expected an array, a list, a dict"),
-        ([[1.0, 2.0], [3.0]], "can't be read as an array"),
+        ([[1.0, 2.0], [3.0]], "takes samples of shape (4,), got an array of shape (2,)"),
         (X[:, :3], "the model's input 'image' takes samples of shape (4,), got an array of shape"),
         (X.reshape(120, 2, 2), "the number of elements fits: reshape to (N, 4)"),
         ({"age": X}, "no samples for the input 'image'"),
@@ -306,3 +306,18 @@ def test_several_targets_are_split_without_strata() -> None:
 def test_one_sample_is_too_few() -> None:
     with pytest.raises(CalibrationError, match="1 sample is too few to split off"):
         split(np.array([1]))
+
+
+def test_a_list_of_labelled_batches_is_read_as_a_generator_is() -> None:
+    batches = [(X[:60], np.zeros(60, int)), (X[60:], np.ones(60, int))]
+    inputs, labels = calibration_inputs(read_calibration(batches), ONE)
+    assert np.array_equal(inputs[0], X)
+    assert labels is not None
+    assert len(labels) == len(X)
+
+
+def test_one_hot_labels_of_single_samples_keep_their_shape() -> None:
+    one_hot = np.eye(5)[np.arange(len(X)) % 5]
+    _, labels = calibration_inputs(read_calibration(zip(X, one_hot, strict=True)), ONE)
+    assert labels is not None
+    assert labels.shape == (len(X), 5)

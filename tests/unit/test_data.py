@@ -254,3 +254,16 @@ def test_freezing_keeps_the_structure() -> None:
     assert isinstance(frozen["b"], tuple)
     assert isinstance(frozen["b"][1], list)
     assert isinstance(load_dataset((X, Y)), Dataset)
+
+
+def test_labels_that_shift_between_batches_are_noticed() -> None:
+    x, y = np.zeros((100, 4), np.float32), np.zeros(100, int)
+    specs = [InputSpec("x", (1, 4), np.dtype(np.float32))]
+    with pytest.raises(DatasetError, match="batch 0: 50 samples and 49 labels"):
+        load_dataset([(x[:50], y[:49]), (x[50:], y[49:])]).inputs(specs)
+
+
+def test_batches_with_labels_of_different_shapes_are_refused() -> None:
+    x, y = np.zeros((100, 4), np.float32), np.zeros(100, int)
+    with pytest.raises(DatasetError, match="labels of different shapes"):
+        load_dataset([(x[:50], y[:50]), (x[50:], y[50:, np.newaxis])])

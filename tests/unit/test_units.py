@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from fractions import Fraction
 
 import pytest
 from hypothesis import given
@@ -122,7 +123,7 @@ def test_a_frequency_takes_no_size_unit() -> None:
 
 @given(st.integers(0, 100))
 def test_a_percentage_is_a_fraction(percent: int) -> None:
-    assert parse_share(f"{percent}%") == parse_share(f" {percent} % ") == percent / 100
+    assert parse_share(f"{percent}%") == parse_share(f" {percent} % ") == Fraction(percent, 100)
 
 
 @pytest.mark.parametrize("value", ["64 KiB", "0.8", 0.8, 80, None, True])
@@ -144,7 +145,7 @@ def test_a_limit_is_a_size_or_a_share_of_the_whole() -> None:
 
 
 def test_a_share_of_nothing_known_is_refused() -> None:
-    with pytest.raises(UnitError, match="max: '80%' needs a target"):
+    with pytest.raises(UnitError, match="max: '80%' is a share"):
         parse_size_limit("80%", None)
 
 
