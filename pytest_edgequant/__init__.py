@@ -47,7 +47,12 @@ if TYPE_CHECKING:
         UnknownNameError,
         UnsupportedOperators,
     )
-    from pytest_edgequant.measurements import compare_accuracy, evaluate, measure_arena
+    from pytest_edgequant.measurements import (
+        compare_accuracy,
+        evaluate,
+        measure_arena,
+        optimize_arena,
+    )
     from pytest_edgequant.pipeline import convert
     from pytest_edgequant.records import (
         AccuracyComparison,
@@ -55,6 +60,8 @@ if TYPE_CHECKING:
         Evaluation,
         Metric,
         Outcome,
+        Peak,
+        PlannedBuffer,
         Result,
         Target,
         TensorInfo,
@@ -87,6 +94,8 @@ __all__ = [
     "NotDerivableError",
     "NotFullyInteger",
     "Outcome",
+    "Peak",
+    "PlannedBuffer",
     "Result",
     "SettingsError",
     "SizeExceeded",
@@ -111,6 +120,7 @@ __all__ = [
     "evaluate",
     "load_target",
     "measure_arena",
+    "optimize_arena",
 ]
 
 

@@ -23,6 +23,7 @@ from pytest_edgequant.errors import (
 )
 from pytest_edgequant.measure import metrics, ops
 from pytest_edgequant.measure.arena import compute_arena
+from pytest_edgequant.measure.arena.optimizer import optimized
 from pytest_edgequant.measure.arena.profiles import (
     Profile,
     core_abi,
@@ -142,6 +143,27 @@ def measure_arena(
         return compute_arena(read_graph(variant.content, variant.label), profile)
     except MeasurementUnavailable as error:
         return _interpreter_arena(variant, error)
+
+
+@user_facing
+def optimize_arena(model: Any, target: Target | str | None = None) -> bytes:
+    """The model with a tighter memory plan in its metadata, which TFLM follows.
+
+    `model` is a Variant, a path or the bytes of a .tflite with one subgraph; outputs stay the same.
+    The plan is made for `target` (its kernels' scratch counts too), else for reference kernels on
+    a 32-bit Arm core. Gives the model's own bytes where no better plan was found; `measure_arena`
+    of both tells the difference.
+
+    Raises `CannotRunError` where TFLM has no kernel for an operator, `MeasurementUnavailable` for
+    an operator whose memory is not known.
+    """
+    variant, found = for_target(model, target)
+    profile = (
+        _profile_of(found, None, None, None)
+        if found is not None
+        else make_profile("arm32", "cortex-m4", "reference")
+    )
+    return optimized(variant.content, read_graph(variant.content, variant.label), profile)
 
 
 def _interpreter_arena(variant: Variant, reason: MeasurementUnavailable) -> Arena:

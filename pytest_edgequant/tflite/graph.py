@@ -145,10 +145,14 @@ class _Reader:
             raise ValueError(f"{what}: {count} elements in a file of {len(self.content)} bytes")
         return count
 
-    def _ints(self, get: Callable[[int], int], count: int, what: str) -> tuple[int, ...]:
+    def _spend(self, count: int, what: str) -> int:
         self.budget -= self._length(count, what) + 1
         if self.budget < 0:
             raise ValueError(f"{what}: more elements than the file has room for")
+        return count
+
+    def _ints(self, get: Callable[[int], int], count: int, what: str) -> tuple[int, ...]:
+        self._spend(count, what)
         return tuple(int(get(i)) for i in range(count))
 
     @staticmethod
@@ -159,11 +163,13 @@ class _Reader:
         parameters = tensor.Quantization()
         if parameters is None or parameters.ScaleLength() == 0:
             return None
-        count = self._length(parameters.ScaleLength(), "scales")
-        scales = tuple(float(parameters.Scale(i)) for i in range(count))
-        points = self._ints(parameters.ZeroPoint, parameters.ZeroPointLength(), "zero points")
-        if not points:
-            points = (0,) * count
+        count = self._spend(parameters.ScaleLength(), "scales")
+        # As arrays: a large model has tens of thousands of them.
+        scales = tuple(parameters.ScaleAsNumpy().tolist())
+        points = (0,) * count
+        if parameters.ZeroPointLength() > 0:
+            self._spend(parameters.ZeroPointLength(), "zero points")
+            points = tuple(parameters.ZeroPointAsNumpy().tolist())
         if len(points) not in (1, count):
             raise ValueError(f"{count} scales and {len(points)} zero points")
         if len(points) < count:

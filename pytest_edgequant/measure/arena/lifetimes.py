@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pytest_edgequant.errors import ModelError
 from pytest_edgequant.tflite.graph import Graph, Operator, Tensor
 
-_OFFLINE = "OfflineMemoryAllocation"
+OFFLINE_PLAN = "OfflineMemoryAllocation"
 _BYTES = {"RESOURCE": 0, "VARIANT": 0, "COMPLEX64": 8, "COMPLEX128": 16, "STRING": 0}
 _LARGEST = 2**31
 
@@ -123,16 +123,16 @@ def offline_offsets(graph: Graph) -> dict[int, int]:
     The layout is TFLM's: int32 version, subgraph, count, then an offset a tensor, -1 for those that
     the planner places. Raises `ModelError` for a plan that does not fit the model.
     """
-    raw = graph.metadata.get(_OFFLINE)
+    raw = graph.metadata.get(OFFLINE_PLAN)
     if raw is None:
         return {}
     if len(raw) < 12 or len(raw) % 4:
-        raise ModelError(f"metadata {_OFFLINE}: {len(raw)} bytes can't be a plan")
+        raise ModelError(f"metadata {OFFLINE_PLAN}: {len(raw)} bytes can't be a plan")
     values = struct.unpack(f"<{len(raw) // 4}i", raw)
     count = values[2]
     if count != len(graph.main.tensors) or len(values) < 3 + count:
         raise ModelError(
-            f"metadata {_OFFLINE}: a plan for {count} tensors, the model has "
+            f"metadata {OFFLINE_PLAN}: a plan for {count} tensors, the model has "
             f"{len(graph.main.tensors)}"
         )
     return {i: offset for i, offset in enumerate(values[3 : 3 + count]) if offset >= 0}

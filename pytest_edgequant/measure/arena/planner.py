@@ -32,9 +32,14 @@ def plan(buffers: Sequence[Buffer]) -> list[int]:
     online = [i for i, b in enumerate(buffers) if b.offline is None]
     # Of equal sizes the last one added comes first.
     online.sort(key=lambda i: (-buffers[i].size, -i))
+    return place(buffers, (*offline, *online))
+
+
+def place(buffers: Sequence[Buffer], order: Sequence[int]) -> list[int]:
+    """The offset of each buffer when they are placed in that order, each as low as it can lie."""
     offsets = [0] * len(buffers)
     placed: list[int] = []
-    for index in (*offline, *online):
+    for index in order:
         buffer = buffers[index]
         if buffer.offline is not None:
             offsets[index] = buffer.offline

@@ -1,0 +1,119 @@
+"""A tighter plan of the arena, carried in the model's metadata as TFLM's offline memory plan.
+
+TFLM's greedy planner places the largest buffer first. Where that is above the lower bound (the most
+that is alive at once), other orders are tried: by when and how long buffers are alive, and by
+moving what lies on top to the front. The search is bounded by a number of tries and not by the
+clock, so that the same model always gives the same plan. Scratch can't be planned offline: TFLM
+places it afterwards, and the search counts with that.
+"""
+
+from __future__ import annotations
+
+import random
+import struct
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from ai_edge_litert import schema_py_generated as schema
+
+from pytest_edgequant.measure.arena.calculator import calculate
+from pytest_edgequant.measure.arena.lifetimes import OFFLINE_PLAN
+from pytest_edgequant.measure.arena.planner import Buffer, lower_bound, place, plan
+from pytest_edgequant.measure.arena.profiles import Profile
+from pytest_edgequant.records import PlannedBuffer
+from pytest_edgequant.tflite.edit import pack, unpack
+from pytest_edgequant.tflite.graph import Graph
+
+_TRIES = 400
+
+_ORDERS: tuple[Callable[[Buffer], Any], ...] = (
+    lambda b: -b.size,
+    lambda b: (-(b.last - b.first), -b.size),
+    lambda b: -b.size * (b.last - b.first + 1),
+    lambda b: (b.first, -b.size),
+    lambda b: (-b.last, -b.size),
+)
+
+
+def _top(buffers: Sequence[Buffer], offsets: Sequence[int]) -> int:
+    return max((o + b.size for o, b in zip(offsets, buffers, strict=True)), default=0)
+
+
+def best_placement(
+    tensors: Sequence[Buffer], scratch: Sequence[Buffer], goal: int
+) -> tuple[int, list[int]]:
+    """The lowest top that was found for tensors placed offline and scratch placed after them.
+
+    `goal` is the top at which the search ends. Gives the top and the tensors' offsets.
+    """
+
+    def outcome(order: Sequence[int]) -> tuple[int, list[int]]:
+        offsets = place(tensors, order)
+        fixed = [
+            Buffer(b.size, b.first, b.last, offset)
+            for b, offset in zip(tensors, offsets, strict=True)
+        ]
+        everything = [*fixed, *scratch]
+        return _top(everything, plan(everything)), offsets
+
+    indices = range(len(tensors))
+    orders = [sorted(indices, key=lambda i, by=by: by(tensors[i])) for by in _ORDERS]  # type: ignore[misc]
+    tried = [(outcome(order), order) for order in orders]
+    (best, offsets), order = min(tried, key=lambda entry: entry[0][0])
+    chance = random.Random(0)
+    for _ in range(_TRIES if len(tensors) > 1 else 0):
+        if best <= goal:
+            break
+        candidate = list(order)
+        # What lies on top is what makes the arena high: give it an earlier choice.
+        highest = max(indices, key=lambda i: offsets[i] + tensors[i].size)
+        moved = highest if chance.random() < 0.5 else chance.randrange(len(tensors))
+        candidate.remove(moved)
+        candidate.insert(chance.randrange(len(tensors)), moved)
+        top, placed = outcome(candidate)
+        if top <= best:
+            best, offsets, order = top, placed, candidate
+    return best, offsets
+
+
+def _with_plan(content: bytes, offsets: dict[int, int], tensors: int) -> bytes:
+    """The model with the plan in its metadata, in place of one that it may have."""
+    model = unpack(content)
+    values = [1, 0, tensors, *(offsets.get(i, -1) for i in range(tensors))]
+    buffer = schema.BufferT()
+    buffer.data = np.frombuffer(struct.pack(f"<{len(values)}i", *values), dtype=np.uint8)
+    model.buffers = [*model.buffers, buffer]
+    entry = schema.MetadataT()
+    entry.name = OFFLINE_PLAN
+    entry.buffer = len(model.buffers) - 1
+    kept = [m for m in model.metadata or [] if m.name not in (OFFLINE_PLAN, OFFLINE_PLAN.encode())]
+    model.metadata = [*kept, entry]
+    return pack(model)
+
+
+def _as_buffer(placed: PlannedBuffer) -> Buffer:
+    return Buffer(placed.size, placed.first, placed.last)
+
+
+def optimized(content: bytes, graph: Graph, profile: Profile) -> bytes:
+    """The model with a plan that needs less; the same bytes where none was found.
+
+    Models with several subgraphs stay as they are: the plan covers the main one alone.
+    """
+    if len(graph.subgraphs) > 1:
+        return content
+    before = calculate(graph, profile)
+    planned = [b for b in before.placed if b.tensor is not None]
+    tensors = [_as_buffer(b) for b in planned]
+    scratch = [_as_buffer(b) for b in before.placed if b.tensor is None]
+    goal = lower_bound([*tensors, *scratch])[0]
+    if before.nonpersistent <= goal:
+        return content
+    top, offsets = best_placement(tensors, scratch, goal)
+    if top >= before.nonpersistent:
+        return content
+    by_tensor = {
+        b.tensor: offset for b, offset in zip(planned, offsets, strict=True) if b.tensor is not None
+    }
+    return _with_plan(content, by_tensor, len(graph.main.tensors))
