@@ -31,7 +31,7 @@ from pytest_edgequant.conversion.calibration import (
 )
 from pytest_edgequant.conversion.finish import build_variant, finish
 from pytest_edgequant.conversion.registry import VariantSpec, get_spec
-from pytest_edgequant.conversion.source import Source, TFLiteFile, open_source, versions
+from pytest_edgequant.conversion.source import Order, Source, TFLiteFile, open_source, versions
 from pytest_edgequant.conversion.tensorflow_worker import Description
 from pytest_edgequant.data import Dataset, InputSpec, as_inputs, load_dataset
 from pytest_edgequant.errors import (
@@ -286,9 +286,8 @@ class Pipeline:
             self._describe(source) if spec.calibrated or isinstance(source, TFLiteFile) else None
         )
         with self.progress(f"converting {source.where} to {spec.family}"):
-            converted = source.convert(
-                self._converter, spec, calibration, description, dense_per_channel
-            )
+            order = Order(spec, calibration, description, dense_per_channel)
+            converted = source.convert(self._converter, order)
         self.converted += 1
         wanted: Entry | None = None
         for member in registry.family_members(spec.family):

@@ -60,7 +60,7 @@ class Run:
         self.session = session.Session()
         self.is_worker = hasattr(config, "workerinput")
         self._pipeline: Pipeline | None = None
-        self._counted = (0, 0)
+        self._damaged = 0
         self._report_errors: list[str] = []
         self._nothing_gated = False
 
@@ -324,15 +324,12 @@ class Run:
     # -- results ------------------------------------------------------------------------------
 
     def cache_events(self) -> list[session.Event]:
-        """What the pipeline did since the last call."""
+        """What the cache had to rebuild since the last call."""
         if self._pipeline is None:
             return []
-        now = (self._pipeline.converted, self._pipeline.cache.counts.damaged)
-        converted, damaged = (a - b for a, b in zip(now, self._counted, strict=True))
-        self._counted = now
-        if not converted and not damaged:
-            return []
-        return [{"kind": "cache", "converted": converted, "damaged": damaged}]
+        damaged = self._pipeline.cache.counts.damaged - self._damaged
+        self._damaged += damaged
+        return [{"kind": "cache", "damaged": damaged}] if damaged else []
 
     def add_events(self, events: list[session.Event], test: str) -> None:
         if not self.is_worker:

@@ -100,7 +100,6 @@ class Session:
     """
 
     gated: int = 0
-    conversions: int = 0
     damaged: int = 0
     _rows: dict[Key, _Gathered] = field(default_factory=dict)
 
@@ -112,7 +111,6 @@ class Session:
         """
         for event in events:
             if event["kind"] == "cache":
-                self.conversions += event["converted"]
                 self.damaged += event["damaged"]
                 continue
             key = (event["model"], event["target"] or "", event["variant"])

@@ -11,7 +11,8 @@ import os
 import tempfile
 import weakref
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from importlib import metadata
 from pathlib import Path
@@ -51,6 +52,16 @@ def versions(packages: Sequence[str]) -> dict[str, str]:
     return found
 
 
+@dataclass(frozen=True)
+class Order:
+    """What to convert to: the variant, its samples, and what is known of the source."""
+
+    spec: VariantSpec
+    calibration: Calibration | None
+    description: Description | None
+    dense_per_channel: bool
+
+
 class Source(Protocol):
     """What the pipeline asks of a source."""
 
@@ -65,23 +76,17 @@ class Source(Protocol):
         """Raise `NotDerivableError` where the variant can't be made from this source at all."""
 
     def describe(self, process: IsolatedProcess) -> Description: ...
-    def convert(
-        self,
-        process: IsolatedProcess,
-        spec: VariantSpec,
-        calibration: Calibration | None,
-        description: Description | None,
-        dense_per_channel: bool,
-    ) -> Converted: ...
+    def convert(self, process: IsolatedProcess, order: Order) -> Converted: ...
 
 
-def _attempts(description: Description | None, spec: VariantSpec) -> list[bool]:
+def _attempts(order: Order) -> list[bool]:
     """Whether to convert with recurrent layers unrolled: what to try, in this order.
 
     TensorFlow 2.21 fails on, or dies of, integer forms of Keras 3's recurrent loops; unrolled they
     convert. tf_keras gives a fused operator, which is kept where the converter quantizes it.
     """
-    if not spec.calibrated or description is None or not description.recurrent:
+    description = order.description
+    if not order.spec.calibrated or description is None or not description.recurrent:
         return [False]
     return [False, True] if description.legacy_keras else [True]
 
@@ -92,16 +97,17 @@ _UNROLLED_NOTE = (
 )
 
 
-def _try_each(attempts: list[bool], convert: Any, where: str, spec: VariantSpec) -> Converted:
+def _try_each(order: Order, convert: Callable[[bool], Converted], where: str) -> Converted:
+    attempts = _attempts(order)
     for position, unrolled in enumerate(attempts):
         try:
-            converted: Converted = convert(unrolled)
+            converted = convert(unrolled)
         except (ConversionError, IsolatedProcessError) as error:
             if position + 1 < len(attempts):
                 continue
             if isinstance(error, IsolatedProcessError):
                 raise ConversionError(
-                    f"{where}: converting to {spec.family} failed: {error}"
+                    f"{where}: converting to {order.spec.family} failed: {error}"
                 ) from None
             raise
         if unrolled:
@@ -167,28 +173,22 @@ class TensorFlowFile:
         description: Description = process.call(tensorflow_worker.describe, *self._arguments())
         return description
 
-    def convert(
-        self,
-        process: IsolatedProcess,
-        spec: VariantSpec,
-        calibration: Calibration | None,
-        description: Description | None,
-        dense_per_channel: bool,
-    ) -> Converted:
-        def once(unrolled: bool) -> Any:
-            return process.call(
+    def convert(self, process: IsolatedProcess, order: Order) -> Converted:
+        def once(unrolled: bool) -> Converted:
+            converted: Converted = process.call(
                 tensorflow_worker.convert,
                 *self._arguments(),
-                spec.family,
-                calibration,
+                order.spec.family,
+                order.calibration,
                 unrolled=unrolled,
-                dense_per_channel=dense_per_channel,
+                dense_per_channel=order.dense_per_channel,
             )
+            return converted
 
         try:
-            return _try_each(_attempts(description, spec), once, self.where, spec)
+            return _try_each(order, once, self.where)
         except ConversionError as error:
-            raise _recurrent_hint(error, description) from None
+            raise _recurrent_hint(error, order.description) from None
 
 
 class LiveModel:
@@ -240,25 +240,19 @@ class LiveModel:
             self._folders[unrolled] = (folder, exported)
         return self._folders[unrolled][1]
 
-    def convert(
-        self,
-        process: IsolatedProcess,
-        spec: VariantSpec,
-        calibration: Calibration | None,
-        description: Description | None,
-        dense_per_channel: bool,
-    ) -> Converted:
-        def once(unrolled: bool) -> Any:
-            return process.call(
+    def convert(self, process: IsolatedProcess, order: Order) -> Converted:
+        def once(unrolled: bool) -> Converted:
+            converted: Converted = process.call(
                 tensorflow_worker.convert_exported,
                 self._export(unrolled),
                 self.where,
-                spec.family,
-                calibration,
-                dense_per_channel=dense_per_channel,
+                order.spec.family,
+                order.calibration,
+                dense_per_channel=order.dense_per_channel,
             )
+            return converted
 
-        return _try_each(_attempts(description, spec), once, self.where, spec)
+        return _try_each(order, once, self.where)
 
 
 class TFLiteFile:
@@ -311,28 +305,21 @@ class TFLiteFile:
         names = tuple(self.graph.output_names.get(i, main.tensors[i].name) for i in main.outputs)
         return Description(inputs, names, False, False)
 
-    def convert(
-        self,
-        process: IsolatedProcess,
-        spec: VariantSpec,
-        calibration: Calibration | None,
-        description: Description | None,
-        dense_per_channel: bool,
-    ) -> Converted:
-        assert description is not None
+    def convert(self, process: IsolatedProcess, order: Order) -> Converted:
+        assert order.description is not None
         try:
             content, notes = process.call(
                 quantizer_worker.quantize,
                 self.content,
                 self.where,
-                spec.family,
-                calibration,
-                description.inputs,
-                dense_per_channel=dense_per_channel,
+                order.spec.family,
+                order.calibration,
+                order.description.inputs,
+                dense_per_channel=order.dense_per_channel,
             )
         except IsolatedProcessError as error:
             raise ConversionError(
-                f"{self.where}: quantizing to {spec.family} failed: {error}"
+                f"{self.where}: quantizing to {order.spec.family} failed: {error}"
             ) from None
         return Converted(content, notes=notes)
 

@@ -13,7 +13,9 @@ from ai_edge_litert.interpreter import Interpreter, OpResolverType
 from pytest_edgequant.tflite.edit import pack
 
 BUILTIN_CODES: dict[str, int] = {
-    name: code for name, code in vars(schema.BuiltinOperator).items() if isinstance(code, int)
+    name: code
+    for name, code in vars(schema.BuiltinOperator).items()
+    if isinstance(code, int) and not name.startswith("_")
 }
 
 

@@ -60,7 +60,7 @@ def test_a_session_is_a_table_a_model_and_target_and_what_there_is_to_say() -> N
         verdict_event("int8", "accuracy_drop", Outcome.FAIL),
         verdict_event("float16", "runs", Outcome.CANNOT_RUN, skipped=True),
         metric_event("int8", "size_bytes", 5_568, target=None),
-        {"kind": "cache", "converted": 1, "damaged": 2},
+        {"kind": "cache", "damaged": 2},
     )
     assert found == EXPECTED.splitlines()
 
@@ -70,7 +70,7 @@ def test_nothing_recorded_is_nothing_said() -> None:
 
 
 def test_a_rebuilt_cache_entry_is_told_after_an_empty_line() -> None:
-    cache: Event = {"kind": "cache", "converted": 0, "damaged": 1}
+    cache: Event = {"kind": "cache", "damaged": 1}
     assert lines(cache) == ["", "cache: 1 damaged entry was rebuilt"]
 
 

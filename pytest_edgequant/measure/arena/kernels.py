@@ -245,16 +245,21 @@ def _row_buffer(view: View) -> int:
     return channels * (width + max(before, right if total % 2 else before))
 
 
+def _quantizer_arrays(view: View, channels: int) -> tuple[tuple[int, ...], Needs | None]:
+    """A convolution's multipliers and shifts, and all that it needs where that is no more."""
+    source, weights = view.need(0), view.need(1)
+    arrays = (4 * channels, 4 * channels)
+    if view.profile.cmsis:
+        return arrays, None if source.type in ("INT8", "INT16") else Needs()
+    return arrays, Needs(arrays, (weights.elements,) if weights.type == "INT4" else ())
+
+
 def _conv(view: View) -> Needs:
     source, weights = view.need(0), view.need(1)
     count, height, width, channels = weights.shape
-    quantized = source.type in ("INT8", "INT16")
-    if view.profile.cmsis and not quantized:
-        return Needs()
-    arrays = (4 * count, 4 * count)
-    if not view.profile.cmsis:
-        packed = (weights.elements,) if weights.type == "INT4" else ()
-        return Needs(arrays, packed)
+    arrays, all_there_is = _quantizer_arrays(view, count)
+    if all_there_is is not None:
+        return all_there_is
     kernel = height * width
     if source.type == "INT16":
         size = 8 * align_up(kernel * channels, 8) if view.profile.mve else 4 * kernel * channels
@@ -272,13 +277,9 @@ def _conv(view: View) -> Needs:
 def _depthwise(view: View) -> Needs:
     source, weights = view.need(0), view.need(1)
     _, height, width, count = weights.shape
-    quantized = source.type in ("INT8", "INT16")
-    if view.profile.cmsis and not quantized:
-        return Needs()
-    arrays = (4 * count, 4 * count)
-    if not view.profile.cmsis:
-        packed = (weights.elements,) if weights.type == "INT4" else ()
-        return Needs(arrays, packed)
+    arrays, all_there_is = _quantizer_arrays(view, count)
+    if all_there_is is not None:
+        return all_there_is
     kernel = height * width
     channels = source.shape[3]
     if channels != count or source.shape[0] != 1 or not _undilated(view):
