@@ -87,7 +87,7 @@ class Run:
         try:
             targets = self.targets
             for name in self.settings.target:
-                targets.get(name)
+                targets.expand(name)
             for name in self.settings.variant:
                 get_spec(name, self.settings.origins["variant"])
             for path in self.settings.report:
@@ -157,7 +157,9 @@ class Run:
 
     def _target_names(self, marker: parametrization.EdgeMarker) -> list[str]:
         names = marker.target or self.settings.target or (DEFAULT_TARGET,)
-        return parametrization.union([[self.targets.get(name).name for name in names]])
+        return parametrization.union(
+            [target.name for target in self.targets.expand(name)] for name in names
+        )
 
     def _variant_names(
         self, marker: parametrization.EdgeMarker, target: Target

@@ -41,7 +41,8 @@ OPTIONS = (
     Option(
         "target",
         "names",
-        "board(s) to gate against; repeatable, or comma-separated (default: host)",
+        "board(s) to gate against, also all, all-mcu or a glob; repeatable, or comma-separated "
+        "(default: host)",
         "NAME",
     ),
     Option(

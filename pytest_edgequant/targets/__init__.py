@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
+from fnmatch import fnmatchcase
 from functools import cache
 from importlib import resources
 from typing import Any
@@ -236,6 +237,23 @@ class Targets:
 
     def __iter__(self) -> Any:
         return iter(sorted(self._by_name.values(), key=lambda t: t.name))
+
+    def expand(self, name: str) -> list[Target]:
+        """The targets that a name stands for: one, `all`, `all-mcu`, or those a glob matches.
+
+        Raises `UnknownNameError` for a name or pattern that no target has.
+        """
+        folded = fold(name)
+        if folded == "all":
+            return list(self)
+        if folded == "allmcu":
+            return [target for target in self if target.is_microcontroller]
+        if not set(name) & set("*?["):
+            return [self.get(name)]
+        owners = {o for known, o in self._by_fold.items() if fnmatchcase(known, folded)}
+        if not owners:
+            raise unknown("target", name, self._by_name)
+        return [target for target in self if target.name in owners]
 
     def get(self, name: str) -> Target:
         """The target of that name or alias; raises `UnknownNameError` with the closest ones."""

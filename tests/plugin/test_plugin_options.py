@@ -181,8 +181,8 @@ def test_a_bad_section_is_a_usage_error_before_anything_runs(project: Project, c
 BAD_ARGUMENTS = {
     "target": ("--edge-target=nano33bel", "*unknown target 'nano33bel'. Did you mean nano33ble*"),
     "one of two targets": (
-        "--edge-target=pico,rpi5",
-        "*unknown target 'rpi5'. Did you mean *rpi4*",
+        "--edge-target=pico,rpi7",
+        "*unknown target 'rpi7'. Did you mean *rpi4*",
     ),
     "target like none": ("--edge-target=zzz", "*unknown target 'zzz'. Known: *nano33ble*"),
     "variant": (
