@@ -57,18 +57,21 @@ def _quantity(value: object, units: dict[str, int], base: str, example: str, wha
             amount = Fraction(operator.index(value))
         else:
             amount = Fraction(float(value))
+        unit = base
     if amount < 0:
         raise UnitError(f"{what}: {value!r} is negative")
-    if amount.denominator != 1:
+    # A readable figure such as "25.4 KiB" is rarely whole: what is counted is, so that rounding it
+    # down changes no comparison. A fraction of the base unit itself is a slip.
+    if amount.denominator != 1 and (unit == base or amount < 1):
         raise UnitError(f"{what}: {value!r} is not a whole number of {base}")
-    return int(amount)
+    return math.floor(amount)
 
 
 def parse_size(value: object, what: str = "size") -> int:
-    """Bytes from `65536`, `"65536"`, `"64 KiB"`, `"64 kB"`, `"1.5 MiB"`.
+    """Bytes from `65536`, `"65536"`, `"64 KiB"`, `"64 kB"`, `"25.4 KiB"` (rounded down to bytes).
 
-    Raises `UnitError` for anything else: negative, not finite, a fraction of a byte, an unknown or
-    ambiguous unit. `what` names the place in the message.
+    Raises `UnitError` for anything else: negative, not finite, a fraction of a byte such as
+    `"1.5 B"`, an unknown or ambiguous unit. `what` names the place in the message.
     """
     return _quantity(value, SIZE_UNITS, "B", '"64 KiB" or 65536', what)
 

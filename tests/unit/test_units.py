@@ -71,6 +71,8 @@ def test_a_readable_frequency_is_short(hertz: int, text: str) -> None:
     "text, count",
     [
         ("100 KiB", 102_400),
+        ("25.4 KiB", 26_009),
+        ("0.3 KiB", 307),
         ("100 kB", 100_000),
         ("1.5 MiB", 1_572_864),
         ("0.1 kB", 100),
@@ -97,7 +99,7 @@ def test_sizes_are_exact(text: object, count: int) -> None:
         ("", "can't read"),
         ("KiB", "can't read"),
         ("1.5 B", "not a whole number of B"),
-        ("0.3 KiB", "not a whole number of B"),
+        ("0.0003 KiB", "not a whole number of B"),
         (0.5, "not a whole number of B"),
         (math.nan, "nan is not a finite number"),
         (math.inf, "inf is not a finite number"),
