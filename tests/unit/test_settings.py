@@ -8,7 +8,7 @@ import pytest
 from pytest_edgequant.errors import SettingsError, UnknownNameError
 from pytest_edgequant.settings import OPTIONS, Settings, read_section, resolve, split_names
 
-CWD, ROOT = Path("/work/here"), Path("/work/root")
+CWD, ROOT = Path("/project/here"), Path("/project/root")
 # For each option: as the command line, an ini file and TOML give it, and what that comes to.
 GIVEN: dict[str, list[tuple[Any, Any]]] = {
     "target": [(["pico"], ("pico",)), (["esp32"], ("esp32",)), (["rpi4"], ("rpi4",))],
