@@ -181,14 +181,12 @@ def assert_ops_supported(variant: Any, target: Target | str | None = None) -> No
     the variant as such is refused.
     """
     variant, profile = _on_target(variant, target)
-    by_name = ops.variant_refused(variant.name, profile) if variant.name in VARIANTS else None
-    if by_name is not None:
+    if ops.variant_refused(variant.name, profile) is not None:
         _legal("ops", variant, profile)
-    _raise(variant, _judge_ops(variant, profile), UnsupportedOperators)
+    _raise(variant, _judge_ops(variant, profile, refusals(variant, profile)), UnsupportedOperators)
 
 
-def _judge_ops(variant: Variant, target: Target) -> Verdict:
-    reasons = refusals(variant, target)
+def _judge_ops(variant: Variant, target: Target, reasons: list[str]) -> Verdict:
     if reasons:
         return Verdict(
             "ops",
@@ -304,7 +302,7 @@ def assert_deployable(variant: Any, target: Target | str | None = None) -> None:
     """
     variant, profile = _on_target(variant, target)
     _legal("deployable", variant, profile)
-    verdicts = [_judge_ops(variant, profile)]
+    verdicts = [_judge_ops(variant, profile, reasons=[])]
     if profile.flash_for_model is not None:
         verdicts.append(_judge_size(variant, profile.flash_for_model.value))
     verdicts.append(_judge_arena(variant, profile, 0))

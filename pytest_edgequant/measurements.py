@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 
 from pytest_edgequant import session
-from pytest_edgequant.conversion.registry import VARIANTS
 from pytest_edgequant.data import Dataset, load_dataset
 from pytest_edgequant.errors import (
     CannotRunError,
@@ -45,19 +44,12 @@ from pytest_edgequant.tflite.graph import read_graph
 MetricLike = str | Callable[[Any, Any], float] | metrics.TaskMetric | None
 
 
-def find_target(target: Target | str | None, variant: Variant | None = None) -> Target | None:
-    """The target asked for, else the one that the variant carries."""
-    if isinstance(target, str):
-        return current_pipeline().targets.get(target)
-    if target is None and variant is not None:
-        return variant.target
-    return target
-
-
 def for_target(variant: Any, target: Target | str | None) -> tuple[Variant, Target | None]:
-    """The variant as it is judged: on that target."""
+    """The variant as it is judged: on the target asked for, else the one that it carries."""
     loaded = load_variant(variant)
-    found = find_target(target, loaded)
+    if isinstance(target, str):
+        target = current_pipeline().targets.get(target)
+    found = target or loaded.target
     if found is not None and found is not loaded.target:
         loaded = dataclasses.replace(loaded, target=found)
     return loaded, found
@@ -69,8 +61,8 @@ def refusals(variant: Variant, target: Target) -> list[str]:
     By the variant's name, by its graph, and, where the `tflite-micro` wheel is there, by what the
     interpreter itself says.
     """
-    by_name = ops.variant_refused(variant.name, target) if variant.name in VARIANTS else None
-    if by_name is not None and variant.name != "as_is":
+    by_name = ops.variant_refused(variant.name, target)
+    if by_name is not None:
         return [by_name]
     found = ops.graph_refusals(read_graph(variant.content, variant.label), target)
     if not found and target.is_microcontroller:

@@ -277,7 +277,7 @@ class Run:
         named: bool,
     ) -> Variant:
         source, model_name = model
-        refused = variant_refused(name, target) if name != "as_is" else None
+        refused = variant_refused(name, target)
         if refused is not None and not named:
             self._skip_illegal(model_name, name, target, refused)
         try:

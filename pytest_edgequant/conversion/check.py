@@ -47,10 +47,6 @@ class FloatTensor:
         return f"{self.role} {self.tensor!r} ({self.type}) of {self.operator}"
 
 
-def _place(operator: Operator) -> str:
-    return f"{operator.label} (operator {operator.index})"
-
-
 def float_tensors(graph: Graph) -> list[FloatTensor]:
     """Every float tensor: inputs, outputs, weights, activations; an integer model has none."""
     found: list[FloatTensor] = []
@@ -71,7 +67,7 @@ def float_tensors(graph: Graph) -> list[FloatTensor]:
                 if tensor.type in FLOAT_TYPES:
                     seen.add((number, index))
                     role = "weights" if tensor.constant else "activation"
-                    found.append(FloatTensor(tensor.name, tensor.type, role, _place(operator)))
+                    found.append(FloatTensor(tensor.name, tensor.type, role, operator.place))
     return found
 
 
@@ -114,7 +110,7 @@ def hybrid_operators(graph: Graph) -> list[str]:
         if weights is None or weights.type in FLOAT_TYPES or activation is None:
             continue
         if activation.type in FLOAT_TYPES:
-            found.append(_place(operator))
+            found.append(operator.place)
     return found
 
 
@@ -194,12 +190,12 @@ def check_integer(graph: Graph, spec: VariantSpec, where: str) -> None:
     for subgraph, operator in graph.operators():
         weights = _weights(subgraph, operator)
         if weights is not None and weights.type not in ("INT8", "INT4", "INT2"):
-            problems.append(f"weights {weights.name!r} ({weights.type}) of {_place(operator)}")
+            problems.append(f"weights {weights.name!r} ({weights.type}) of {operator.place}")
         first = operator.outputs[0] if operator.outputs else -1
         if weights is not None and first >= 0:
             output = subgraph.tensors[first]
             if output.type != spec.activations.upper():
-                problems.append(f"output {output.name!r} ({output.type}) of {_place(operator)}")
+                problems.append(f"output {output.name!r} ({output.type}) of {operator.place}")
     allowed = {spec.io.upper(), "INT32", "INT64", "BOOL"}
     for role, indices in (("input", graph.main.inputs), ("output", graph.main.outputs)):
         for index in indices:

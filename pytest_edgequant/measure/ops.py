@@ -10,6 +10,7 @@ from pytest_edgequant.conversion.check import (
     float16_tensors,
     hybrid_operators,
 )
+from pytest_edgequant.conversion.registry import VARIANTS
 from pytest_edgequant.records import Target
 from pytest_edgequant.targets.tflm_operators import TFLM_CUSTOM_OPERATORS, TFLM_OPERATORS
 from pytest_edgequant.tflite.graph import Graph
@@ -18,7 +19,12 @@ Rule = Callable[[Graph, Target], Iterator[str]]
 
 
 def variant_refused(name: str, target: Target) -> str | None:
-    """Why the target can't run this form, by its name alone; None where it can."""
+    """Why the target can't run this form, by its name alone; None where it can.
+
+    Names that don't tell what is in the file ("as_is", "mixed") are refused by their graph alone.
+    """
+    if name not in VARIANTS or name == "as_is":
+        return None
     if name in target.refused:
         return target.refused[name]
     if name in target.variants:
@@ -59,22 +65,14 @@ def missing_kernels(graph: Graph, target: Target) -> Iterator[str]:
     """An operator without a kernel in the target's runtime."""
     for subgraph, operator in graph.operators():
         layer = subgraph.tensors[operator.outputs[0]].name if operator.outputs else "?"
+        place = f"{operator.label} (operator {operator.index}, layer {layer!r})"
         if operator.name == "CUSTOM":
             if operator.custom_code.startswith("Flex"):
-                yield (
-                    f"{operator.label} (operator {operator.index}, layer {layer!r}) needs "
-                    "TensorFlow's Flex delegate. Use operators that TFLite has"
-                )
+                yield (f"{place} needs TensorFlow's Flex delegate. Use operators that TFLite has")
             elif not target.is_microcontroller or operator.custom_code not in TFLM_CUSTOM_OPERATORS:
-                yield (
-                    f"{operator.label} (operator {operator.index}, layer {layer!r}) is a custom "
-                    "operator that the runtime does not know"
-                )
+                yield (f"{place} is a custom operator that the runtime does not know")
         elif target.is_microcontroller and operator.name not in TFLM_OPERATORS:
-            yield (
-                f"{operator.label} (operator {operator.index}, layer {layer!r}) has no TFLM "
-                "kernel. Replace the layer by one of supported operators"
-            )
+            yield (f"{place} has no TFLM kernel. Replace the layer by one of supported operators")
 
 
 def per_channel_dense(graph: Graph, target: Target) -> Iterator[str]:
@@ -88,7 +86,7 @@ def per_channel_dense(graph: Graph, target: Target) -> Iterator[str]:
         quantization = weights.quantization
         if source.type == "INT16" and quantization is not None and quantization.per_axis:
             yield (
-                f"{operator.label} (operator {operator.index}) has int16 activations and weights "
+                f"{operator.place} has int16 activations and weights "
                 "quantized per channel. Convert with weights per tensor (the default here), or int8"
             )
 

@@ -44,16 +44,20 @@ def pack(model: Any) -> bytes:
     return bytes(builder.Output())
 
 
+def _builtin_code(code: Any) -> int:
+    # Codes up to 127 may stand in the older field alone.
+    return int(max(code.builtinCode, code.deprecatedBuiltinCode))
+
+
 def operator_code(model: Any, operator: Any) -> int:
     """The builtin code of an operator."""
-    code = model.operatorCodes[operator.opcodeIndex]
-    return int(max(code.builtinCode, code.deprecatedBuiltinCode))
+    return _builtin_code(model.operatorCodes[operator.opcodeIndex])
 
 
 def quantize_code(model: Any) -> int:
     """The index of QUANTIZE among the model's operator codes, added where it is not there."""
     for index, code in enumerate(model.operatorCodes):
-        if max(code.builtinCode, code.deprecatedBuiltinCode) == schema.BuiltinOperator.QUANTIZE:
+        if _builtin_code(code) == schema.BuiltinOperator.QUANTIZE:
             return index
     code = schema.OperatorCodeT()
     code.builtinCode = code.deprecatedBuiltinCode = schema.BuiltinOperator.QUANTIZE

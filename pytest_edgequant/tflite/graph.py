@@ -100,6 +100,11 @@ class Operator:
     def label(self) -> str:
         return f"{self.name}({self.custom_code})" if self.name == "CUSTOM" else self.name
 
+    @property
+    def place(self) -> str:
+        """The operator as messages name it: `CONV_2D (operator 3)`."""
+        return f"{self.label} (operator {self.index})"
+
 
 @dataclass(frozen=True)
 class Subgraph:

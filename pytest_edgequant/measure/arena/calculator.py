@@ -68,13 +68,10 @@ def _check(graph: Graph) -> None:
     for _, operator in graph.operators():
         if operator.name == "CUSTOM":
             raise MeasurementUnavailable(
-                f"the arena of {operator.label} (operator {operator.index}) is not known: a custom "
-                "operator's memory is its own"
+                f"the arena of {operator.place} is not known: a custom operator's memory is its own"
             )
         if operator.name not in TFLM_OPERATORS:
-            raise CannotRunError(
-                f"TFLM has no kernel for {operator.label} (operator {operator.index})"
-            )
+            raise CannotRunError(f"TFLM has no kernel for {operator.place}")
 
 
 def _operators(graph: Graph) -> Iterator[tuple[int, Subgraph, Operator]]:
@@ -83,7 +80,7 @@ def _operators(graph: Graph) -> Iterator[tuple[int, Subgraph, Operator]]:
             yield number, subgraph, operator
 
 
-def _label(subgraph: Subgraph, operator: Operator) -> str:
+def _label(operator: Operator) -> str:
     return f"{operator.label} ({operator.index})"
 
 
@@ -139,14 +136,14 @@ def calculate(graph: Graph, profile: Profile) -> Calculation:
         tail.take(abi.eval_tensor * len(subgraph.tensors), word, "tensor records")
     for subgraph in graph.subgraphs:
         tail.take(abi.node * len(subgraph.operators), word, "node records")
-    for _, subgraph, operator in _operators(graph):
+    for _, operator in graph.operators():
         if operator.name in PARSED:
             size, alignment = PARSED[operator.name].size(profile)
-            tail.take(size, alignment, "operator parameters", _label(subgraph, operator))
-    for _, subgraph, operator in _operators(graph):
+            tail.take(size, alignment, "operator parameters", _label(operator))
+    for _, operator in graph.operators():
         if operator.name in DATA:
             size, alignment = DATA[operator.name].size(profile)
-            tail.take(size, alignment, "kernel data", _label(subgraph, operator))
+            tail.take(size, alignment, "kernel data", _label(operator))
     scratch, at_most = _prepare(graph, profile, tail)
     if scratch:
         tail.take(word * len(scratch), word, "scratch handles")
@@ -187,7 +184,7 @@ def _prepare(
     at_most = 0
     for number, subgraph, operator in _operators(graph):
         view = View(operator, subgraph, profile)
-        owner = _label(subgraph, operator)
+        owner = _label(operator)
         if operator.name == "ASSIGN_VARIABLE":
             variable = _variable(subgraph, operator)
             if variable not in assigned:
@@ -231,8 +228,8 @@ def _plan(graph: Graph, scratch: list[tuple[int, Operator, int]]) -> Calculation
     lives = lifetimes(graph)
     fixed = offline_offsets(graph)
     producers = {
-        (number, output): _label(subgraph, operator)
-        for number, subgraph, operator in _operators(graph)
+        (number, output): _label(operator)
+        for number, _, operator in _operators(graph)
         for output in operator.outputs
     }
     named: list[tuple[str, str, str, int | None]] = []
@@ -249,7 +246,7 @@ def _plan(graph: Graph, scratch: list[tuple[int, Operator, int]]) -> Calculation
     for number, operator, size in scratch:
         life = lives.operators[number, operator.index]
         buffers.append(Buffer(align_up(size), life.first, life.last))
-        owner = _label(graph.subgraphs[number], operator)
+        owner = _label(operator)
         named.append((f"scratch of {owner}", "scratch", owner, None))
     offsets = plan(buffers)
     bound, scope = lower_bound(buffers)
