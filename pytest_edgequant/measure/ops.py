@@ -68,11 +68,11 @@ def missing_kernels(graph: Graph, target: Target) -> Iterator[str]:
         place = f"{operator.label} (operator {operator.index}, layer {layer!r})"
         if operator.name == "CUSTOM":
             if operator.custom_code.startswith("Flex"):
-                yield (f"{place} needs TensorFlow's Flex delegate. Use operators that TFLite has")
+                yield f"{place} needs TensorFlow's Flex delegate. Use operators that TFLite has"
             elif not target.is_microcontroller or operator.custom_code not in TFLM_CUSTOM_OPERATORS:
-                yield (f"{place} is a custom operator that the runtime does not know")
+                yield f"{place} is a custom operator that the runtime does not know"
         elif target.is_microcontroller and operator.name not in TFLM_OPERATORS:
-            yield (f"{place} has no TFLM kernel. Replace the layer by one of supported operators")
+            yield f"{place} has no TFLM kernel. Replace the layer by one of supported operators"
 
 
 def per_channel_dense(graph: Graph, target: Target) -> Iterator[str]:
