@@ -30,13 +30,14 @@ from pytest_edgequant.errors import (
     UnsupportedOperators,
     user_facing,
 )
-from pytest_edgequant.measure import metrics, ops
+from pytest_edgequant.measure import legality, metrics
 from pytest_edgequant.measurements import (
     MetricLike,
     compare_accuracy,
     for_target,
     measure_arena,
     refusals,
+    runtime_warnings,
 )
 from pytest_edgequant.records import (
     AccuracyComparison,
@@ -80,6 +81,7 @@ def _legal(check: str, variant: Variant, target: Target | None) -> None:
     if reasons:
         message = f"{variant.label}: cannot run on {target.name}: {'; '.join(reasons)}"
         _raise(variant, Verdict(check, Outcome.CANNOT_RUN, message), CannotRun)
+    session.record_notes(variant, runtime_warnings(variant, target))
 
 
 # -- size -------------------------------------------------------------------------------------
@@ -181,9 +183,10 @@ def assert_ops_supported(variant: Any, target: Target | str | None = None) -> No
     the variant as such is refused.
     """
     variant, profile = _on_target(variant, target)
-    if ops.variant_refused(variant.name, profile) is not None:
+    if legality.variant_refused(variant.name, profile) is not None:
         _legal("ops", variant, profile)
     _raise(variant, _judge_ops(variant, profile, refusals(variant, profile)), UnsupportedOperators)
+    session.record_notes(variant, runtime_warnings(variant, profile))
 
 
 def _judge_ops(variant: Variant, target: Target, reasons: list[str]) -> Verdict:
@@ -191,8 +194,7 @@ def _judge_ops(variant: Variant, target: Target, reasons: list[str]) -> Verdict:
         return Verdict(
             "ops",
             Outcome.FAIL,
-            f"{variant.label}: {target.name} can't run {len(reasons)} "
-            f"{'part' if len(reasons) == 1 else 'parts'} of the model: {'; '.join(reasons)}",
+            f"{variant.label}: {target.name} can't run the model: {'; '.join(reasons)}",
         )
     return Verdict("ops", Outcome.PASS, f"{variant.label}: {target.name} runs every operator")
 

@@ -20,7 +20,7 @@ from pytest_edgequant.errors import (
     NotApplicableError,
     user_facing,
 )
-from pytest_edgequant.measure import metrics, ops
+from pytest_edgequant.measure import legality, metrics
 from pytest_edgequant.measure.arena import compute_arena
 from pytest_edgequant.measure.arena.optimizer import optimized
 from pytest_edgequant.measure.arena.profiles import (
@@ -55,24 +55,31 @@ def for_target(variant: Any, target: Target | str | None) -> tuple[Variant, Targ
     return loaded, found
 
 
-def refusals(variant: Variant, target: Target) -> list[str]:
-    """Why the target's runtime would refuse the variant; empty where it would run it.
+def refusals(variant: Variant, target: Target, *, wrong_results: bool = True) -> list[str]:
+    """Why the target's runtime can't run the variant; empty where it can.
 
     By the variant's name, by its graph, and, where the `tflite-micro` wheel is there, by what the
-    interpreter itself says.
+    interpreter itself says. Without `wrong_results` only what is refused with an error.
     """
-    by_name = ops.variant_refused(variant.name, target)
+    by_name = legality.variant_refused(variant.name, target)
     if by_name is not None:
         return [by_name]
-    found = ops.graph_refusals(read_graph(variant.content, variant.label), target)
-    if not found and target.is_microcontroller:
+    graph = read_graph(variant.content, variant.label)
+    found = legality.graph_refusals(graph, target, wrong_results=wrong_results)
+    # The interpreter on this machine has none of the operators that only the firmware registers.
+    if not found and target.is_microcontroller and not legality.foreign_operators(graph):
         try:
             current_pipeline().tflm_allocation(variant.content)
         except CannotRunError as error:
-            found.append(str(error))
+            found.append(legality.named_by_interpreter(str(error), graph))
         except MeasurementUnavailable:
             pass
     return found
+
+
+def runtime_warnings(variant: Variant, target: Target) -> list[str]:
+    """What a user should know of a variant that the target's runtime does run."""
+    return legality.warnings(read_graph(variant.content, variant.label), target)
 
 
 def _profile_of(
@@ -98,7 +105,9 @@ def _refused(variant: Variant, target: Target | None, profile: Profile) -> list[
     judged = target or Target(
         "tflm", "TFLM", "-", "-", "-", "-", "tflm", profile.kernels, runtime.variants, {}
     )
-    return refusals(variant, dataclasses.replace(judged, kernels=profile.kernels))
+    return refusals(
+        variant, dataclasses.replace(judged, kernels=profile.kernels), wrong_results=False
+    )
 
 
 @user_facing

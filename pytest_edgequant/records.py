@@ -50,7 +50,11 @@ class Figure:
 
 @dataclass(frozen=True, repr=False)
 class Target:
-    """A board or device profile. Sizes in bytes, clock in Hz; None means there is no such limit."""
+    """A board or device profile. Sizes in bytes, clock in Hz; None means there is no such limit.
+
+    `tflm` is the age of the TFLM sources in the firmware, as "2024-08" or "2024-08-15"; None where
+    it is not known. `custom_operators` are those that the firmware registers.
+    """
 
     name: str
     title: str
@@ -65,6 +69,8 @@ class Target:
     aliases: tuple[str, ...] = ()
     accelerator: str | None = None
     requires_integer_io: bool = False
+    tflm: str | None = None
+    custom_operators: tuple[str, ...] = ()
     clock: Figure | None = None
     flash: Figure | None = None
     sram: Figure | None = None
@@ -77,6 +83,11 @@ class Target:
     @property
     def is_microcontroller(self) -> bool:
         return self.runtime == "tflm"
+
+    @property
+    def has_fpu(self) -> bool:
+        """Whether the core computes float32 in hardware, as `isa` says."""
+        return "no FPU" not in self.isa
 
 
 @dataclass(frozen=True)

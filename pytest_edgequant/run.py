@@ -16,7 +16,7 @@ from pytest_edgequant import parametrization, session
 from pytest_edgequant.context import Undefined
 from pytest_edgequant.conversion.registry import get_spec
 from pytest_edgequant.errors import EdgeQuantError, NotDerivableError, SettingsError
-from pytest_edgequant.measure.ops import variant_refused
+from pytest_edgequant.measure.legality import variant_refused
 from pytest_edgequant.measurements import refusals
 from pytest_edgequant.pipeline import CalibrationRequest, Pipeline
 from pytest_edgequant.records import Outcome, Target, Variant

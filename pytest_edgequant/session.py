@@ -53,8 +53,13 @@ def _plain(verdict: Verdict) -> dict[str, Any]:
 
 def record_variant(variant: Variant) -> None:
     """That this variant was handed to a test: its size and notes."""
-    _record("variant", variant, notes=list(variant.notes))
+    record_notes(variant, variant.notes)
     record_metric(variant, "size_bytes", Metric(variant.size_bytes, "bytes", "exact (file size)"))
+
+
+def record_notes(variant: Variant, notes: Iterable[str]) -> None:
+    """What there is to say of a variant beside its verdicts."""
+    _record("variant", variant, notes=list(notes))
 
 
 def record_metric(variant: Variant, name: str, metric: Metric) -> None:

@@ -102,7 +102,7 @@ def _activation_types(graph: Graph) -> set[str]:
     return found
 
 
-def hybrid_operators(graph: Graph) -> list[str]:
+def hybrid_operators(graph: Graph) -> list[tuple[Subgraph, Operator]]:
     """Operators that take float activations with integer weights."""
     found = []
     for subgraph, operator in graph.operators():
@@ -110,7 +110,7 @@ def hybrid_operators(graph: Graph) -> list[str]:
         if weights is None or weights.type in FLOAT_TYPES or activation is None:
             continue
         if activation.type in FLOAT_TYPES:
-            found.append(operator.place)
+            found.append((subgraph, operator))
     return found
 
 

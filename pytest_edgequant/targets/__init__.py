@@ -7,6 +7,7 @@ A figure (`flash`, `sram`, `clock`, `flash_for_model`, `sram_for_arena`) is a ta
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Mapping
 from fnmatch import fnmatchcase
 from functools import cache
@@ -36,7 +37,9 @@ _KEYS = (
     *_TEXTS,
     *_FIGURES,
     *("aliases", "accelerator", "variants", "refused", "requires_integer_io", "base"),
+    *("tflm", "custom_operators"),
 )
+_MONTH = re.compile(r"20\d\d-(0[1-9]|1[0-2])(-(0[1-9]|[12]\d|3[01]))?")
 
 
 def _figure(key: str, value: object, where: str, default_source: str | None) -> Figure:
@@ -115,6 +118,15 @@ def build_target(
         if not isinstance(table["accelerator"], str):
             raise TargetError(f"{where}: accelerator must be text")
         values["accelerator"] = table["accelerator"]
+    if "tflm" in table:
+        if not isinstance(table["tflm"], str) or not _MONTH.fullmatch(table["tflm"]):
+            raise TargetError(
+                f'{where}: tflm is the age of the firmware\'s TFLM sources, as "2024-08" or '
+                f'"2024-08-15"; got {table["tflm"]!r}'
+            )
+        values["tflm"] = table["tflm"]
+    if "custom_operators" in table:
+        values["custom_operators"] = _strings("custom_operators", table["custom_operators"], where)
     values["aliases"] = _strings("aliases", table.get("aliases", []), where)
     values.update(_variants(table, where, base, values.get("runtime")))
     target = (

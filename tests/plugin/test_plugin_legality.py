@@ -50,8 +50,8 @@ def test_a_parametrized_variant_that_cannot_run_is_skipped_with_the_reason(stric
     result = strict.run("--edge-target=strict", "-rs")
     result.assert_outcomes(skipped=1)
     result.stdout.fnmatch_lines(
-        ["SKIPPED*tiny_float32/float32 cannot run on strict: the input * is FLOAT32, strict "
-         "requires integer inputs and outputs*Use int8*"]
+        ["SKIPPED*tiny_float32/float32 cannot run on strict: The target requires "
+         "integer inputs and outputs*the input * is FLOAT32. Use int8*"]
     )  # fmt: skip
 
 

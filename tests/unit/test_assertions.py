@@ -304,7 +304,7 @@ def test_supported_operators_pass(form: str, tiny: Tiny) -> None:
 @pytest.mark.parametrize(
     "content, board, reason",
     [
-        (lone("COMPLEX_ABS"), "nano33ble", "COMPLEX_ABS (operator 0, layer 'my_layer') has no TFL"),
+        (lone("COMPLEX_ABS"), "nano33ble", "COMPLEX_ABS (operator 0, layer 'my_layer', FLOAT32 -"),
         (lone("CUSTOM", custom_code="FlexErf"), "rpi4", "needs TensorFlow's Flex delegate"),
         (lone("CUSTOM", custom_code="Mine"), "rpi4", "is a custom operator that the runtime does"),
         (lone("CUSTOM", custom_code="Mine"), "nano33ble", "CUSTOM(Mine) (operator 0, layer 'my_la"),
@@ -316,7 +316,7 @@ def test_an_operator_without_a_kernel_is_named_with_its_layer(
 ) -> None:
     check = partial(assert_ops_supported, content, board)
     message = said(UnsupportedOperators, check)
-    assert message.startswith(f"model/float32: {board} can't run 1 part of the model: ")
+    assert message.startswith(f"model/float32: {board} can't run the model: ")
     assert reason in message
     assert outcomes(check) == [("ops", "fail")]
 
@@ -329,11 +329,12 @@ def test_a_custom_operator_of_tflm_is_known_there_only() -> None:
 
 
 @needs_tflm
-def test_a_type_that_the_kernel_does_not_take_is_tflms_reason() -> None:
-    check = partial(assert_ops_supported, lone("LOG", "INT8"), "nano33ble")
-    message = said(UnsupportedOperators, check)
+def test_what_no_rule_finds_is_tflms_reason_with_the_layer() -> None:
+    model = lone("HARD_SWISH", "FLOAT32", output="INT8")
+    message = said(UnsupportedOperators, partial(assert_ops_supported, model, "nano33ble"))
     assert "TFLM refuses the model: " in message
-    assert "Node LOG (number 0)" in message
+    assert "Node HARD_SWISH (number 0)" in message
+    assert "HARD_SWISH (operator 0, layer 'my_layer', FLOAT32 -> INT8). Replace" in message
 
 
 @pytest.mark.parametrize("form", ["int8", "uint8_io"])
@@ -344,8 +345,8 @@ def test_integer_inputs_and_outputs_pass_where_they_are_demanded(form: str, tiny
 def test_float_inputs_and_outputs_are_named_where_integers_are_demanded(tiny: Tiny) -> None:
     board = target(requires_integer_io=True)
     message = said(UnsupportedOperators, lambda: assert_ops_supported(tiny["int8_float_io"], board))
-    assert "mini can't run 2 parts of the model: the input 'serving_default_image:0'" in message
-    assert "is FLOAT32, mini requires integer inputs and outputs. Use int8 or uint8_io" in message
+    assert "mini can't run the model: The target requires integer inputs and outputs" in message
+    assert "the input 'serving_default_image:0' is FLOAT32. Use int8 or uint8_io; the" in message
 
 
 @pytest.mark.parametrize("form", ["int8", "uint8_io", "int16x8"])

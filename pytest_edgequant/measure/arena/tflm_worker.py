@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
 
 from pytest_edgequant.errors import CannotRunError, MeasurementUnavailable
 from pytest_edgequant.measure.arena.planner import align_up
@@ -73,10 +77,32 @@ def measure(content: bytes) -> TFLMAllocation:
 def _attempt(runtime: object, content: bytes, size: int) -> tuple[str, Exception | None]:
     def action() -> None:
         interpreter = runtime.Interpreter.from_bytes(content, arena_size=size)  # type: ignore[attr-defined]
+        _set_ones(interpreter)
         interpreter.invoke()
         interpreter.print_allocations()
 
     return _with_stderr(action)
+
+
+def _set_ones(interpreter: Any) -> None:
+    """Fill every input with 1, quantized where the input is.
+
+    What an arena happens to hold would make verdicts differ from run to run: some kernels (RSQRT,
+    LOG, DIV) refuse values that are not positive.
+    """
+    for index in itertools.count():
+        try:
+            details = interpreter.get_input_details(index)
+        except IndexError:
+            return
+        dtype = np.dtype(details["dtype"])
+        scales = details["quantization_parameters"]["scales"]
+        value = 1.0
+        if len(scales) and dtype.kind in "iu":
+            zero = details["quantization_parameters"]["zero_points"][0]
+            limits = np.iinfo(dtype)
+            value = np.clip(np.round(1 / scales[0]) + zero, limits.min, limits.max)
+        interpreter.set_input(np.full(details["shape"], value, dtype), index)
 
 
 _LINE = re.compile(r"Arena allocation (total|head|tail) (\d+) bytes")
