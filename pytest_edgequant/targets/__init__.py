@@ -25,6 +25,8 @@ from pytest_edgequant.units import parse_frequency, parse_size
 KERNELS = ("reference", "cmsis-nn", "esp-nn", "xnnpack")
 DEFAULT_TARGET = "host"
 
+_ACCELERATOR = re.compile(r"edgetpu|ethos-u(55|65|85)-[1-9][0-9]*")
+
 _TEXTS = ("title", "vendor", "soc", "core", "isa", "runtime", "kernels")
 _FIGURES = {
     "clock": parse_frequency,
@@ -40,6 +42,11 @@ _KEYS = (
     *("tflm", "custom_operators"),
 )
 _MONTH = re.compile(r"20\d\d-(0[1-9]|1[0-2])(-(0[1-9]|[12]\d|3[01]))?")
+
+
+def known_keys() -> tuple[str, ...]:
+    """The keys of a target's table, as `schema.json` describes them."""
+    return _KEYS
 
 
 def _figure(key: str, value: object, where: str, default_source: str | None) -> Figure:
@@ -117,6 +124,11 @@ def build_target(
     if "accelerator" in table:
         if not isinstance(table["accelerator"], str):
             raise TargetError(f"{where}: accelerator must be text")
+        if not _ACCELERATOR.fullmatch(table["accelerator"]):
+            raise TargetError(
+                f"{where}: accelerator {table['accelerator']!r} is neither edgetpu nor like "
+                "ethos-u55-128 (Arm's NPU and its multipliers, as Vela names them)"
+            )
         values["accelerator"] = table["accelerator"]
     if "tflm" in table:
         if not isinstance(table["tflm"], str) or not _MONTH.fullmatch(table["tflm"]):

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from importlib import resources
 from typing import Any
 
+import jsonschema
 import pytest
 
 from pytest_edgequant import load_target
@@ -12,7 +14,9 @@ from pytest_edgequant.errors import TargetError, UnknownNameError
 from pytest_edgequant.names import fold
 from pytest_edgequant.pipeline import Pipeline
 from pytest_edgequant.records import UNVERIFIED, Figure, Target
-from pytest_edgequant.targets import Targets, build_target
+from pytest_edgequant.targets import KERNELS, Targets, build_target, known_keys
+from pytest_edgequant.targets.runtimes import RUNTIMES
+from pytest_edgequant.toml import load_toml
 from pytest_edgequant.units import parse_size
 
 FIGURES = ("clock", "flash", "sram", "flash_for_model", "sram_for_arena")
@@ -22,6 +26,8 @@ BUILTIN = sorted(
     if entry.name.endswith(".toml")
 )
 WHERE = "[tool.edgequant]"
+FOLDER = resources.files("pytest_edgequant.targets")
+SCHEMA = json.loads(FOLDER.joinpath("schema.json").read_text("utf-8"))
 
 
 def own(**tables: Mapping[str, Any]) -> Targets:
@@ -40,11 +46,24 @@ def described(**changes: Any) -> dict[str, Any]:
     return {**table, "runtime": "tflm", "kernels": "reference", **changes}
 
 
+def breaches(table: Mapping[str, Any], *, part: str = "") -> list[str]:
+    """Where a table breaks the schema, or one of its definitions."""
+    schema = {"$ref": f"#/$defs/{part}", "$defs": SCHEMA["$defs"]} if part else SCHEMA
+    validator = jsonschema.Draft202012Validator(schema)
+    return [".".join(map(str, error.absolute_path)) for error in validator.iter_errors(table)]
+
+
 # -- the boards that come with the package ------------------------------------------------------
 
 
 def test_the_boards_are_those_of_the_files() -> None:
     assert [target.name for target in Targets()] == BUILTIN
+
+
+@pytest.mark.parametrize("name", BUILTIN)
+def test_every_file_keeps_to_the_schema(name: str) -> None:
+    file = FOLDER.joinpath(f"{name}.toml")
+    assert breaches(load_toml(file.read_bytes(), file.name), part="board") == []
 
 
 @pytest.mark.parametrize("name", BUILTIN)
@@ -68,8 +87,7 @@ def test_every_variant_is_run_or_refused_with_a_reason(name: str) -> None:
 def test_a_microcontroller_has_limits_and_others_have_no_arena(name: str) -> None:
     target = Targets().get(name)
     if target.is_microcontroller:
-        limits = [key for key in FIGURES if key != "clock"]
-        assert all(getattr(target, key) is not None for key in limits)
+        assert all(getattr(target, key) is not None for key in FIGURES)
         assert "dynamic_range" in target.refused
     else:
         assert target.sram_for_arena is None
@@ -82,12 +100,95 @@ def test_the_boards_figures_are_read() -> None:
     assert nano.flash is not None
     assert nano.flash.value == parse_size("960 KiB")
     assert nano.sram_for_arena is not None
-    assert not nano.sram_for_arena.verified
+    # 256 KiB less vectors and crash data, interrupt stack, and globals of Mbed OS with BLE.
+    assert nano.sram_for_arena.value == 262_144 - 512 - 2_048 - 71_792
+    assert nano.sram_for_arena.verified
+    pico = Targets().get("pico")
+    assert pico.sram_for_arena is not None
+    assert not pico.sram_for_arena.verified
 
 
 @pytest.mark.parametrize("typed", ["nano33ble", "NANO_33-BLE", "Nano 33 BLE", "nano33blesense"])
 def test_names_match_without_case_and_separators(typed: str) -> None:
     assert Targets().get(typed).name == "nano33ble"
+
+
+TYPED = {
+    "nano33ble": "Nano 33 BLE Sense Rev2, arduino_nano_33_ble_sense, nano33ble, Nano 33 BLE Rev2",
+    "nano33iot": "nano_33_iot, Arduino Nano 33 IoT",
+    "portenta-h7": "Portenta H7, portenta_h7_m7, arduino_portenta_h7",
+    "nicla-vision": "nicla_vision, arduino_nicla_vision",
+    "uno-r4": "UNO R4 WiFi, uno_r4_minima, arduino_uno_r4",
+    "nano-esp32": "arduino_nano_esp32, nano_nora, Nano ESP32",
+    "giga-r1": "Giga R1, giga_r1_m7, arduino_giga_r1",
+    "esp32": "ESP32, esp32dev, esp32_devkitc",
+    "esp32s2": "ESP32-S2, esp32-s2-saola-1",
+    "esp32s3": "ESP32-S3, esp32s3, esp32s3_devkitc, esp32-s3-devkitc-1",
+    "esp32c3": "ESP32-C3, esp32c3_devkitm",
+    "esp32c6": "ESP32-C6, esp32c6_devkitc",
+    "esp32p4": "ESP32-P4, esp32p4_function_ev_board, esp32-p4-evboard",
+    "pico": "rpi_pico, rpipico, RP2040, Raspberry Pi Pico",
+    "pico-w": "rpipicow, picow, Pico W",
+    "pico2": "pico2, rpi_pico2, rpipico2, RP2350",
+    "stm32f407-disco": "stm32f4_disco, disco_f407vg, STM32F407",
+    "nucleo-f411re": "nucleo_f411re, STM32F411",
+    "stm32f746-disco": "stm32f746g_disco, disco_f746ng, STM32F746",
+    "nucleo-h743zi": "nucleo_h743zi, STM32H743",
+    "nucleo-l4r5zi": "nucleo-l4r5zi, STM32L4R5ZI, Nucleo_L4R5ZI",
+    "nucleo-l476rg": "nucleo_l476rg, STM32L476",
+    "b-u585i-iot02a": "b_u585i_iot02a, disco_b_u585i_iot02a, STM32U585",
+    "nucleo-n657x0-q": "nucleo_n657x0_q, STM32N657, stm32n6",
+    "nucleo-wb55rg": "nucleo_wb55rg, STM32WB55, nucleo_wb55rg_p",
+    "teensy40": "Teensy 4.0, teensy40",
+    "teensy41": "Teensy 4.1, teensy41",
+    "xiao-esp32s3": "seeed_xiao_esp32s3, xiao_esp32s3, XIAO ESP32S3 Sense",
+    "xiao-nrf52840": "xiao_ble, xiaoble, xiaoblesense, seeed_xiao_nrf52840, XIAO nRF52840 Sense",
+    "wio-terminal": "wio_terminal, seeed_wio_terminal",
+    "sparkfun-edge": "SparkFun Edge, sparkfun_edge",
+    "microbit-v2": "microbit-v2, bbc_microbit_v2, bbcmicrobit_v2, micro bit v2",
+    "nrf5340dk": "nRF5340, nrf5340dk/nrf5340/cpuapp, nrf5340dk_nrf5340_cpuapp",
+    "xg24-dk2601b": "xg24_dk2601b, EFR32xG24",
+    "ek-ra6m4": "ek-ra6m4, ek_ra6m4, RA6M4",
+    "max78000": "MAX78000, max78000evkit",
+    "grove-vision-ai-v2": "Grove Vision AI V2, Himax WE2, WiseEye2",
+    "alif-e7-dk": "Alif E7, alif_e7_dk, Ensemble E7",
+    "coral-dev-board-micro": "Coral Dev Board Micro, coral-micro",
+    "coral-usb": "Coral USB Accelerator, coral-usb",
+    "rpi-zero-2w": "Raspberry Pi Zero 2 W, rpi-zero-2-w",
+    "rpi3bplus": "rpi3b+, Raspberry Pi 3B+, rpi3",
+    "rpi4": "rpi4, Raspberry Pi 4, pi4",
+    "rpi5": "rpi5, Raspberry Pi 5",
+    "jetson-nano": "Jetson Nano, nvidia-jetson-nano",
+    "host": "host",
+}
+
+
+@pytest.mark.parametrize("name", TYPED)
+def test_the_names_that_people_type(name: str) -> None:
+    targets = Targets()
+    assert {targets.get(typed).name for typed in TYPED[name].split(", ")} == {name}
+
+
+def test_every_board_is_found_by_a_name_that_people_type() -> None:
+    assert sorted(TYPED) == BUILTIN
+
+
+@pytest.mark.parametrize(
+    "name, accelerator",
+    [
+        ("grove-vision-ai-v2", "ethos-u55-64"),
+        ("alif-e7-dk", "ethos-u55-256"),
+        ("coral-dev-board-micro", "edgetpu"),
+        ("coral-usb", "edgetpu"),
+    ],
+)
+def test_an_accelerator_leaves_its_cpu_what_it_ran(name: str, accelerator: str) -> None:
+    target = Targets().get(name)
+    assert target.accelerator == accelerator
+    assert {"int8", "int8_float_io", "uint8_io"} <= set(target.variants)
+    # With a CPU that TFLM runs on, the rest stays; the USB stick has none of its own.
+    own_cpu = target.is_microcontroller
+    assert [v in target.variants for v in ("float32", "int16x8")] == [own_cpu, own_cpu]
 
 
 def test_every_alias_leads_to_its_board() -> None:
@@ -238,6 +339,7 @@ def test_no_more_can_be_left_than_there_is(part: str, whole: str) -> None:
         ("refused", ["int8"], "refused must map variants to reasons"),
         ("requires_integer_io", "yes", "requires_integer_io must be true or false"),
         ("accelerator", 3, "accelerator must be text"),
+        ("accelerator", "npu", "accelerator 'npu' is neither edgetpu nor like ethos-u55-128"),
     ],
 )
 def test_a_wrong_value_names_place_and_key(key: str, value: object, said: str) -> None:
@@ -247,6 +349,87 @@ def test_a_wrong_value_names_place_and_key(key: str, value: object, said: str) -
 
 def test_a_target_that_is_no_table_is_refused() -> None:
     assert refused(mine="pico") == f"{WHERE}: targets.mine must be a table, got 'pico'"
+
+
+# -- the schema ---------------------------------------------------------------------------------
+
+
+def test_the_schema_is_that_of_the_code() -> None:
+    keys = SCHEMA["$defs"]["keys"]["properties"]
+    assert set(keys) == set(known_keys())
+    assert set(keys["runtime"]["enum"]) == set(RUNTIMES)
+    assert set(keys["kernels"]["enum"]) == set(KERNELS)
+    assert set(SCHEMA["$defs"]["variant"]["enum"]) == set(VARIANTS) - {"as_is"}
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        {"base": "nano33ble", "sram_for_arena": "64 KiB", "requires_integer_io": True},
+        {"base": "host", "flash": 65_536, "clock": "48 MHz", "aliases": ["ours"]},
+        {"base": "host", "sram": {"value": "25.4 KiB", "source": "datasheet", "note": "half"}},
+        {"base": "esp32", "variants": ["int8"], "refused": {"float32": "too slow"}},
+        {"base": "alif-e7", "accelerator": "ethos-u55-128"},
+        described(flash="1 MiB"),
+    ],
+)
+def test_what_the_schema_takes_the_code_takes(table: dict[str, Any]) -> None:
+    assert breaches(table) == []
+    assert own(mine=table).get("mine")
+
+
+@pytest.mark.parametrize(
+    "table, where",
+    [
+        ({"base": "pico", "sram_for_arean": "1 KiB"}, ""),
+        ({"title": "no base and nothing else"}, ""),
+        ({"base": "pico", "flash": 0}, "flash"),
+        ({"base": "pico", "flash": -1}, "flash"),
+        ({"base": "pico", "flash": "64 KB"}, "flash"),
+        ({"base": "pico", "clock": "64 KiB"}, "clock"),
+        ({"base": "pico", "sram": {"source": "datasheet"}}, "sram"),
+        ({"base": "pico", "sram": {"value": 1, "souce": "datasheet"}}, "sram"),
+        ({"base": "pico", "runtime": "onnx"}, "runtime"),
+        ({"base": "pico", "variants": ["int4"]}, "variants.0"),
+        ({"base": "pico", "title": " "}, "title"),
+        ({"base": "pico", "accelerator": "ethos-u55"}, "accelerator"),
+        ({"base": "pico", "requires_integer_io": "yes"}, "requires_integer_io"),
+    ],
+)
+def test_what_the_schema_refuses_the_code_refuses(table: dict[str, Any], where: str) -> None:
+    assert where in breaches(table)
+    with pytest.raises((TargetError, UnknownNameError)):
+        Targets({"mine": table})
+
+
+BOARD = {
+    **described(),
+    **{key: {"value": 1, "source": UNVERIFIED, "note": "assumed"} for key in FIGURES},
+}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"flash": "1 MiB"},
+        {"flash": {"value": "1 MiB"}},
+        {"flash": {"value": "1 MiB", "source": UNVERIFIED}},
+        {"flash": {"value": "1 MiB", "source": "somewhere"}},
+        {"flash": {"value": "1 MiB", "source": "owner/repo@main: file (key)"}},
+        {"flash": {"value": "1 MiB", "source": "owner/repo@0123456789ab: file"}},
+        {"base": "pico"},
+        {"accelerator": "npu"},
+    ],
+)
+def test_a_board_of_the_package_keeps_to_more(change: dict[str, Any]) -> None:
+    assert breaches(BOARD, part="board") == []
+    assert breaches({**BOARD, **change}, part="board") != []
+
+
+@pytest.mark.parametrize("key", FIGURES)
+def test_a_microcontroller_of_the_package_has_every_figure(key: str) -> None:
+    table = {name: value for name, value in BOARD.items() if name != key}
+    assert breaches(table, part="board") != []
 
 
 # -- what it runs -------------------------------------------------------------------------------
