@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from importlib import resources
 from typing import Any
@@ -73,6 +74,24 @@ def test_every_figure_of_a_board_has_a_source(name: str) -> None:
     assert all(figure.source.strip() for figure in figures)
     # An assumption must say how it comes about.
     assert all(figure.note for figure in figures if not figure.verified)
+
+
+LEFT = ("flash_for_model", "sram_for_arena")
+
+
+def test_what_is_left_to_a_model_adds_up() -> None:
+    """Notes of the form "1,000 less 300 (what for) and 200 (what for); more" give the value."""
+    added = []
+    for target in Targets():
+        for figure in filter(None, (getattr(target, key) for key in LEFT)):
+            note = re.sub(r"\([^)]*\)", "", figure.note).partition(";")[0]
+            match = re.search(r"([\d,]+) less (.*)", note) if figure.verified else None
+            if match is not None:
+                numbers = [match[1], *re.findall(r"\b\d[\d,]{2,}\b", match[2])]
+                whole, *parts = (int(number.replace(",", "")) for number in numbers)
+                assert whole - sum(parts) == figure.value, (target.name, figure.note)
+                added.append(target.name)
+    assert len(added) >= 15
 
 
 @pytest.mark.parametrize("name", BUILTIN)
