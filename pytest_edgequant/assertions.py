@@ -31,9 +31,11 @@ from pytest_edgequant.errors import (
     user_facing,
 )
 from pytest_edgequant.measure import legality, metrics
+from pytest_edgequant.measure.flash import FlashSplit
 from pytest_edgequant.measurements import (
     MetricLike,
     compare_accuracy,
+    flash_split,
     for_target,
     measure_arena,
     refusals,
@@ -91,20 +93,27 @@ def _legal(check: str, variant: Variant, target: Target | None) -> None:
 def assert_size_within(variant: Any, max: str | int, *, target: Target | str | None = None) -> None:
     """The .tflite file is at most `max`: "64 KiB", 65536, or "80%" of the flash left to a model.
 
+    Left to a model is what the target's firmware and TFLM's code for the model's operators leave.
     `variant` is a Variant, or a path or the bytes of a .tflite. Raises `SizeExceeded`, `CannotRun`
     where the target refuses the variant, `UnitError` for a limit that can't be read.
     """
     variant, profile = for_target(variant, target)
-    left = profile.flash_for_model.value if profile and profile.flash_for_model else None
-    limit = parse_size_limit(max, left, f"{variant.label}: max")
+    split = flash_split(variant, profile)
+    limit = parse_size_limit(max, split.limit, f"{variant.label}: max")
     _legal("size", variant, profile)
-    _raise(variant, _judge_size(variant, limit), SizeExceeded)
+    _raise(variant, _judge_size(variant, limit, split), SizeExceeded)
 
 
-def _judge_size(variant: Variant, limit: int) -> Verdict:
+def _judge_size(variant: Variant, limit: int, split: FlashSplit) -> Verdict:
     metric = Metric(variant.size_bytes, "bytes", "exact (file size)")
     session.record_metric(variant, "size_bytes", metric)
-    advice = (
+    if split.runtime is not None:
+        session.record_metric(variant, "runtime_code_bytes", split.runtime)
+        if split.left is not None:
+            left = Metric(split.left, "bytes", f"after TFLM's code: {split.runtime.provenance}")
+            session.record_metric(variant, "flash_left_bytes", left)
+    advice = split.describe() + ". " if split.limit == limit and split.describe() else ""
+    advice += (
         "Quantize to int8 (about a quarter of float32)"
         if variant.name in ("float32", "float16")
         else "Use fewer channels or layers, or a target with more flash"
@@ -305,8 +314,12 @@ def assert_deployable(variant: Any, target: Target | str | None = None) -> None:
     variant, profile = _on_target(variant, target)
     _legal("deployable", variant, profile)
     verdicts = [_judge_ops(variant, profile, reasons=[])]
-    if profile.flash_for_model is not None:
-        verdicts.append(_judge_size(variant, profile.flash_for_model.value))
+    split = flash_split(variant, profile)
+    if split.limit is not None:
+        verdicts.append(_judge_size(variant, split.limit, split))
+    elif split.runtime is not None:
+        message = f"{variant.label}: size is unavailable: {split.runtime.reason}"
+        verdicts.append(Verdict("size", Outcome.UNAVAILABLE, message))
     verdicts.append(_judge_arena(variant, profile, 0))
     for verdict in verdicts:
         session.record_verdict(variant, verdict)

@@ -29,6 +29,7 @@ from pytest_edgequant.measure.arena.profiles import (
     core_extension,
     make_profile,
 )
+from pytest_edgequant.measure.flash import FlashSplit, split_flash
 from pytest_edgequant.pipeline import current_pipeline, load_variant
 from pytest_edgequant.records import (
     AccuracyComparison,
@@ -80,6 +81,13 @@ def refusals(variant: Variant, target: Target, *, wrong_results: bool = True) ->
 def runtime_warnings(variant: Variant, target: Target) -> list[str]:
     """What a user should know of a variant that the target's runtime does run."""
     return legality.warnings(read_graph(variant.content, variant.label), target)
+
+
+def flash_split(variant: Variant, target: Target | None) -> FlashSplit:
+    """How the target's flash is shared by the firmware, TFLM's code and the variant."""
+    if target is None:
+        return FlashSplit(variant.size_bytes, None, None)
+    return split_flash(variant.size_bytes, read_graph(variant.content, variant.label), target)
 
 
 def _profile_of(

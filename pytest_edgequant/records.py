@@ -52,8 +52,10 @@ class Figure:
 class Target:
     """A board or device profile. Sizes in bytes, clock in Hz; None means there is no such limit.
 
-    `tflm` is the age of the TFLM sources in the firmware, as "2024-08" or "2024-08-15"; None where
-    it is not known. `custom_operators` are those that the firmware registers.
+    `flash_after_firmware` is shared by the model and the runtime's code, `flash_for_model` is the
+    model's alone and wins where both are given. `tflm` is the age of the TFLM sources in the
+    firmware, as "2024-08" or "2024-08-15"; None where it is not known. `custom_operators` are those
+    that the firmware registers.
     """
 
     name: str
@@ -74,6 +76,7 @@ class Target:
     clock: Figure | None = None
     flash: Figure | None = None
     sram: Figure | None = None
+    flash_after_firmware: Figure | None = None
     flash_for_model: Figure | None = None
     sram_for_arena: Figure | None = None
 

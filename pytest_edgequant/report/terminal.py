@@ -16,7 +16,11 @@ _WORDS = {
     Outcome.UNAVAILABLE: "UNAVAILABLE",
     Outcome.NOT_APPLICABLE: "n/a",
 }
-_OWN_COLUMNS = ("size_bytes", "arena_bytes", "accuracy_drop")
+_OWN_COLUMNS = (
+    *("size_bytes", "runtime_code_bytes", "flash_left_bytes"),
+    *("arena_bytes", "accuracy_drop"),
+)
+_SOURCED = {"arena_bytes": "arena", "flash_left_bytes": "flash left"}
 
 
 def _bytes(metric: Metric | None) -> str:
@@ -76,6 +80,7 @@ def summary_lines(session: Session) -> Iterator[str]:
     for title, members in _groups(results):
         names = sorted({n for r in members for n in r.metrics if n not in _OWN_COLUMNS})
         headings = ["top-1" if name == "accuracy" else name for name in names]
+        flash = any("flash_left_bytes" in r.metrics for r in members)
         rows = []
         for result in members:
             size = result.metrics.get("size_bytes")
@@ -86,13 +91,15 @@ def summary_lines(session: Session) -> Iterator[str]:
                     result.variant,
                     _bytes(size),
                     ratio,
+                    *([_bytes(result.metrics.get("flash_left_bytes"))] if flash else []),
                     _bytes(result.metrics.get("arena_bytes")),
                     *(_score(result.metrics.get(name), _is_share(name)) for name in names),
                     _drop(result.metrics.get("accuracy_drop"), _is_share_row(result, names)),
                     _verdict(result),
                 ]
             )
-        headers = ["variant", "size", "ratio", "arena", *headings, "drop", "verdict"]
+        left = ["flash left"] if flash else []
+        headers = ["variant", "size", "ratio", *left, "arena", *headings, "drop", "verdict"]
         align = ["left", *["right"] * (len(headers) - 2), "left"]
         yield ""
         yield title
@@ -111,15 +118,14 @@ def _notes(results: list[Result], session: Session) -> Iterator[str]:
             if verdict.verdict is Outcome.CANNOT_RUN:
                 said.setdefault((result.model, verdict.message), set()).add(result.variant)
     provenance = {
-        m.provenance
+        f"{_SOURCED[n]}: {m.provenance}"
         for r in results
         for n, m in r.metrics.items()
-        if n == "arena_bytes" and m.value
+        if n in _SOURCED and m.value is not None
     }
     if said or provenance or session.damaged:
         yield ""
-    for text in sorted(provenance):
-        yield f"arena: {text}"
+    yield from sorted(provenance)
     for (model, note), variants in said.items():
         yield f"{model} ({', '.join(sorted(variants))}): {note}"
     if session.damaged:

@@ -1,7 +1,8 @@
 """Boards as data: one TOML file a target, and those of the user's own configuration.
 
-A figure (`flash`, `sram`, `clock`, `flash_for_model`, `sram_for_arena`) is a table with `value` and
-`source`; in the user's own targets a plain value will do (its source is then the configuration).
+A figure (`flash`, `sram`, `clock`, `flash_after_firmware`, `flash_for_model`, `sram_for_arena`) is
+a table with `value` and `source`; in the user's own targets a plain value will do (its source is
+then the configuration).
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ _FIGURES = {
     "clock": parse_frequency,
     "flash": parse_size,
     "sram": parse_size,
+    "flash_after_firmware": parse_size,
     "flash_for_model": parse_size,
     "sram_for_arena": parse_size,
 }
@@ -114,6 +116,8 @@ def build_target(
     for key in _FIGURES:
         if key in table:
             values[key] = _figure(key, table[key], where, default_source)
+    if "flash_after_firmware" in values and base is not None:
+        values.setdefault("flash_for_model", None)  # the base's would win over it
     for key, known in (("runtime", RUNTIMES), ("kernels", KERNELS)):
         if key in values and values[key] not in known:
             raise TargetError(f"{where}: {key} {values[key]!r} is none of {', '.join(known)}")
@@ -146,7 +150,11 @@ def build_target(
         if base is None
         else dataclasses.replace(base, name=name, **values)
     )
-    for part, whole in (("flash_for_model", "flash"), ("sram_for_arena", "sram")):
+    for part, whole in (
+        ("flash_after_firmware", "flash"),
+        ("flash_for_model", "flash"),
+        ("sram_for_arena", "sram"),
+    ):
         left, total = getattr(target, part), getattr(target, whole)
         if left is not None and total is not None and left.value > total.value:
             raise TargetError(

@@ -20,7 +20,7 @@ from pytest_edgequant.targets.runtimes import RUNTIMES
 from pytest_edgequant.toml import load_toml
 from pytest_edgequant.units import parse_size
 
-FIGURES = ("clock", "flash", "sram", "flash_for_model", "sram_for_arena")
+FIGURES = ("clock", "flash", "sram", "flash_after_firmware", "flash_for_model", "sram_for_arena")
 BUILTIN = sorted(
     entry.name.removesuffix(".toml")
     for entry in resources.files("pytest_edgequant.targets").iterdir()
@@ -76,7 +76,7 @@ def test_every_figure_of_a_board_has_a_source(name: str) -> None:
     assert all(figure.note for figure in figures if not figure.verified)
 
 
-LEFT = ("flash_for_model", "sram_for_arena")
+LEFT = ("flash_after_firmware", "flash_for_model", "sram_for_arena")
 
 
 def test_what_is_left_to_a_model_adds_up() -> None:
@@ -106,7 +106,9 @@ def test_every_variant_is_run_or_refused_with_a_reason(name: str) -> None:
 def test_a_microcontroller_has_limits_and_others_have_no_arena(name: str) -> None:
     target = Targets().get(name)
     if target.is_microcontroller:
-        assert all(getattr(target, key) is not None for key in FIGURES)
+        given = {key for key in FIGURES if getattr(target, key) is not None}
+        assert given | {"flash_after_firmware", "flash_for_model"} == set(FIGURES)
+        assert len(given) == len(FIGURES) - 1
         assert "dynamic_range" in target.refused
     else:
         assert target.sram_for_arena is None
@@ -339,7 +341,14 @@ def test_a_board_of_the_package_needs_sources() -> None:
     assert build_target("x", table, "targets/x.toml").flash == Figure(2**20, UNVERIFIED)
 
 
-@pytest.mark.parametrize("part, whole", [("flash_for_model", "flash"), ("sram_for_arena", "sram")])
+@pytest.mark.parametrize(
+    "part, whole",
+    [
+        ("flash_after_firmware", "flash"),
+        ("flash_for_model", "flash"),
+        ("sram_for_arena", "sram"),
+    ],
+)
 def test_no_more_can_be_left_than_there_is(part: str, whole: str) -> None:
     said = refused(mine=described(**{part: "2 KiB", whole: "1 KiB"}))
     assert said == f"{WHERE}: targets.mine: {part} (2,048 B) is more than {whole} (1,024 B)"
@@ -423,7 +432,11 @@ def test_what_the_schema_refuses_the_code_refuses(table: dict[str, Any], where: 
 
 BOARD = {
     **described(),
-    **{key: {"value": 1, "source": UNVERIFIED, "note": "assumed"} for key in FIGURES},
+    **{
+        key: {"value": 1, "source": UNVERIFIED, "note": "assumed"}
+        for key in FIGURES
+        if key != "flash_for_model"
+    },
 }
 
 
@@ -438,6 +451,7 @@ BOARD = {
         {"flash": {"value": "1 MiB", "source": "owner/repo@0123456789ab: file"}},
         {"base": "pico"},
         {"accelerator": "npu"},
+        {"flash_for_model": {"value": 1, "source": UNVERIFIED, "note": "one of the two"}},
     ],
 )
 def test_a_board_of_the_package_keeps_to_more(change: dict[str, Any]) -> None:
@@ -445,10 +459,36 @@ def test_a_board_of_the_package_keeps_to_more(change: dict[str, Any]) -> None:
     assert breaches({**BOARD, **change}, part="board") != []
 
 
-@pytest.mark.parametrize("key", FIGURES)
+@pytest.mark.parametrize("key", [key for key in FIGURES if key in BOARD])
 def test_a_microcontroller_of_the_package_has_every_figure(key: str) -> None:
     table = {name: value for name, value in BOARD.items() if name != key}
     assert breaches(table, part="board") != []
+
+
+def test_what_is_left_to_the_model_alone_wins() -> None:
+    tables = {
+        "a": {"base": "pico", "flash_for_model": "10 KiB"},
+        "b": {"base": "a"},
+        "c": {"base": "a", "flash_after_firmware": "200 KiB"},
+    }
+    targets = own(**tables)
+    for name, alone, shared in (("b", 10, 1920), ("c", None, 200)):
+        target = targets.get(name)
+        assert target.flash_after_firmware is not None
+        assert target.flash_after_firmware.value == shared * 1024
+        assert (target.flash_for_model and target.flash_for_model.value) == (alone and alone * 1024)
+
+
+@pytest.mark.parametrize("age", ["2024", "24-08", "2024-13", "August 2024", 2024, "2024-08-32"])
+def test_an_age_of_tflm_that_is_none_is_refused(age: Any) -> None:
+    assert 'as "2024-08" or "2024-08-15"' in refused(mine={"base": "pico", "tflm": age})
+
+
+def test_a_target_says_what_its_firmware_has() -> None:
+    table = {"base": "pico", "tflm": "2024-08-15", "custom_operators": ["Mine"]}
+    target = own(mine=table, mine2={"base": "mine"}).get("mine2")
+    assert (target.tflm, target.custom_operators) == ("2024-08-15", ("Mine",))
+    assert "must be a list of strings" in refused(mine={"base": "pico", "custom_operators": "x"})
 
 
 # -- what it runs -------------------------------------------------------------------------------
