@@ -357,7 +357,8 @@ class Run:
 
     def summarize(self, reporter: pytest.TerminalReporter) -> None:
         """Print the tables, then what needs to be seen in red."""
-        lines = list(terminal.summary_lines(self.session))
+        chosen = [target for name in self.settings.target for target in self.targets.expand(name)]
+        lines = list(terminal.summary_lines(self.session, chosen))
         if lines:
             reporter.section("edgequant", sep="-")
             for line in lines:

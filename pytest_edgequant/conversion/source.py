@@ -13,7 +13,7 @@ import weakref
 import zipfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from importlib import metadata
 from pathlib import Path
 from typing import Any, Protocol
@@ -41,15 +41,18 @@ _TENSORFLOW = ("tensorflow", "tensorflow-cpu", "tf-nightly", "keras", "tf-keras"
 _QUANTIZER = ("ai-edge-quantizer", "ai-edge-litert")
 
 
+@cache
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
 def versions(packages: Sequence[str]) -> dict[str, str]:
     """Installed versions, without importing anything; absent packages are left out."""
-    found = {}
-    for package in packages:
-        try:
-            found[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            continue
-    return found
+    found = {package: _version(package) for package in packages}
+    return {package: version for package, version in found.items() if version is not None}
 
 
 @dataclass(frozen=True)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
-from pytest_edgequant.records import Metric, Outcome, Result
+from pytest_edgequant.records import Metric, Outcome, Result, Target
+from pytest_edgequant.report.matrix import matrix_lines
 from pytest_edgequant.session import Session, worst
 from pytest_edgequant.units import format_bytes
 
@@ -20,6 +21,8 @@ _OWN_COLUMNS = (
     *("size_bytes", "runtime_code_bytes", "flash_left_bytes"),
     *("arena_bytes", "accuracy_drop"),
 )
+_DETAILED = 3
+"""Up to so many targets a model have a table of their own."""
 _SOURCED = {"arena_bytes": "arena", "flash_left_bytes": "flash left"}
 
 
@@ -71,12 +74,30 @@ def _groups(results: list[Result]) -> Iterator[tuple[str, list[Result]]]:
         yield f"{model} on {target or 'no target'}", members
 
 
-def summary_lines(session: Session) -> Iterator[str]:
-    """The lines of the summary; none where nothing was recorded."""
+def summary_lines(session: Session, targets: Iterable[Target] = ()) -> Iterator[str]:
+    """The lines of the summary; none where nothing was recorded.
+
+    `targets` are the profiles that the run was given: two or more have one table of all their
+    verdicts, more than three that alone.
+    """
+    results = list(session.results())
+    profiles = {target.name: target for target in targets}
+    by_model: dict[str, list[Result]] = {}
+    for result in results:
+        by_model.setdefault(result.model, []).append(result)
+    for model, members in by_model.items():
+        boards = {r.target for r in members if r.target in profiles and r.verdicts}
+        shown = [r for r in members if len(boards) <= _DETAILED or r.target not in boards]
+        yield from _tables(shown, session.float32_sizes())
+        if len(boards) > 1:
+            yield ""
+            yield from matrix_lines(model, members, profiles)
+    yield from _notes(results, session)
+
+
+def _tables(results: list[Result], sizes: Mapping[str, float | int]) -> Iterator[str]:
     from tabulate import tabulate
 
-    results = list(session.results())
-    sizes = session.float32_sizes()
     for title, members in _groups(results):
         names = sorted({n for r in members for n in r.metrics if n not in _OWN_COLUMNS})
         headings = ["top-1" if name == "accuracy" else name for name in names]
@@ -106,7 +127,6 @@ def summary_lines(session: Session) -> Iterator[str]:
         yield from tabulate(
             rows, headers, tablefmt="simple", colalign=align, disable_numparse=True
         ).splitlines()
-    yield from _notes(results, session)
 
 
 def _notes(results: list[Result], session: Session) -> Iterator[str]:

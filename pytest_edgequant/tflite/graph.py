@@ -115,11 +115,12 @@ class Subgraph:
     outputs: tuple[int, ...]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Graph:
-    """A whole model. `input_names` and `output_names` map tensor index to signature name.
+    """A whole model, compared by identity.
 
-    `metadata` are the named buffers that a model may carry (an offline memory plan, say).
+    `input_names` and `output_names` map tensor index to signature name, `metadata` are the named
+    buffers that a model may carry (an offline memory plan, say).
     """
 
     subgraphs: tuple[Subgraph, ...]

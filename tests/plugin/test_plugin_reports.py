@@ -151,12 +151,23 @@ def test_results_do_not_depend_on_the_cache(gate: Project) -> None:
 
 def test_the_summary_is_one_table_a_model_and_target(gate: Project) -> None:
     lines = summary(gate.run("--edge-target=ours,host", "-k", "int8 and not io"))
-    titles = [line for line in lines if " on " in line and "cannot run" not in line]
-    assert titles == ["tiny_float32 on host", "tiny_float32 on ours"]
+    titles = [line for line in lines if line.startswith("tiny_float32 on ")]
+    assert titles == ["tiny_float32 on host", "tiny_float32 on ours", "tiny_float32 on 2 targets"]
     (heading,) = {line for line in lines if line.startswith("variant")}
     assert heading.split() == ["variant", "size", "ratio", "arena", "top-1", "drop", "verdict"]
     row = next(line for line in lines if line.startswith("int8"))
     assert re.fullmatch(r"int8 +5,\d\d\d B +0\.\d\dx +- +\d\d\.\d\d% +[+-]0\.\d\d pt +pass", row)
+
+
+def test_many_boards_are_one_table_with_the_smallest_that_will_do(gate: Project) -> None:
+    lines = summary(gate.run("--edge-target=teensy4*,pico,ours", "-k", "int8 and not io"))
+    start = lines.index("tiny_float32 on 4 targets")
+    assert lines[start + 1].split() == ["target", "int8"]
+    assert {line.split()[0] for line in lines[start + 3 : start + 7]} == {
+        *("ours", "pico", "teensy40", "teensy41")
+    }
+    assert any("smallest boards on which everything passes: " in line for line in lines)
+    assert not any(line == "tiny_float32 on pico" for line in lines)
 
 
 def test_the_summary_says_what_failed(gate: Project) -> None:

@@ -275,11 +275,15 @@ def test_what_stays_on_the_cpu_beside_an_accelerator_is_a_warning() -> None:
     assert "is no operator of the NPU" in warnings(read_graph(content), ethos)[0]
 
 
-def test_an_edge_tpu_takes_8_bit_models_only() -> None:
-    edge_tpu = board("rpi4", accelerator="edgetpu")
-    for kind, fine in (("INT8", True), ("INT16", False), ("FLOAT32", False)):
-        content = probe_model("RELU", T=kind)
-        assert (graph_refusals(read_graph(content), edge_tpu) == []) is fine
+def test_what_is_not_8_bit_does_not_run_on_the_edge_tpu() -> None:
+    micro, usb = board("coral-dev-board-micro"), board("coral-usb")
+    for kind, form in (("INT16", "int16x8"), ("FLOAT32", "float32")):
+        graph = read_graph(probe_model("RELU", T=kind))
+        assert warnings(graph, micro)[0].endswith(f"the model is {form}. Use int8 or uint8_io")
+        assert graph_refusals(graph, micro) == []
+        assert graph_refusals(graph, usb) == [usb.refused[form]]
+    graph = read_graph(probe_model("RELU", T="INT8"))
+    assert graph_refusals(graph, usb) == warnings(graph, usb) == warnings(graph, micro) == []
 
 
 def test_float_without_an_fpu_is_allowed_and_warned_of() -> None:
@@ -287,10 +291,7 @@ def test_float_without_an_fpu_is_allowed_and_warned_of() -> None:
     assert not pico.has_fpu
     assert CMSIS_NN.has_fpu
     assert graph_refusals(read_graph(content), pico) == []
-    assert (
-        "1 operators compute in float on the cortex-m0plus of pico"
-        in (warnings(read_graph(content), pico)[0])
-    )
+    assert warnings(read_graph(content), pico)[0].endswith("1 operator computes in float. Use int8")
     assert warnings(read_graph(content), CMSIS_NN) == []
     assert warnings(read_graph(probe_model("RELU", T="INT8")), pico) == []
 
@@ -351,3 +352,25 @@ def test_the_readme_has_the_table_of_rules() -> None:
 def test_every_rule_has_a_sentence_of_its_own() -> None:
     assert len({rule.summary for rule in RULES}) == len({rule.name for rule in RULES}) == len(RULES)
     assert all(rule.summary and not rule.summary.endswith(".") for rule in RULES)
+
+
+def test_rules_look_at_nothing_else_in_a_target() -> None:
+    """Boards that are alike share an answer: a rule that looked at more would be told wrongly."""
+    from pytest_edgequant.measure.legality import TRAITS
+
+    class Watched:
+        def __init__(self, target: Target) -> None:
+            self.target = target
+            self.asked: set[str] = set()
+
+        def __getattr__(self, name: str) -> Any:
+            self.asked.add(name)
+            return getattr(self.target, name)
+
+    contents = [probe_model("RELU", T="FLOAT32"), dense("INT16"), custom("Mine"), custom("ethos-u")]
+    for name in ("nano33ble", "pico", "rpi4", "coral-usb", "alif-e7-dk"):
+        watched: Any = Watched(board(name))
+        for rule in RULES:
+            for content in contents:
+                rule.findings(read_graph(content), watched)
+        assert watched.asked <= {*TRAITS, "is_microcontroller"}

@@ -7,6 +7,8 @@ which they are told.
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass, field
+from functools import lru_cache
 
 from pytest_edgequant.conversion.check import detect_form
 from pytest_edgequant.conversion.registry import VARIANTS
@@ -39,6 +41,13 @@ RULES: tuple[Rule, ...] = (
 )
 
 
+TRAITS = (
+    *("runtime", "kernels", "accelerator", "requires_integer_io"),
+    *("tflm", "custom_operators", "has_fpu"),
+)
+"""What rules may look at in a target."""
+
+
 def variant_refused(name: str, target: Target) -> str | None:
     """Why the target can't run this form, by its name alone; None where it can.
 
@@ -53,9 +62,25 @@ def variant_refused(name: str, target: Target) -> str | None:
     return f"{target.name} does not list {name} among what it can run"
 
 
-def findings(graph: Graph, target: Target) -> list[Finding]:
+@dataclass(frozen=True)
+class _Question:
+    """A model and what the rules look at in a target: boards that are alike share the answer."""
+
+    graph: Graph
+    traits: tuple[object, ...]
+    target: Target = field(compare=False)
+
+
+@lru_cache(maxsize=512)
+def _answer(question: _Question) -> tuple[Finding, ...]:
+    graph, target = question.graph, question.target
+    return tuple(found for rule in RULES for found in rule.findings(graph, target))
+
+
+def findings(graph: Graph, target: Target) -> tuple[Finding, ...]:
     """Everything that the rules find in a model for a target, warnings included."""
-    return [found for rule in RULES for found in rule.findings(graph, target)]
+    traits = tuple(getattr(target, name) for name in TRAITS)
+    return _answer(_Question(graph, traits, target))
 
 
 def explain(found: list[Finding]) -> list[str]:

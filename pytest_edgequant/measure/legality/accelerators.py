@@ -48,9 +48,9 @@ def _compiled(graph: Graph) -> bool:
     return any(o.custom_code in COMPILED_OPERATORS.values() for _, o in graph.operators())
 
 
-@rule("Edge TPU", lambda target: _has("edgetpu", target))
+@rule("Edge TPU", lambda target: _has("edgetpu", target), Severity.WARNING)
 def edge_tpu_quantized(graph: Graph, target: Target) -> Iterator[str]:
-    """The Edge TPU compiler takes fully quantized 8-bit models only"""
+    """The Edge TPU takes fully quantized 8-bit models only, others run on the CPU beside it"""
     form = detect_form(graph)
     if not _compiled(graph) and form not in ("int8", "uint8_io", "int8_float_io"):
         yield f"the model is {form}. Use int8 or uint8_io"
@@ -59,6 +59,8 @@ def edge_tpu_quantized(graph: Graph, target: Target) -> Iterator[str]:
 @rule("Edge TPU", lambda target: _has("edgetpu", target), Severity.WARNING)
 def edge_tpu_operators(graph: Graph, target: Target) -> Iterator[str]:
     """From the first operator that the Edge TPU doesn't have, a model runs on the CPU"""
+    if next(iter(edge_tpu_quantized.check(graph, target)), None) is not None:
+        return
     for subgraph, operator in graph.operators():
         if operator.name not in (*_EDGE_TPU, "CUSTOM", "DEQUANTIZE"):
             yield f"{place(subgraph, operator)} and what comes after it. Replace it"
@@ -69,7 +71,7 @@ def edge_tpu_operators(graph: Graph, target: Target) -> Iterator[str]:
 def ethos_u_operators(graph: Graph, target: Target) -> Iterator[str]:
     """What Vela can't place on the Ethos-U runs on the CPU beside it"""
     for subgraph, operator in graph.operators():
-        if operator.name == "CUSTOM":
+        if operator.name in ("CUSTOM", "QUANTIZE", "DEQUANTIZE"):
             continue
         types = {subgraph.tensors[i].type for i in (*operator.inputs, *operator.outputs) if i >= 0}
         if operator.name not in _ETHOS_U:

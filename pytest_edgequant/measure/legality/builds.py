@@ -53,7 +53,7 @@ def per_channel_dense_unknown(graph: Graph, target: Target) -> Iterator[str]:
     age = f"of {target.tflm}" if target.tflm else "of unknown age"
     for subgraph, operator in _per_channel_dense(graph):
         yield (
-            f"{place(subgraph, operator)}, and the TFLM of {target.name} is {age}. Convert with "
+            f"{place(subgraph, operator)}, and the firmware's TFLM is {age}. Convert with "
             "weights per tensor (the default here), or state the age of the firmware's TFLM: "
             f'tflm = "{PER_CHANNEL_DENSE_SINCE}" in the target'
         )

@@ -57,7 +57,8 @@ def software_float(graph: Graph, target: Target) -> Iterator[str]:
         if operator.name != "DEQUANTIZE"
     )
     if count:
-        yield f"{count} operators compute in float on the {target.core} of {target.name}. Use int8"
+        one = count == 1
+        yield f"{count} {'operator computes' if one else 'operators compute'} in float. Use int8"
 
 
 RULES = (hybrid, float16, integer_io, dynamic_shapes, software_float)

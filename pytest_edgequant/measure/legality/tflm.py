@@ -136,8 +136,8 @@ def custom_operators(graph: Graph, target: Target) -> Iterator[str]:
             )
         elif operator.custom_code in COMPILED_OPERATORS.values():
             yield (
-                f"{place(subgraph, operator)} was compiled for an accelerator that {target.name} "
-                "does not have. Gate the model that it was compiled from"
+                f"{place(subgraph, operator)} was compiled for an accelerator that the "
+                "target does not have. Gate the model that it was compiled from"
             )
         else:
             yield (

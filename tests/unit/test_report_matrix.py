@@ -1,0 +1,71 @@
+"""The table of verdicts over many boards."""
+
+from __future__ import annotations
+
+from recorded_events import verdict_event
+
+from pytest_edgequant.records import Outcome
+from pytest_edgequant.report.matrix import room
+from pytest_edgequant.report.terminal import summary_lines
+from pytest_edgequant.session import Event, Session
+from pytest_edgequant.targets import Targets
+
+
+def on(board: str, variant: str, outcome: Outcome, check: str = "arena") -> Event:
+    return {**verdict_event(variant, check, outcome), "target": board}
+
+
+def summary(*events: Event) -> str:
+    session = Session()
+    session.add(events)
+    return "\n".join(line.rstrip() for line in summary_lines(session, Targets()))
+
+
+def test_boards_stand_by_size_and_the_smallest_that_pass_are_named() -> None:
+    said = summary(
+        on("rpi4", "int8", Outcome.PASS),
+        on("rpi4", "float32", Outcome.PASS),
+        on("nano33ble", "int8", Outcome.PASS),
+        on("nano33ble", "float32", Outcome.PASS),
+        on("nano33ble", "dynamic_range", Outcome.CANNOT_RUN),
+        on("microbit-v2", "int8", Outcome.PASS),
+        on("microbit-v2", "float32", Outcome.FAIL),
+        on("uno-r4", "int8", Outcome.FAIL),
+        on("uno-r4", "int8", Outcome.FAIL, "size"),
+        on("uno-r4", "float32", Outcome.UNAVAILABLE),
+    )
+    expected = """
+digits on 4 targets
+target       float32             dynamic_range    int8
+-----------  ------------------  ---------------  -----------------
+uno-r4       unavailable: arena  -                FAIL: arena, size
+microbit-v2  FAIL: arena         -                pass
+nano33ble    pass                cannot run       pass
+rpi4         pass                -                pass
+the smallest boards on which everything passes: nano33ble (183.4 KiB for the arena), rpi4
+int8 passes on: microbit-v2 (92 KiB for the arena), nano33ble (183.4 KiB for the arena), rpi4
+"""
+    assert expected in said + "\n"
+    assert "digits on uno-r4" not in said  # the matrix stands for more than three tables
+
+
+def test_that_no_board_will_do_is_said() -> None:
+    said = summary(on("pico", "int8", Outcome.FAIL), on("rpi4", "int8", Outcome.INCONCLUSIVE))
+    assert "there is no board on which everything passes" in said
+    assert "inconclusive: arena" in said
+    assert "digits on pico" in said  # up to three have a table of their own too
+
+
+def test_one_board_has_no_matrix() -> None:
+    assert "on 1 targets" not in summary(on("pico", "int8", Outcome.PASS))
+
+
+def test_what_can_only_not_run_does_not_pass() -> None:
+    said = summary(on("pico", "int8", Outcome.CANNOT_RUN), on("rpi4", "int8", Outcome.PASS))
+    assert "everything passes: rpi4" in said
+
+
+def test_boards_without_limits_come_last() -> None:
+    targets = sorted(Targets(), key=room)
+    limited = [target.sram_for_arena is not None for target in targets]
+    assert limited == sorted(limited, reverse=True)
