@@ -85,7 +85,7 @@ class Operator:
     """One operator; `name` is the builtin's name, or `CUSTOM` with `custom_code`.
 
     An optional input that is left out has the index -1. `options` are the builtin options by the
-    schema's names (`strideW`, `padding`, ...).
+    schema's names (`strideW`, `padding`, ...), `custom_options` a custom operator's own bytes.
     """
 
     index: int
@@ -95,6 +95,7 @@ class Operator:
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]
     options: Mapping[str, Any] = field(default_factory=dict)
+    custom_options: bytes = b""
 
     @property
     def label(self) -> str:
@@ -231,7 +232,15 @@ class _Reader:
             inputs=inputs,
             outputs=outputs,
             options=self.options(operator),
+            custom_options=self.custom_options(operator),
         )
+
+    def custom_options(self, operator: Any) -> bytes:
+        count = operator.CustomOptionsLength()
+        if count <= 0:
+            return b""
+        self._spend(count, "custom options")
+        return bytes(operator.CustomOptionsAsNumpy().tobytes())
 
     @staticmethod
     def options(operator: Any) -> Mapping[str, Any]:

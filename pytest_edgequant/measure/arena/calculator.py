@@ -11,8 +11,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from pytest_edgequant.errors import CannotRunError, MeasurementUnavailable
-from pytest_edgequant.measure.arena.kernels import DATA, KERNEL_ALIGNMENT, PARSED, PREPARED, View
+from pytest_edgequant.errors import CannotRunError, ModelError
+from pytest_edgequant.measure.arena.bounds import known, unknown_needs
+from pytest_edgequant.measure.arena.custom import custom_needs
+from pytest_edgequant.measure.arena.kernels import DATA, KERNEL_ALIGNMENT, PARSED, PREPARED
 from pytest_edgequant.measure.arena.lifetimes import (
     lifetimes,
     needs_buffer,
@@ -21,6 +23,7 @@ from pytest_edgequant.measure.arena.lifetimes import (
 )
 from pytest_edgequant.measure.arena.planner import Buffer, align_up, lower_bound, plan
 from pytest_edgequant.measure.arena.profiles import Profile
+from pytest_edgequant.measure.arena.view import Needs, View
 from pytest_edgequant.records import PlannedBuffer
 from pytest_edgequant.targets.tflm_operators import TFLM_OPERATORS
 from pytest_edgequant.tflite.graph import Graph, Operator, Subgraph, Tensor
@@ -39,8 +42,13 @@ class Allocation:
 
 @dataclass
 class Calculation:
-    """The whole arena of one model on one profile, in bytes."""
+    """The whole arena of one model on one profile, in bytes.
 
+    `unknown` names the operators whose own memory is not known. It is bounded from above then, or
+    left out where the calculation was told to.
+    """
+
+    unknown: tuple[str, ...] = ()
     nonpersistent: int = 0
     persistent: int = 0
     minimum: int = 0
@@ -64,14 +72,37 @@ class _Tail:
 
 
 def _check(graph: Graph) -> None:
-    """Refuse what TFLM has no kernel for, and what the rules here don't know."""
+    """Refuse what TFLM has no kernel for; custom operators may be the application's own."""
     for _, operator in graph.operators():
-        if operator.name == "CUSTOM":
-            raise MeasurementUnavailable(
-                f"the arena of {operator.place} is not known: a custom operator's memory is its own"
-            )
-        if operator.name not in TFLM_OPERATORS:
+        if operator.name != "CUSTOM" and operator.name not in TFLM_OPERATORS:
             raise CannotRunError(f"TFLM has no kernel for {operator.place}")
+
+
+def _sound(graph: Graph) -> None:
+    """Refuse operators whose tensors can't be what any kernel takes."""
+    for subgraph, operator in graph.operators():
+        if -1 in operator.outputs:
+            raise ModelError(f"{operator.place}: an output is left out")
+        if operator.name in _RANK_FOUR:
+            for position in _RANK_FOUR[operator.name]:
+                indices = operator.inputs[position : position + 1]
+                if not indices or indices[0] < 0 or not operator.outputs:
+                    raise ModelError(f"{operator.place}: input {position} is missing")
+                tensor = subgraph.tensors[indices[0]]
+                if len(tensor.shape) != 4:
+                    raise ModelError(
+                        f"{operator.place}: tensor {tensor.name!r} has the shape {tensor.shape}, "
+                        "four dimensions are needed"
+                    )
+
+
+_RANK_FOUR = {
+    "AVERAGE_POOL_2D": (0,),
+    "CONV_2D": (0, 1),
+    "DEPTHWISE_CONV_2D": (0, 1),
+    "TRANSPOSE_CONV": (1, 2),
+}
+"""Inputs by position that the rules index by dimension."""
 
 
 def _operators(graph: Graph) -> Iterator[tuple[int, Subgraph, Operator]]:
@@ -114,14 +145,25 @@ def _resource_variables(graph: Graph) -> int:
     return len(names)
 
 
-def calculate(graph: Graph, profile: Profile) -> Calculation:
+def calculate(graph: Graph, profile: Profile, *, without_unknown: bool = False) -> Calculation:
     """The arena of a model.
 
-    Raises `CannotRunError` where TFLM has no kernel for an operator, `MeasurementUnavailable` for
-    an operator whose memory is not known, `ModelError` for a model that no arena can hold.
+    Operators whose memory is not known are bounded from above (see `bounds`), or, with
+    `without_unknown`, count with nothing of their own, which no real kernel can be below.
+
+    Raises `CannotRunError` where TFLM has no kernel for an operator, `ModelError` for a model that
+    no arena can hold or whose operators lack a tensor.
     """
     _check(graph)
-    abi = profile.abi
+    _sound(graph)
+    try:
+        return _calculate(graph, profile, without_unknown)
+    except (IndexError, ValueError) as error:
+        raise ModelError(f"the shapes of an operator's tensors don't fit it ({error})") from None
+
+
+def _calculate(graph: Graph, profile: Profile, without_unknown: bool) -> Calculation:
+    abi, records = profile.abi, profile.release.records(profile.abi)
     tail = _Tail()
     for size in abi.allocator:
         tail.take(size, 4, "allocator")
@@ -135,16 +177,19 @@ def calculate(graph: Graph, profile: Profile) -> Calculation:
     for subgraph in graph.subgraphs:
         tail.take(abi.eval_tensor * len(subgraph.tensors), word, "tensor records")
     for subgraph in graph.subgraphs:
-        tail.take(abi.node * len(subgraph.operators), word, "node records")
+        tail.take(records.node * len(subgraph.operators), word, "node records")
     for _, operator in graph.operators():
         if operator.name in PARSED:
             size, alignment = PARSED[operator.name].size(profile)
             tail.take(size, alignment, "operator parameters", _label(operator))
-    for _, operator in graph.operators():
-        if operator.name in DATA:
-            size, alignment = DATA[operator.name].size(profile)
-            tail.take(size, alignment, "kernel data", _label(operator))
-    scratch, at_most = _prepare(graph, profile, tail)
+    views = [View(operator, subgraph, profile) for _, subgraph, operator in _operators(graph)]
+    unknown = tuple(view.operator.place for view in views if not known(view))
+    skipped = {id(view.operator) for view in views if not known(view)} if without_unknown else set()
+    for view in views:
+        if id(view.operator) not in skipped:
+            for size, alignment in _data(view):
+                tail.take(size, alignment, "kernel data", _label(view.operator))
+    scratch, at_most = _prepare(graph, profile, tail, skipped)
     if scratch:
         tail.take(word * len(scratch), word, "scratch handles")
     for subgraph in graph.subgraphs:
@@ -155,25 +200,49 @@ def calculate(graph: Graph, profile: Profile) -> Calculation:
     _ends(graph, profile, tail)
 
     result = _plan(graph, scratch)
+    result.unknown = unknown
     result.persistent = tail.used
     result.allocations = tail.allocations
     tensors = sum(len(s.tensors) for s in graph.subgraphs)
     requests = len(scratch)
     planning = (
         align_up(
-            12 * (requests + _MOST_SCRATCH_PER_OPERATOR)
-            + 4 * len(graph.subgraphs)
-            + 24 * (tensors + requests)
+            abi.request * (requests + _MOST_SCRATCH_PER_OPERATOR)
+            + word * len(graph.subgraphs)
+            + abi.allocation_info * (tensors + requests)
         )
         + 40 * len(result.placed)
         + align_up(before_ends)
     )
-    result.minimum = align_up(max(result.nonpersistent + result.persistent, planning, at_most))
+    needed = max(result.nonpersistent + result.persistent, planning, at_most)
+    result.minimum = align_up(needed + abi.unreported)
     return result
 
 
+def _data(view: View) -> list[tuple[int, int]]:
+    """What a kernel keeps from init on, as (bytes, alignment)."""
+    if not known(view):
+        return [(size, KERNEL_ALIGNMENT) for size in unknown_needs(view).data]
+    if view.operator.name == "CUSTOM":
+        needs = custom_needs(view)
+        return [(size, KERNEL_ALIGNMENT) for size in needs.data] if needs is not None else []
+    entry = DATA.get(view.operator.name)
+    return [entry.size(view.profile)] if entry is not None else []
+
+
+def _prepared(view: View) -> Needs:
+    """What a kernel asks for when it is prepared."""
+    if not known(view):
+        return unknown_needs(view).prepared
+    if view.operator.name == "CUSTOM":
+        needs = custom_needs(view)
+        return needs.prepared if needs is not None else Needs()
+    rule = PREPARED.get(view.operator.name)
+    return rule(view) if rule is not None else Needs()
+
+
 def _prepare(
-    graph: Graph, profile: Profile, tail: _Tail
+    graph: Graph, profile: Profile, tail: _Tail, skipped: set[int]
 ) -> tuple[list[tuple[int, Operator, int]], int]:
     """Kernels' arrays, and their scratch requests as (subgraph, operator, bytes).
 
@@ -190,15 +259,13 @@ def _prepare(
             if variable not in assigned:
                 assigned.add(variable)
                 tail.take(tensor_bytes(view.need(1)), 16, "variables", owner)
-        elif operator.name in PREPARED:
-            needs = PREPARED[operator.name](view)
+        elif id(operator) not in skipped:
+            needs = _prepared(view)
             for size in needs.arrays:
                 tail.take(size, KERNEL_ALIGNMENT, "kernel arrays", owner)
             scratch += [(number, operator, size) for size in needs.scratch]
-        at_most = max(
-            at_most,
-            12 * (len(scratch) + _MOST_SCRATCH_PER_OPERATOR) + _temporary_bytes(view) + tail.used,
-        )
+        requests = profile.abi.request * (len(scratch) + _MOST_SCRATCH_PER_OPERATOR)
+        at_most = max(at_most, requests + _temporary_bytes(view) + tail.used)
     return scratch, at_most
 
 

@@ -1,8 +1,8 @@
 """What each operator's kernel asks of the arena: parameters, data, arrays and scratch.
 
 Rules as data where a size is fixed, as a small function where it depends on shapes. Read from
-allocation traces (see `profiles`); CMSIS-NN's buffer formulas follow its
-`arm_*_get_buffer_size` functions.
+allocation traces (see `profiles`) and from TFLM's kernels. Convolutions are in `convolutions`,
+custom operators in `custom`.
 """
 
 from __future__ import annotations
@@ -10,52 +10,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from pytest_edgequant.measure.arena.convolutions import conv, depthwise, transpose_conv
 from pytest_edgequant.measure.arena.lifetimes import tensor_bytes
-from pytest_edgequant.measure.arena.planner import align_up
 from pytest_edgequant.measure.arena.profiles import Profile
-from pytest_edgequant.tflite.graph import Operator, Subgraph, Tensor
+from pytest_edgequant.measure.arena.view import Needs, View
 
 KERNEL_ALIGNMENT = 16
-
-
-@dataclass(frozen=True)
-class Needs:
-    """Bytes that one operator asks for when it is prepared.
-
-    `arrays` are persistent, in order; `scratch` lives while the operator runs.
-    """
-
-    arrays: tuple[int, ...] = ()
-    scratch: tuple[int, ...] = ()
-
-
-@dataclass(frozen=True)
-class View:
-    """An operator with its tensors, as rules look at it."""
-
-    operator: Operator
-    subgraph: Subgraph
-    profile: Profile
-
-    def input(self, position: int) -> Tensor | None:
-        """The input at that position; None where it is left out."""
-        indices = self.operator.inputs
-        if position >= len(indices) or indices[position] < 0:
-            return None
-        return self.subgraph.tensors[indices[position]]
-
-    def output(self, position: int = 0) -> Tensor:
-        return self.subgraph.tensors[self.operator.outputs[position]]
-
-    def need(self, position: int) -> Tensor:
-        """The input at that position, which the operator can't do without."""
-        tensor = self.input(position)
-        if tensor is None:
-            raise ValueError(f"{self.operator.label}: input {position} is missing")
-        return tensor
-
-    def option(self, name: str, default: int = 0) -> int:
-        return int(self.operator.options.get(name, default))
 
 
 @dataclass(frozen=True)
@@ -167,6 +127,7 @@ DATA: Mapping[str, Fixed] = {
     "GREATER": _COMPARISON,
     "GREATER_EQUAL": _COMPARISON,
     "HARD_SWISH": _data(20, 20),
+    "IF": _data(8, 8),
     "L2_NORMALIZATION": _data(4, 4),
     "LEAKY_RELU": _data(24, 24),
     "LESS": _COMPARISON,
@@ -186,6 +147,7 @@ DATA: Mapping[str, Fixed] = {
     "RELU": _data(28, 28),
     "RELU6": _data(8, 8),
     "RSQRT": _data(28, 28),
+    "SELECT_V2": _data(2, 2),
     "SOFTMAX": _data(56, 80, 64),
     "SPACE_TO_BATCH_ND": _data(4, 4),
     "SQUARED_DIFFERENCE": _data(112, 112),
@@ -200,99 +162,6 @@ DATA: Mapping[str, Fixed] = {
     "WHILE": _data(8, 8),
 }
 """What kernels keep from init on; operators that are not here keep nothing."""
-
-
-_SAME = 0
-
-
-def _padding(view: View, filter_index: int) -> tuple[int, int]:
-    """Padding before the first row and column, as TFLite computes it for SAME and VALID."""
-    if view.option("padding") != _SAME:
-        return 0, 0
-    kernel, output = view.need(filter_index), view.output()
-    source = view.need(0)
-    found = []
-    for axis, stride, dilation in (
-        (1, "strideH", "dilationHFactor"),
-        (2, "strideW", "dilationWFactor"),
-    ):
-        reach = (kernel.shape[axis] - 1) * view.option(dilation, 1) + 1
-        total = (output.shape[axis] - 1) * view.option(stride, 1) + reach - source.shape[axis]
-        found.append(max(total, 0) // 2)
-    return found[0], found[1]
-
-
-def _undilated(view: View) -> bool:
-    return view.option("dilationHFactor", 1) == 1 and view.option("dilationWFactor", 1) == 1
-
-
-def _columns(channels: int, kernel: int, profile: Profile) -> int:
-    """CMSIS-NN's im2col buffer of an int8 convolution: two int16 columns, or four padded int8."""
-    length = channels * kernel
-    return 4 * align_up(length, 16) if profile.mve else 4 * align_up(length, 4)
-
-
-def _row_buffer(view: View) -> int:
-    """CMSIS-NN's buffer of a 1 x n convolution on Helium: the kernel's columns and the padding."""
-    source, weights, output = view.need(0), view.need(1), view.output()
-    stride, channels, width = view.option("strideW", 1), weights.shape[3], weights.shape[2]
-    _, before = _padding(view, 1)
-    total = (output.shape[2] - 1) * stride + width - source.shape[2]
-    after = before + total % 2
-    left, right = (-(-pad // stride) for pad in (before, after))
-    if left + right > output.shape[2]:
-        return _columns(channels, width, view.profile)
-    return channels * (width + max(before, right if total % 2 else before))
-
-
-def _quantizer_arrays(view: View, channels: int) -> tuple[tuple[int, ...], Needs | None]:
-    """A convolution's multipliers and shifts, and all that it needs where that is no more."""
-    source, weights = view.need(0), view.need(1)
-    arrays = (4 * channels, 4 * channels)
-    if view.profile.cmsis:
-        return arrays, None if source.type in ("INT8", "INT16") else Needs()
-    return arrays, Needs(arrays, (weights.elements,) if weights.type == "INT4" else ())
-
-
-def _conv(view: View) -> Needs:
-    source, weights = view.need(0), view.need(1)
-    count, height, width, channels = weights.shape
-    arrays, all_there_is = _quantizer_arrays(view, count)
-    if all_there_is is not None:
-        return all_there_is
-    kernel = height * width
-    if source.type == "INT16":
-        size = 8 * align_up(kernel * channels, 8) if view.profile.mve else 4 * kernel * channels
-        return Needs(arrays, (size,))
-    pointwise = kernel == 1 and _padding(view, 1) == (0, 0) and _undilated(view)
-    if pointwise:
-        return Needs(arrays)
-    stride = view.option("strideW", 1)
-    in_a_row = source.shape[1] == height == 1 and _undilated(view) and stride * channels % 4 == 0
-    if view.profile.mve and in_a_row:
-        return Needs(arrays, (_row_buffer(view),))
-    return Needs(arrays, (_columns(channels, kernel, view.profile),))
-
-
-def _depthwise(view: View) -> Needs:
-    source, weights = view.need(0), view.need(1)
-    _, height, width, count = weights.shape
-    arrays, all_there_is = _quantizer_arrays(view, count)
-    if all_there_is is not None:
-        return all_there_is
-    kernel = height * width
-    channels = source.shape[3]
-    if channels != count or source.shape[0] != 1 or not _undilated(view):
-        if view.profile.mve and channels == 1 and source.type == "INT8" and source.shape[0] == 1:
-            return Needs(arrays, (_columns(1, kernel, view.profile) + weights.elements,))
-        return Needs(arrays)
-    if source.type == "INT16":
-        return Needs(arrays)
-    if view.profile.mve:
-        return Needs(arrays, (496 * kernel,))
-    if (height, width) == (3, 3) and max(_padding(view, 1)) <= 1:
-        return Needs(arrays)
-    return Needs(arrays, (2 * channels * kernel,) if view.profile.dsp else ())
 
 
 def _fully_connected(view: View) -> Needs:
@@ -354,23 +223,6 @@ def _svdf(view: View) -> Needs:
     return Needs(arrays, (4 * batch * filters, 4 * batch * units))
 
 
-def _transpose_conv(view: View) -> Needs:
-    weights, source = view.need(1), view.need(2)
-    count, height, width, channels = weights.shape
-    arrays = (4 * count, 4 * count)
-    if source.type == "FLOAT32":
-        return Needs(arrays)
-    if not view.profile.cmsis or source.type == "INT16":
-        unit = 8 if source.type == "INT16" else 4
-        return Needs(arrays, (unit * view.output().elements,))
-    stride_h, stride_w = view.option("strideH", 1), view.option("strideW", 1)
-    if stride_h <= 2 and stride_w <= 2 and channels > 16:
-        columns = _columns(channels, height * width, view.profile)
-        return Needs(arrays, (columns, channels * height * width * count))
-    rows = (source.shape[2] - 1) * stride_w + max(width, stride_h)
-    return Needs(arrays, (4 * rows * count * max(height, stride_h), 0))
-
-
 def _lstm(view: View) -> Needs:
     source, state = view.need(0), view.output()
     hidden = state.shape[-1]
@@ -397,7 +249,7 @@ def _batch_matmul(view: View) -> Needs:
         if copied:
             dimensions = 4 + 4 * len(tensor.shape)
             shapes = (*shapes, eval_tensor, dimensions, tensor_bytes(tensor))
-    shapes = (*shapes, 4 + 4 * len(left.shape))
+    shapes = (*shapes, 4 + 4 * len(view.output().shape))
     if left.type not in ("INT8", "INT16"):
         return Needs(shapes)
     if not view.profile.cmsis:
@@ -409,6 +261,10 @@ def _batch_matmul(view: View) -> Needs:
 def _arrays_of_rank(view: View) -> Needs:
     """GATHER, SPACE_TO_DEPTH, DEPTH_TO_SPACE: the output's dimensions, kept."""
     return Needs((4 + 4 * len(view.output().shape),))
+
+
+def _cumsum(view: View) -> Needs:
+    return Needs((36,)) if view.output().type == "INT8" else Needs()
 
 
 def _mirror_pad(view: View) -> Needs:
@@ -426,12 +282,14 @@ PREPARED: Mapping[str, Callable[[View], Needs]] = {
     "ADD_N": _add_n,
     "AVERAGE_POOL_2D": _pool,
     "BATCH_MATMUL": _batch_matmul,
-    "CONV_2D": _conv,
-    "DEPTHWISE_CONV_2D": _depthwise,
+    "CONV_2D": conv,
+    "CUMSUM": _cumsum,
+    "DEPTHWISE_CONV_2D": depthwise,
     "DEPTH_TO_SPACE": _arrays_of_rank,
     "FULLY_CONNECTED": _fully_connected,
     "GATHER": _arrays_of_rank,
     "GATHER_ND": _arrays_of_rank,
+    "L2_POOL_2D": _arrays_of_rank,
     "LOG_SOFTMAX": _log_softmax,
     "MEAN": _reduce,
     "MIRROR_PAD": _mirror_pad,
@@ -441,6 +299,6 @@ PREPARED: Mapping[str, Callable[[View], Needs]] = {
     "SPACE_TO_DEPTH": _arrays_of_rank,
     "SUM": _reduce,
     "SVDF": _svdf,
-    "TRANSPOSE_CONV": _transpose_conv,
+    "TRANSPOSE_CONV": transpose_conv,
     "UNIDIRECTIONAL_SEQUENCE_LSTM": _lstm,
 }

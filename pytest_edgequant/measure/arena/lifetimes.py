@@ -88,6 +88,8 @@ class _Builder:
         subgraph = self.graph.subgraphs[number]
         for tensor in subgraph.inputs:
             self.created(number, tensor)
+            # An input that no operator takes must still lie somewhere when it is written.
+            self.used(number, tensor)
         for operator in subgraph.operators:
             self.scope += 1
             begin = self.scope

@@ -18,7 +18,9 @@ class Abi:
     """Sizes of the interpreter's records for one ABI.
 
     `enum` is the size of a C enum (1 with `-fshort-enums`, the default of the Arm EABI for
-    bare-metal targets); `allocator` are the allocator's own objects at the arena's end.
+    bare-metal targets); `allocator` are the allocator's own objects at the arena's end, `unreported`
+    what it takes besides and does not report. `request` and `allocation_info` are records that live
+    while operators are prepared and while buffers are planned.
     """
 
     name: str
@@ -31,13 +33,41 @@ class Abi:
     subgraph: int
     resource: int
     allocator: tuple[int, ...]
+    request: int = 12
+    allocation_info: int = 24
+    unreported: int = 0
 
+
+@dataclass(frozen=True)
+class Records:
+    """Sizes of records that differ between releases."""
+
+    node: int
+
+
+@dataclass(frozen=True)
+class Release:
+    """A release of TFLM: what differs in it from the newest one that is known.
+
+    `unknown` are operators whose kernels asked for something else then, which is not known.
+    """
+
+    name: str
+    commit: str
+    short_nodes: bool = False
+    unknown: frozenset[str] = frozenset()
+
+    def records(self, abi: Abi) -> Records:
+        return Records(abi.node)
+
+
+NEWEST = Release("2026-08", TFLM_COMMIT)
 
 ABIS = {
     "arm32": Abi("arm32", 4, 1, 12, 32, 32, 12, 8, 20, (36, 44, 36)),
     "xtensa": Abi("xtensa", 4, 4, 12, 32, 40, 12, 8, 20, (36, 44, 36)),
     "riscv32": Abi("riscv32", 4, 4, 12, 32, 40, 12, 8, 20, (36, 44, 36)),
-    "x86_64": Abi("x86_64", 8, 4, 24, 64, 64, 24, 24, 48, (448,)),
+    "x86_64": Abi("x86_64", 8, 4, 24, 64, 64, 24, 24, 48, (448,), 16, 32, 0),
 }
 """The recording allocator of x86-64 keeps its own objects out of what it reports."""
 
@@ -69,6 +99,7 @@ class Profile:
     abi: Abi
     kernels: str
     extension: str
+    release: Release = NEWEST
 
     @property
     def cmsis(self) -> bool:
