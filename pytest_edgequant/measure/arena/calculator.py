@@ -23,6 +23,7 @@ from pytest_edgequant.measure.arena.lifetimes import (
 )
 from pytest_edgequant.measure.arena.planner import Buffer, align_up, lower_bound, plan
 from pytest_edgequant.measure.arena.profiles import Profile
+from pytest_edgequant.measure.arena.temporaries import quantization_bytes, while_prepared
 from pytest_edgequant.measure.arena.view import Needs, View
 from pytest_edgequant.records import PlannedBuffer
 from pytest_edgequant.targets.tflm_operators import TFLM_OPERATORS
@@ -113,44 +114,6 @@ def _operators(graph: Graph) -> Iterator[tuple[int, Subgraph, Operator]]:
 
 def _label(operator: Operator) -> str:
     return f"{operator.label} ({operator.index})"
-
-
-def _quantization_bytes(tensor: Tensor, profile: Profile) -> list[int]:
-    """The records of a full tensor's affine quantization: itself, and its zero points."""
-    if tensor.quantization is None:
-        return []
-    return [profile.abi.affine, 4 + 4 * len(tensor.quantization.scales)]
-
-
-def _full_tensor(tensor: Tensor, profile: Profile) -> int:
-    """A temporary full tensor with its quantization records."""
-    records = profile.abi.tensor + sum(_quantization_bytes(tensor, profile))
-    return align_up(records, profile.abi.pointer)
-
-
-_TWICE = frozenset({"CONV_2D", "DEPTHWISE_CONV_2D", "TRANSPOSE_CONV"})
-"""Kernels that ask for their tensors once more after they kept their arrays, quantized ones."""
-
-
-def _while_prepared(view: View, before: int, after: int) -> int:
-    """The most of temporary tensors and persistent bytes that an operator's preparation holds.
-
-    `before` and `after` are the persistent bytes without and with its arrays. Kernels ask for their
-    tensors, keep arrays, and let the tensors go. Arrays are not checked against temporary tensors
-    and may overwrite the one asked for last, the output's quantization, which nobody reads then;
-    convolutions read it once more, and for their bias too.
-    """
-    profile, tensors = view.profile, view.subgraph.tensors
-    inputs = [tensors[i] for i in view.operator.inputs if i >= 0]
-    outputs = [tensors[i] for i in view.operator.outputs if i >= 0]
-    once = sum(_full_tensor(tensor, profile) for tensor in (*inputs, *outputs))
-    if view.operator.name in _TWICE and outputs and outputs[0].type != "FLOAT32":
-        bias = 3 if view.operator.name == "TRANSPOSE_CONV" else 2
-        first = [t for i in (bias - 2, bias - 1) if (t := view.input(i)) is not None] + outputs
-        second = first + ([t] if (t := view.input(bias)) is not None else [])
-        return after + sum(_full_tensor(t, profile) for t in (*first, *second))
-    kept = sum(_full_tensor(t, profile) for t in inputs) + profile.abi.tensor * len(outputs)
-    return max(before + once, after + kept)
 
 
 def _resource_variables(graph: Graph) -> int:
@@ -284,7 +247,7 @@ def _prepare(
             for size in needs.arrays:
                 tail.take(size, KERNEL_ALIGNMENT, "kernel arrays", owner)
             scratch += [(number, operator, size) for size in needs.scratch]
-        at_most = max(at_most, requests + _while_prepared(view, before, tail.used))
+        at_most = max(at_most, requests + while_prepared(view, before, tail.used))
     return scratch, at_most
 
 
@@ -305,7 +268,7 @@ def _ends(graph: Graph, profile: Profile, tail: _Tail) -> None:
         for index in indices:
             tensor = graph.main.tensors[index]
             tail.take(abi.tensor, abi.pointer, purpose, tensor.name)
-            for size in _quantization_bytes(tensor, profile):
+            for size in quantization_bytes(tensor, profile):
                 tail.take(size, abi.pointer, purpose, tensor.name)
 
 
