@@ -6,6 +6,7 @@ never passes. Verdicts and figures are recorded for the report before anything i
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import numbers
 from collections.abc import Callable
@@ -39,10 +40,12 @@ from pytest_edgequant.measurements import (
     for_target,
     measure_arena,
     refusals,
+    roomier_target,
     runtime_warnings,
 )
 from pytest_edgequant.records import (
     AccuracyComparison,
+    Arena,
     Metric,
     Outcome,
     Target,
@@ -138,8 +141,10 @@ def assert_arena_fits(
     """The tensor arena fits the SRAM that is left on the target, with `headroom` to spare.
 
     `headroom` is a size ("4 KiB", bytes) or a share of what is left ("10%"). Not applicable, and
-    then neither passed nor failed, on a runtime without an arena. Raises `ArenaExceeded`,
-    `CannotRun`, and `Unavailable` where the arena can't be measured.
+    then neither passed nor failed, on a runtime without an arena. Where an operator's memory is not
+    known, it passes if the upper bound fits, fails if what is known does not, and is inconclusive
+    in between. Raises `ArenaExceeded` with ways out and their effect, `CannotRun`, and
+    `Unavailable` where the arena can't be measured.
     """
     variant, profile = _on_target(variant, target)
     if profile.is_microcontroller:
@@ -161,24 +166,72 @@ def _judge_arena(variant: Variant, target: Target, headroom: str | int) -> Verdi
         raise SettingsError(
             f"headroom: {spare:,} B leaves nothing of the {left.value:,} B on {target.name}"
         )
+    subject = f"{variant.label} on {target.name}"
     try:
         arena = measure_arena(variant, target)
-        metric = Metric(arena.minimum_bytes, "bytes", arena.provenance)
-        where = arena.peak.operator if arena.peak is not None else ""
     except MeasurementUnavailable as error:
-        metric, where = Metric.unavailable("bytes", str(error)), ""
+        metric = Metric.unavailable("bytes", str(error))
+        session.record_metric(variant, "arena_bytes", metric)
+        return judge("arena", metric, limit, subject=subject, show=_size)
+    metric = arena.metric()
     session.record_metric(variant, "arena_bytes", metric)
-    return judge(
-        "arena",
-        metric,
-        limit,
-        subject=f"{variant.label} on {target.name}",
-        show=lambda v: format_bytes(int(v)),
-        advice=(
-            f"Most is alive at {where or 'the largest activations'}: use int8 instead of float32 "
-            "or int16x8, fewer channels or a smaller input, or a target with more SRAM"
-        ),
+    if arena.unknown and arena.minimum_bytes > limit:
+        return _judge_bounds(variant, target, arena, limit, subject)
+    verdict = judge("arena", metric, limit, subject=subject, show=_size)
+    if verdict.verdict is Outcome.FAIL:
+        advice = _arena_advice(variant, target, arena, limit)
+        verdict = dataclasses.replace(verdict, message=f"{verdict.message}. {advice}")
+    return verdict
+
+
+def _size(value: float) -> str:
+    return format_bytes(int(value))
+
+
+def _judge_bounds(
+    variant: Variant, target: Target, arena: Arena, limit: int, subject: str
+) -> Verdict:
+    """A need that is known only between two bounds, the upper one above the limit."""
+    names = ", ".join(arena.unknown)
+    if arena.low_bytes > limit:
+        message = (
+            f"{subject}: arena of at least {_size(arena.low_bytes)} (without the data of {names}, "
+            f"which is not known) is over the limit of {_size(limit)} by "
+            f"{_size(arena.low_bytes - limit)}. {_arena_advice(variant, target, arena, limit)}"
+        )
+        return Verdict("arena", Outcome.FAIL, message, limit, arena.low_bytes)
+    message = (
+        f"{subject}: the arena is not known exactly: between {_size(arena.low_bytes)} and "
+        f"{_size(arena.minimum_bytes)}, with a limit of {_size(limit)}, because the memory of "
+        f"{names} is not known. Measure it on the device"
     )
+    return Verdict("arena", Outcome.INCONCLUSIVE, message, limit, arena.minimum_bytes)
+
+
+def _arena_advice(variant: Variant, target: Target, arena: Arena, limit: int) -> str:
+    """Where most is alive, and what would make it fit, with the effect as computed."""
+    lines = []
+    if arena.peak is not None:
+        largest = sorted(arena.peak.alive, key=lambda b: -b.size)[:3]
+        shown = ", ".join(f"{b.name} ({b.size:,} B)" for b in largest)
+        lines.append(
+            f"Most is alive at {arena.peak.operator}, {arena.peak.bytes:,} B: {shown}. "
+            f"{arena.persistent_bytes:,} B are persistent"
+        )
+    found = arena.suggestions()
+    if found:
+        ways = (
+            f"{way}{' (then it fits)' if arena.minimum_bytes - way.bytes <= limit else ''}"
+            for way in found
+        )
+        lines.append(f"Ways out: {'; '.join(ways)}")
+    roomier = roomier_target(variant, target)
+    if roomier is not None:
+        other, room, need = roomier
+        lines.append(
+            f"The smallest target that has room is {other.name}: {_size(need)} of {_size(room)}"
+        )
+    return ". ".join(lines)
 
 
 # -- operators and types ----------------------------------------------------------------------

@@ -105,6 +105,10 @@ class ArenaExceeded(EdgeAssertionError):
     """The tensor arena is larger than the SRAM that is left."""
 
 
+class ArenaMismatch(EdgeAssertionError):
+    """The interpreter needs another arena than was computed; the message has both numbers."""
+
+
 class UnsupportedOperators(EdgeAssertionError):
     """The target's runtime has no kernel for an operator, or not in these types."""
 

@@ -132,11 +132,13 @@ def measure_arena(
     `model` is a Variant, a path or the bytes of a .tflite. Computed for the target's own build:
     `abi` ("arm32", "xtensa", "riscv32", "x86_64"), `core` ("cortex-m4") and `kernels` ("reference",
     "cmsis-nn", "esp-nn") override what the target says, or stand for it when all three are given.
-    Where an operator's memory is not known (custom operators), the `tflite-micro` interpreter's
-    own measurement on x86-64 is given instead; `provenance` tells which it is.
+    Where an operator's memory is not known, all figures are upper bounds, and `provenance` names
+    the operator. With `--edge-arena-verify` the same calculator is checked against the
+    `tflite-micro` interpreter (x86-64, reference kernels) where that is installed.
 
     Raises `CannotRunError` where TFLM refuses the model, `NotApplicableError` on a target without
-    an arena, `MeasurementUnavailable` where neither is possible.
+    an arena, `MeasurementUnavailable` where the target's build is not known, `ArenaMismatch` where
+    the interpreter says otherwise.
     """
     variant, found = for_target(model, target)
     if found is not None and not found.is_microcontroller:
@@ -148,10 +150,9 @@ def measure_arena(
     reasons = _refused(variant, found, profile)
     if reasons:
         raise CannotRunError(f"{variant.label}: TFLM can't run it here: {'; '.join(reasons)}")
-    try:
-        return compute_arena(read_graph(variant.content, variant.label), profile)
-    except MeasurementUnavailable as error:
-        return _interpreter_arena(variant, error)
+    arena = compute_arena(read_graph(variant.content, variant.label), profile, variant.content)
+    said = current_pipeline().arena_verification(variant.content, variant.label)
+    return dataclasses.replace(arena, provenance=f"{arena.provenance}; {said}") if said else arena
 
 
 @user_facing
@@ -163,8 +164,7 @@ def optimize_arena(model: Any, target: Target | str | None = None) -> bytes:
     a 32-bit Arm core. Gives the model's own bytes where no better plan was found; `measure_arena`
     of both tells the difference.
 
-    Raises `CannotRunError` where TFLM has no kernel for an operator, `MeasurementUnavailable` for
-    an operator whose memory is not known.
+    Raises `CannotRunError` where TFLM has no kernel for an operator.
     """
     variant, found = for_target(model, target)
     profile = (
@@ -175,23 +175,29 @@ def optimize_arena(model: Any, target: Target | str | None = None) -> bytes:
     return optimized(variant.content, read_graph(variant.content, variant.label), profile)
 
 
-def _interpreter_arena(variant: Variant, reason: MeasurementUnavailable) -> Arena:
-    """What TFLM's own interpreter reports on this machine, for what can't be computed."""
-    try:
-        found = current_pipeline().tflm_allocation(variant.content)
-    except MeasurementUnavailable:
-        raise MeasurementUnavailable(f"{variant.label}: {reason}") from None
-    return Arena(
-        total_bytes=found.total,
-        nonpersistent_bytes=found.head,
-        persistent_bytes=found.tail,
-        minimum_bytes=found.total,
-        provenance=(
-            f"measured on x86-64 with reference kernels, not for this device ({reason}; "
-            "tflite-micro interpreter)"
-        ),
-        sections=found.sections,
-    )
+def roomier_target(variant: Variant, target: Target) -> tuple[Target, int, int] | None:
+    """The target with the least SRAM on which a model's arena fits, of those with more than here.
+
+    With the bytes that are left there for an arena, and those that the model needs. None where no
+    known target has enough, or none would run the model.
+    """
+    graph = read_graph(variant.content, variant.label)
+    here = target.sram_for_arena.value if target.sram_for_arena is not None else 0
+    offered = [
+        (other.sram_for_arena.value, other.name, other)
+        for other in current_pipeline().targets
+        if other.is_microcontroller and other.sram_for_arena and other.sram_for_arena.value > here
+    ]
+    for room, _, other in sorted(offered, key=lambda entry: entry[:2]):
+        if ops.variant_refused(variant.name, other) or ops.graph_refusals(graph, other):
+            continue
+        try:
+            need = compute_arena(graph, _profile_of(other, None, None, None)).minimum_bytes
+        except (CannotRunError, MeasurementUnavailable):
+            continue
+        if need <= room:
+            return other, room, need
+    return None
 
 
 def _kept(variants: tuple[Variant, ...], dataset: Dataset) -> Any:

@@ -46,6 +46,7 @@ from pytest_edgequant.isolation import DEFAULT_TIMEOUT, IsolatedProcess
 from pytest_edgequant.measure import litert_worker
 from pytest_edgequant.measure.arena import tflm_worker
 from pytest_edgequant.measure.arena.tflm_worker import TFLMAllocation
+from pytest_edgequant.measure.arena.verification import MOST_SECONDS, check_arena, smallest_arena
 from pytest_edgequant.quantize import dequantize, quantize
 from pytest_edgequant.records import HeldOut, Target, Variant
 from pytest_edgequant.targets import Targets
@@ -93,6 +94,7 @@ class Pipeline:
         timeout: float = DEFAULT_TIMEOUT,
         targets: Targets | None = None,
         dense_per_channel: bool = False,
+        arena_verify: bool = False,
         progress: Progress = _silent,
     ) -> None:
         self._temporary: tempfile.TemporaryDirectory[str] | None = None
@@ -108,10 +110,12 @@ class Pipeline:
         self.cache = Cache(cache_dir)
         self.targets = targets or Targets()
         self.dense_per_channel = dense_per_channel
+        self.arena_verify = arena_verify
         self.progress = progress
         self.converted = 0
         self._converter = IsolatedProcess("converter", timeout)
         self._interpreter = IsolatedProcess("interpreter", timeout)
+        self._verifier = IsolatedProcess("verifying", min(timeout, MOST_SECONDS))
         self._variants: dict[str, Variant] = {}
         self._failures: dict[str, EdgeQuantError] = {}
         self._predictions: dict[str, list[NDArray[Any]]] = {}
@@ -120,6 +124,7 @@ class Pipeline:
         """End the child processes and drop what is temporary."""
         self._converter.close()
         self._interpreter.close()
+        self._verifier.close()
         if self._temporary is not None:
             self._temporary.cleanup()
 
@@ -380,6 +385,36 @@ class Pipeline:
         if "refused" in entry.meta:
             raise CannotRunError(entry.meta["refused"])
         return TFLMAllocation(**entry.meta)
+
+    def arena_verification(self, content: bytes, label: str) -> str:
+        """What checking a model's arena against the interpreter found; empty where not asked for.
+
+        Raises `ArenaMismatch` with both numbers where they differ.
+        """
+        if not self.arena_verify:
+            return ""
+        installed = versions(["tflite-micro"])
+        if not installed:
+            return "not verified: there is no tflite-micro wheel here"
+        try:
+            reported = self.tflm_allocation(content)
+        except CannotRunError as error:
+            return f"not verified: {error}"
+        with self.progress(f"verifying the arena of {label}"):
+            return check_arena(
+                read_graph(content, label),
+                reported,
+                lambda expected: self._smallest_arena(content, expected, installed),
+                label,
+            )
+
+    def _smallest_arena(self, content: bytes, expected: int, installed: Any) -> int:
+        key = digest("tflm-smallest", REVISION, content, expected, installed)
+        entry = self.cache.get(key)
+        if entry is None:
+            found = smallest_arena(self._verifier, content, expected)
+            entry = self.cache.put(key, b"", {"smallest": found}, ".tflm")
+        return int(entry.meta["smallest"])
 
 
 def _is_calibrated_from(source: Source) -> bool:

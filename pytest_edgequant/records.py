@@ -15,6 +15,8 @@ from pytest_edgequant.errors import user_facing
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from pytest_edgequant.measure.arena.profiles import Profile
+
 UNVERIFIED = "unverified"
 
 
@@ -262,6 +264,17 @@ class Peak:
 
 
 @dataclass(frozen=True)
+class Suggestion:
+    """A way to a smaller arena, and how many bytes of `minimum_bytes` it saves, as computed."""
+
+    text: str
+    bytes: int
+
+    def __str__(self) -> str:
+        return f"{self.text}: {self.bytes:,} B less"
+
+
+@dataclass(frozen=True)
 class Arena:
     """The tensor arena that TFLM needs, in bytes.
 
@@ -271,6 +284,10 @@ class Arena:
     succeeds: planning itself needs room, so it can be more. `lower_bound_bytes` is the most that is
     alive at once: no plan of the non-persistent part can be smaller. `sections` are the persistent
     bytes by purpose, `operators` by operator.
+
+    Where the memory of operators is not known, `unknown` names them; all figures are upper bounds
+    then, and `low_bytes` is the smallest arena without those operators' own data, which the need
+    can't be below. Elsewhere `low_bytes` equals `minimum_bytes`.
     """
 
     total_bytes: int
@@ -283,16 +300,58 @@ class Arena:
     peak: Peak | None = None
     sections: Mapping[str, int] = field(default_factory=dict)
     operators: Mapping[str, int] = field(default_factory=dict)
+    unknown: tuple[str, ...] = ()
+    low_bytes: int = -1
+    model: bytes = field(default=b"", repr=False, compare=False)
+    profile: Profile | None = field(default=None, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        if self.low_bytes < 0:
+            object.__setattr__(self, "low_bytes", self.minimum_bytes)
+
+    @property
+    def exact(self) -> bool:
+        """Whether this is what the device needs, to the byte."""
+        return not self.unknown and self.provenance.startswith("exact")
+
+    def metric(self) -> Metric:
+        """`minimum_bytes` as a metric; with bounds where operators are not known."""
+        low = self.low_bytes if self.unknown else None
+        high = self.minimum_bytes if self.unknown else None
+        return Metric(self.minimum_bytes, "bytes", self.provenance, low, high)
+
+    def suggestions(self) -> tuple[Suggestion, ...]:
+        """What would make it smaller, computed with the same rules; the largest effect first."""
+        if self.profile is None or not self.model:
+            return ()
+        from pytest_edgequant.measure.arena.suggestions import suggest
+
+        return suggest(self.model, self.profile)
+
+    def svg(self) -> str:
+        """A picture of the plan as SVG: operators across, addresses up, a box for each buffer.
+
+        Raises `MissingExtraError` without Matplotlib.
+        """
+        from pytest_edgequant.report.arena_plot import arena_svg
+
+        return arena_svg(self)
 
     def explain(self) -> str:
-        """Where the bytes go: the peak, what is alive there, the persistent part by purpose."""
+        """Where the bytes go, and what would make them fewer.
+
+        The peak and what is alive there, the persistent part by purpose and by operator, how far
+        the plan is from its lower bound, and changes with their effect in bytes.
+        """
         lines = [
             f"{self.minimum_bytes:,} B are needed ({self.provenance}): "
             f"{self.nonpersistent_bytes:,} B planned, {self.persistent_bytes:,} B persistent"
         ]
+        if self.unknown:
+            lines.append(f"{self.low_bytes:,} B are needed at least, without {self._unknown()}")
         if self.minimum_bytes > self.total_bytes + 15:
             lines.append(
-                f"{self.total_bytes:,} B are used afterwards; planning needs more room for a while"
+                f"{self.total_bytes:,} B are used afterwards; preparing needs more room for a while"
             )
         if self.peak is not None and self.lower_bound_bytes is not None:
             lines.append(f"most is alive at {self.peak.operator}: {self.peak.bytes:,} B")
@@ -304,9 +363,29 @@ class Arena:
                 if above
                 else "no plan of the same buffers can be smaller"
             )
-        by_size = sorted(self.sections.items(), key=lambda item: -item[1])
-        lines += [f"  {count:>10,} B  {purpose}" for purpose, count in by_size]
+        lines.append("persistent, by purpose:")
+        lines += _shares(self.sections)
+        if self.operators:
+            lines.append("persistent, by operator:")
+            lines += _shares(self.operators, 5)
+        found = self.suggestions()
+        if found:
+            lines.append("what would make it smaller:")
+            lines += [f"  {suggestion.bytes:>10,} B  {suggestion.text}" for suggestion in found]
         return "\n".join(lines)
+
+    def _unknown(self) -> str:
+        return f"the data of {', '.join(self.unknown)}"
+
+
+def _shares(parts: Mapping[str, int], most: int | None = None) -> list[str]:
+    """Lines of the largest parts, and how much the others are together."""
+    by_size = sorted(parts.items(), key=lambda item: (-item[1], item[0]))
+    shown, others = by_size[:most], by_size[len(by_size[:most]) :]
+    lines = [f"  {count:>10,} B  {name}" for name, count in shown]
+    if others:
+        lines.append(f"  {sum(c for _, c in others):>10,} B  in {len(others)} others")
+    return lines
 
 
 @dataclass(frozen=True, eq=False)

@@ -119,6 +119,7 @@ class Run:
                 timeout=settings.timeout,
                 targets=self.targets,
                 dense_per_channel=settings.dense_per_channel,
+                arena_verify=settings.arena_verify,
                 progress=self._progress,
             )
         return self._pipeline

@@ -63,6 +63,11 @@ OPTIONS = (
         "quantize fully connected weights per channel (TFLM before August 2024 is wrong there)",
     ),
     Option(
+        "arena_verify",
+        "flag",
+        "check every arena against the tflite-micro interpreter as well, the smallest one included",
+    ),
+    Option(
         "timeout",
         "seconds",
         "how long one conversion or evaluation may take (default: 900)",
@@ -84,6 +89,7 @@ class Settings:
     cache_dir: Path | None = None
     no_cache: bool = False
     dense_per_channel: bool = False
+    arena_verify: bool = False
     timeout: float = 900.0
     target_given: bool = False
     origins: Mapping[str, str] = field(default_factory=dict)

@@ -130,9 +130,7 @@ class GraphBuilder:
         self.graph.tensors.append(tensor(name or f"t{index}", shape, kind, **scales))
         return index
 
-    def constant(
-        self, data: Any, kind: str, *, scales: Sequence[float] = (), axis: int = 0
-    ) -> int:
+    def constant(self, data: Any, kind: str, *, scales: Sequence[float] = (), axis: int = 0) -> int:
         """A tensor with data (an array; INT4 takes packed bytes with `shape` set by the caller)."""
         index = len(self.graph.tensors)
         made = tensor(

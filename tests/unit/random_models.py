@@ -104,9 +104,7 @@ def transpose_conv(b: GraphBuilder, x: int, pick: Pick) -> int:
     size, stride = pick(1, 4), pick(1, 2)
     output = (n, height * stride, width * stride, count)
     inputs = [b.integers(*output), b.weights((count, size, size, c), kind, 0), x]
-    if pick(0, 1):
-        inputs.append(b.bias(count, kind))
-    elif kind == "INT16":
+    if pick(0, 1) or kind == "INT16":
         inputs.append(b.bias(count, kind))
     return b.add(
         "TRANSPOSE_CONV",
@@ -174,7 +172,8 @@ def _comparison(name: str) -> Layer:
 
 def select(b: GraphBuilder, x: int, pick: Pick) -> int:
     shape, kind = b.shape(x), b.kind(x)
-    return b.add("SELECT_V2", [b.activation(shape, "BOOL"), x, b.activation(shape, kind)], shape, kind)
+    inputs = [b.activation(shape, "BOOL"), x, b.activation(shape, kind)]
+    return b.add("SELECT_V2", inputs, shape, kind)
 
 
 def _reduce(name: str) -> Layer:
@@ -191,7 +190,10 @@ def _reduce(name: str) -> Layer:
             return y
         four = [shape[0], 1, 1, math.prod(output) // shape[0]]
         return b.add(
-            "RESHAPE", [y, b.integers(*four)], four, b.kind(x),
+            "RESHAPE",
+            [y, b.integers(*four)],
+            four,
+            b.kind(x),
             options("ReshapeOptions", newShape=four),
         )
 
@@ -308,10 +310,14 @@ def space_to_batch(b: GraphBuilder, x: int, pick: Pick) -> int:
         return x
     crops = b.constant(np.zeros((2, 2), np.int32), "INT32")
     y = b.add(
-        "SPACE_TO_BATCH_ND", [x, b.integers(2, 2), crops], (4 * n, height // 2, width // 2, c),
+        "SPACE_TO_BATCH_ND",
+        [x, b.integers(2, 2), crops],
+        (4 * n, height // 2, width // 2, c),
         b.kind(x),
     )
-    return b.add("BATCH_TO_SPACE_ND", [y, b.integers(2, 2), crops], (n, height, width, c), b.kind(x))
+    return b.add(
+        "BATCH_TO_SPACE_ND", [y, b.integers(2, 2), crops], (n, height, width, c), b.kind(x)
+    )
 
 
 def _resize(name: str, option: str) -> Layer:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 from pytest_edgequant.measure.arena.calculator import Calculation, calculate
 from pytest_edgequant.measure.arena.profiles import Profile
 from pytest_edgequant.records import Arena, Peak
@@ -18,13 +20,23 @@ def _peak(graph: Graph, found: Calculation) -> Peak | None:
     return Peak(operator, found.lower_bound, alive)
 
 
-def compute_arena(graph: Graph, profile: Profile) -> Arena:
+def compute_arena(graph: Graph, profile: Profile, content: bytes = b"") -> Arena:
     """The arena of a model for one build of TFLM.
 
-    Raises `CannotRunError` where TFLM has no kernel for an operator, `MeasurementUnavailable` for
-    an operator whose memory is not known, `ModelError` for a model that no arena can hold.
+    Operators whose memory is not known are bounded from above, and named in `unknown` and in the
+    provenance. With the file's `content` the arena can suggest what would make it smaller.
+
+    Raises `CannotRunError` where TFLM has no kernel for an operator, `ModelError` for a model that
+    no arena can hold.
     """
     found = calculate(graph, profile)
+    provenance, low = profile.provenance, found.minimum
+    if found.unknown:
+        low = calculate(graph, profile, without_unknown=True).minimum
+        names = ", ".join(found.unknown)
+        many = len(found.unknown) > 1
+        provenance = f"upper bound: {names} {'are' if many else 'is'} not known, {profile.build}"
+        found = _bounded(found, low)
     sections: dict[str, int] = {}
     operators: dict[str, int] = {}
     for allocation in found.allocations:
@@ -36,10 +48,23 @@ def compute_arena(graph: Graph, profile: Profile) -> Arena:
         nonpersistent_bytes=found.nonpersistent,
         persistent_bytes=found.persistent,
         minimum_bytes=found.minimum,
-        provenance=profile.provenance,
+        provenance=provenance,
         lower_bound_bytes=found.lower_bound,
         plan=tuple(found.placed),
         peak=_peak(graph, found),
         sections=sections,
         operators=operators,
+        unknown=found.unknown,
+        low_bytes=low,
+        model=content,
+        profile=profile,
     )
+
+
+def _bounded(found: Calculation, low: int) -> Calculation:
+    """The bound, never below what is needed without the unknown operators' data.
+
+    A larger scratch buffer changes the order in which the planner places the others, so that it
+    might by chance come out lower.
+    """
+    return dataclasses.replace(found, minimum=max(found.minimum, low))

@@ -27,7 +27,7 @@ from pytest_edgequant.measure.arena.temporaries import quantization_bytes, while
 from pytest_edgequant.measure.arena.view import Needs, View
 from pytest_edgequant.records import PlannedBuffer
 from pytest_edgequant.targets.tflm_operators import TFLM_OPERATORS
-from pytest_edgequant.tflite.graph import Graph, Operator, Subgraph, Tensor
+from pytest_edgequant.tflite.graph import Graph, Operator, Subgraph
 
 _MOST_SCRATCH_PER_OPERATOR = 12
 
@@ -195,7 +195,7 @@ def _calculate(graph: Graph, profile: Profile, without_unknown: bool) -> Calcula
         + align_up(before_ends)
     )
     needed = max(result.nonpersistent + result.persistent, planning, at_most)
-    result.minimum = align_up(needed + abi.unreported)
+    result.minimum = align_up(needed)
     return result
 
 

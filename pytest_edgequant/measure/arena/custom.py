@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from pytest_edgequant.measure.arena.view import Needs, View
@@ -23,7 +23,7 @@ class CustomNeeds:
     """Persistent blocks when the kernel is made, and what it asks for when it is prepared."""
 
     data: tuple[int, ...] = ()
-    prepared: Needs = Needs()
+    prepared: Needs = field(default_factory=Needs)
 
 
 def _options(view: View) -> Mapping[str, Any]:

@@ -18,9 +18,9 @@ class Abi:
     """Sizes of the interpreter's records for one ABI.
 
     `enum` is the size of a C enum (1 with `-fshort-enums`, the default of the Arm EABI for
-    bare-metal targets); `allocator` are the allocator's own objects at the arena's end, `unreported`
-    what it takes besides and does not report. `request` and `allocation_info` are records that live
-    while operators are prepared and while buffers are planned.
+    bare-metal targets); `allocator` are the allocator's own objects at the arena's end. `request`
+    and `allocation_info` are records that live while operators are prepared and while buffers are
+    planned.
     """
 
     name: str
@@ -35,7 +35,6 @@ class Abi:
     allocator: tuple[int, ...]
     request: int = 12
     allocation_info: int = 24
-    unreported: int = 0
 
 
 @dataclass(frozen=True)
@@ -67,7 +66,7 @@ ABIS = {
     "arm32": Abi("arm32", 4, 1, 12, 32, 32, 12, 8, 20, (36, 44, 36)),
     "xtensa": Abi("xtensa", 4, 4, 12, 32, 40, 12, 8, 20, (36, 44, 36)),
     "riscv32": Abi("riscv32", 4, 4, 12, 32, 40, 12, 8, 20, (36, 44, 36)),
-    "x86_64": Abi("x86_64", 8, 4, 24, 64, 64, 24, 24, 48, (448,), 16, 32, 0),
+    "x86_64": Abi("x86_64", 8, 4, 24, 64, 64, 24, 24, 48, (448,), 16, 32),
 }
 """The recording allocator of x86-64 keeps its own objects out of what it reports."""
 
@@ -125,10 +124,15 @@ class Profile:
         return ""
 
     @property
+    def build(self) -> str:
+        """Release, ABI and kernel library in words."""
+        return f"TFLM {self.release.commit}, {self.abi.name}, {self.kernels}"
+
+    @property
     def provenance(self) -> str:
         """How a number of this profile comes about."""
         kind = f"estimated ({self.caveat})" if self.caveat else "exact"
-        return f"{kind}, TFLM {TFLM_COMMIT}, {self.abi.name}, {self.kernels}"
+        return f"{kind}, {self.build}"
 
 
 def core_extension(core: str) -> str | None:

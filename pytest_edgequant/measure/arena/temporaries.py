@@ -43,6 +43,10 @@ def _at(view: View, *positions: int) -> list[Tensor]:
 Asked = Callable[[View], list[Tensor]]
 
 
+def _all(view: View) -> list[Tensor]:
+    return [*_inputs(view), *_outputs(view)]
+
+
 def _nothing(view: View) -> list[Tensor]:
     return []
 
@@ -56,6 +60,8 @@ def _first_again(view: View) -> list[Tensor]:
 
 
 def _reduced(view: View) -> list[Tensor]:
+    if view.need(0).type != "INT8":
+        return [*_inputs(view), *_inputs(view), *_outputs(view)]
     return [*_inputs(view), *_outputs(view), *_inputs(view), *_outputs(view)]
 
 
@@ -109,7 +115,7 @@ def while_prepared(view: View, before: int, after: int) -> int:
     read then. Convolutions keep their arrays before they ask for their tensors once more.
     """
     profile = view.profile
-    asked = _ASKED.get(view.operator.name, lambda v: [*_inputs(v), *_outputs(v)])(view)
+    asked = _ASKED.get(view.operator.name, _all)(view)
     held = sum(_full(tensor, profile) for tensor in asked)
     if view.operator.name in _CONVOLUTIONS or before == after or not asked:
         return after + held

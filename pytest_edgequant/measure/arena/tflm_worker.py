@@ -14,6 +14,7 @@ import numpy as np
 
 from pytest_edgequant.errors import CannotRunError, MeasurementUnavailable
 from pytest_edgequant.measure.arena.planner import align_up
+from pytest_edgequant.tflite.graph import read_graph
 
 _FIRST_ARENA = 1 << 20
 _LARGEST_ARENA = 1 << 31
@@ -72,6 +73,37 @@ def measure(content: bytes) -> TFLMAllocation:
             size *= 8
             continue
         raise CannotRunError(f"TFLM refuses the model: {(reason or str(failure))[:600]}")
+
+
+def outputs(content: bytes, size: int) -> list[bytes]:
+    """The outputs of one inference on fixed random inputs, in an arena of that many bytes.
+
+    Raises `CannotRunError` where the interpreter refuses.
+    """
+    import numpy as np
+    from tflite_micro import runtime
+
+    found: list[bytes] = []
+
+    def action() -> None:
+        interpreter = runtime.Interpreter.from_bytes(content, arena_size=size)
+        chance = np.random.default_rng(0)
+        graph = read_graph(content)
+        for position, index in enumerate(graph.main.inputs):
+            tensor = graph.main.tensors[index]
+            values = chance.uniform(-1, 1, tensor.shape)
+            if tensor.dtype.kind in "iu":
+                values = values * 100
+            if tensor.dtype.kind in "fiub":
+                interpreter.set_input(np.abs(values).astype(tensor.dtype), position)
+        interpreter.invoke()
+        for position in range(len(graph.main.outputs)):
+            found.append(interpreter.get_output(position).tobytes())
+
+    text, failure = _with_stderr(action)
+    if failure is not None:
+        raise CannotRunError(f"TFLM refuses the model: {(text.strip() or str(failure))[:600]}")
+    return found
 
 
 def _attempt(runtime: object, content: bytes, size: int) -> tuple[str, Exception | None]:
