@@ -24,6 +24,7 @@ from pytest_edgequant.measure import legality, metrics
 from pytest_edgequant.measure.arena import compute_arena
 from pytest_edgequant.measure.arena.optimizer import optimized
 from pytest_edgequant.measure.arena.profiles import (
+    NEWEST,
     Profile,
     core_abi,
     core_extension,
@@ -91,7 +92,11 @@ def flash_split(variant: Variant, target: Target | None) -> FlashSplit:
 
 
 def _profile_of(
-    target: Target | None, abi: str | None, core: str | None, kernels: str | None
+    target: Target | None,
+    abi: str | None = None,
+    core: str | None = None,
+    kernels: str | None = None,
+    tflm: str | None = None,
 ) -> Profile:
     """The build of TFLM that runs on a target; keywords override what the target says."""
     core = core or (target.core if target is not None else None)
@@ -104,7 +109,7 @@ def _profile_of(
         )
     if target is not None and core_extension(core) is None:
         raise MeasurementUnavailable(f"the arena on the core {core!r} is not known")
-    return make_profile(abi, core, kernels)
+    return make_profile(abi, core, kernels, tflm or NEWEST.name)
 
 
 def _refused(variant: Variant, target: Target | None, profile: Profile) -> list[str]:
@@ -126,12 +131,15 @@ def measure_arena(
     abi: str | None = None,
     core: str | None = None,
     kernels: str | None = None,
+    tflm: str | None = None,
 ) -> Arena:
     """The tensor arena that TFLM needs for a model on a target, in bytes.
 
     `model` is a Variant, a path or the bytes of a .tflite. Computed for the target's own build:
     `abi` ("arm32", "xtensa", "riscv32", "x86_64"), `core` ("cortex-m4") and `kernels` ("reference",
     "cmsis-nn", "esp-nn") override what the target says, or stand for it when all three are given.
+    `tflm` is the release of TFLM that the firmware's library ships ("chirale-2.0.0"), by default
+    the newest one that is known.
     Where an operator's memory is not known, all figures are upper bounds, and `provenance` names
     the operator. With `--edge-arena-verify` the same calculator is checked against the
     `tflite-micro` interpreter (x86-64, reference kernels) where that is installed.
@@ -146,7 +154,7 @@ def measure_arena(
             f"{found.name} runs {found.runtime}, which allocates from the heap: there is no "
             "tensor arena"
         )
-    profile = _profile_of(found, abi, core, kernels)
+    profile = _profile_of(found, abi, core, kernels, tflm)
     reasons = _refused(variant, found, profile)
     if reasons:
         raise CannotRunError(f"{variant.label}: TFLM can't run it here: {'; '.join(reasons)}")
@@ -168,9 +176,7 @@ def optimize_arena(model: Any, target: Target | str | None = None) -> bytes:
     """
     variant, found = for_target(model, target)
     profile = (
-        _profile_of(found, None, None, None)
-        if found is not None
-        else make_profile("arm32", "cortex-m4", "reference")
+        _profile_of(found) if found is not None else make_profile("arm32", "cortex-m4", "reference")
     )
     return optimized(variant.content, read_graph(variant.content, variant.label), profile)
 
@@ -192,7 +198,7 @@ def roomier_target(variant: Variant, target: Target) -> tuple[Target, int, int] 
         if ops.variant_refused(variant.name, other) or ops.graph_refusals(graph, other):
             continue
         try:
-            need = compute_arena(graph, _profile_of(other, None, None, None)).minimum_bytes
+            need = compute_arena(graph, _profile_of(other)).minimum_bytes
         except (CannotRunError, MeasurementUnavailable):
             continue
         if need <= room:

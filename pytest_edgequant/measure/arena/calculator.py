@@ -143,7 +143,7 @@ def calculate(graph: Graph, profile: Profile, *, without_unknown: bool = False) 
 
 
 def _calculate(graph: Graph, profile: Profile, without_unknown: bool) -> Calculation:
-    abi, records = profile.abi, profile.release.records(profile.abi)
+    abi = profile.abi
     tail = _Tail()
     for size in abi.allocator:
         tail.take(size, 4, "allocator")
@@ -157,7 +157,7 @@ def _calculate(graph: Graph, profile: Profile, without_unknown: bool) -> Calcula
     for subgraph in graph.subgraphs:
         tail.take(abi.eval_tensor * len(subgraph.tensors), word, "tensor records")
     for subgraph in graph.subgraphs:
-        tail.take(records.node * len(subgraph.operators), word, "node records")
+        tail.take(abi.node * len(subgraph.operators), word, "node records")
     for _, operator in graph.operators():
         if operator.name in PARSED:
             size, alignment = PARSED[operator.name].size(profile)

@@ -113,7 +113,8 @@ def depthwise(view: View) -> Needs:
         return Needs(arrays)
     if view.profile.mve:
         return Needs(arrays, (496 * kernel,))
-    if (height, width) == (3, 3) and max(view.padding(1)) <= 1:
+    small = (height, width) == (3, 3) and max(view.padding(1)) <= 1
+    if small and not view.profile.release.depthwise_3x3_buffer:
         return Needs(arrays)
     return Needs(arrays, _asked(2 * channels * kernel if view.profile.dsp else 0))
 
