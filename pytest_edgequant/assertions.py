@@ -52,6 +52,7 @@ from pytest_edgequant.records import (
     Variant,
     Verdict,
 )
+from pytest_edgequant.session import worst
 from pytest_edgequant.tflite.graph import read_graph
 from pytest_edgequant.units import format_bytes, format_points, parse_size_limit
 
@@ -376,12 +377,13 @@ def assert_deployable(variant: Any, target: Target | str | None = None) -> None:
     verdicts.append(_judge_arena(variant, profile, 0))
     for verdict in verdicts:
         session.record_verdict(variant, verdict)
-    broken = [v for v in verdicts if v.verdict is Outcome.FAIL]
+    broken = [v for v in verdicts if v.verdict in (Outcome.FAIL, Outcome.INCONCLUSIVE)]
     missing = [v for v in verdicts if v.verdict is Outcome.UNAVAILABLE]
     if broken:
         message = f"{variant.label} is not deployable on {profile.name}: " + "; ".join(
             v.message for v in (*broken, *missing)
         )
-        raise NotDeployable(message, Verdict("deployable", Outcome.FAIL, message))
+        decided = worst(v.verdict for v in broken) or Outcome.FAIL
+        raise NotDeployable(message, Verdict("deployable", decided, message))
     if missing:
         raise Unavailable(missing[0].message, missing[0])

@@ -20,6 +20,7 @@ CASES: dict[str, tuple[str, Any]] = {
     "cache_dir": ("somewhere", "somewhere"),
     "no_cache": ("true", True),
     "dense_per_channel": ("true", True),
+    "arena_verify": ("true", True),
     "timeout": ("7.5", 7.5),
 }
 

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_edgequant.errors import EdgeQuantError, MeasurementUnavailable, ModelError
+from pytest_edgequant.errors import EdgeQuantError, ModelError
 from pytest_edgequant.isolation import IsolatedProcess
 from pytest_edgequant.measure.arena import compute_arena, tflm_worker
 from pytest_edgequant.measure.arena.calculator import calculate
@@ -50,10 +50,7 @@ def measured(reference: Path) -> Iterator[tuple[Path, Profile, dict[str, str]]]:
 def test_equals_every_cortex_m_build_to_the_byte(reference: Path) -> None:
     wrong, compared = [], 0
     for path, profile, row in measured(reference):
-        try:
-            found = compute_arena(graph_of(path), profile)
-        except MeasurementUnavailable:
-            continue  # custom operators
+        found = compute_arena(graph_of(path), profile)
         compared += 1
         ours = (found.nonpersistent_bytes, found.persistent_bytes, found.minimum_bytes)
         theirs = (int(row["head"]), int(row["tail"]), int(row["min_arena"] or ours[2]))
@@ -72,10 +69,7 @@ def test_equals_every_planned_buffer_of_the_traces(reference: Path) -> None:
             path = reference / "models" / trace["file"]
             if not planned or not path.exists():
                 continue
-            try:
-                found = calculate(graph_of(path), BUILDS[trace["build"]])
-            except MeasurementUnavailable:
-                continue
+            found = calculate(graph_of(path), BUILDS[trace["build"]])
             ours = [(b.size, b.offset, b.first, b.last) for b in found.placed]
             theirs = [(e["size"], e["off"], e["first"], e["last"]) for e in planned]
             assert ours == theirs, (trace["file"], trace["build"])
@@ -90,6 +84,17 @@ def test_equals_boards_with_an_esp32(reference: Path) -> None:
     for row in rows:
         found = compute_arena(graph_of(reference / "models" / row["file"]), profile)
         assert found.total_bytes == int(row["arena_used_bytes"])
+
+
+def test_is_near_boards_with_an_older_library(reference: Path) -> None:
+    profile = make_profile("arm32", "cortex-m4", "cmsis-nn", "chirale-2.0.0")
+    with open(reference / "device_arena.csv", newline="") as stream:
+        rows = [row for row in csv.DictReader(stream) if "Chirale" in row["framework"]]
+    assert rows
+    for row in rows:
+        found = compute_arena(graph_of(reference / "models" / row["file"]), profile)
+        assert found.total_bytes == pytest.approx(int(row["arena_used_bytes"]), rel=0.001)
+        assert not found.exact
 
 
 # -- x86-64: the interpreter itself ---------------------------------------------------------------

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import re
 from collections.abc import Callable, Mapping
 from functools import partial
 from importlib.util import find_spec
@@ -86,8 +87,8 @@ def lone(name: str, custom_code: str = "") -> bytes:
     return one_operator(name, [x], y, custom_code=custom_code)
 
 
-# Only the interpreter itself could tell what this operator allocates.
-UNKNOWN = lone("CUSTOM", custom_code="CIRCULAR_BUFFER")
+# What it allocates stands in its options, which it lacks.
+UNKNOWN = lone("CUSTOM", custom_code="SignalDelay")
 
 
 @pytest.fixture
@@ -259,8 +260,17 @@ def test_an_arena_that_does_not_fit_names_target_bytes_and_advice(
     check = partial(assert_arena_fits, tiny["int8"], board, headroom=headroom)
     message = said(ArenaExceeded, check)
     assert message.startswith(f"tiny_int8/int8 on mini: arena {size:,} B is over the limit of ")
-    assert "use int8 instead of float32" in message
+    assert "The smallest target that has room is nano33iot: " in message
     assert outcomes(check) == [("arena", "fail")]
+
+
+def test_ways_to_a_smaller_arena_come_with_their_effect(tiny: Tiny) -> None:
+    size = needed(tiny["float32"])
+    board = target(sram_for_arena=size - 1)
+    message = said(ArenaExceeded, partial(assert_arena_fits, tiny["float32"], board))
+    found = re.search(r"int8 instead of float32: ([\d,]+) B less \(then it fits\)", message)
+    assert found is not None
+    assert int(found.group(1).replace(",", "")) > 0
 
 
 def test_headroom_that_leaves_nothing_is_refused(tiny: Tiny) -> None:
@@ -284,11 +294,40 @@ def test_what_tflm_refuses_has_no_arena(tiny: Tiny) -> None:
 
 @pytest.mark.usefixtures("without_tflm")
 def test_an_arena_that_can_not_be_had_never_passes() -> None:
-    check = partial(assert_arena_fits, UNKNOWN, "nano33ble")
+    strange = target(core="mips-4k")
+    check = partial(assert_arena_fits, UNKNOWN, strange)
     message = said(Unavailable, check)
-    assert message.startswith("model/float32 on nano33ble: arena is unavailable: ")
+    assert message.startswith("model/float32 on mini: arena is unavailable: ")
     assert outcomes(check) == [("arena", "unavailable")]
-    said(MeasurementUnavailable, lambda: measure_arena(UNKNOWN, "nano33ble"))
+    said(MeasurementUnavailable, lambda: measure_arena(UNKNOWN, strange))
+
+
+@pytest.mark.usefixtures("without_tflm")
+def test_an_operator_that_is_not_known_is_bounded_and_named() -> None:
+    arena = measure_arena(UNKNOWN, "nano33ble")
+    assert arena.unknown == ("CUSTOM(SignalDelay) (operator 0)",)
+    assert "upper bound: CUSTOM(SignalDelay) (operator 0) is not known" in arena.provenance
+    assert not arena.exact
+    assert arena.low_bytes < arena.minimum_bytes
+    metric = arena.metric()
+    assert (metric.low, metric.high) == (arena.low_bytes, arena.minimum_bytes)
+
+
+@pytest.mark.usefixtures("without_tflm")
+@pytest.mark.parametrize(
+    ("share", "verdict"), [(2.0, "pass"), (1.0, "pass"), (0.5, "inconclusive"), (0.0, "fail")]
+)
+def test_what_is_known_between_bounds_passes_only_if_the_upper_one_fits(
+    share: float, verdict: str
+) -> None:
+    arena = measure_arena(UNKNOWN, "nano33ble")
+    low, high = arena.low_bytes, arena.minimum_bytes
+    board = target(sram_for_arena=low - 1 + int(share * (high - low + 1)))
+    check = partial(assert_arena_fits, UNKNOWN, board)
+    assert outcomes(check) == [("arena", verdict)]
+    if verdict != "pass":
+        assert "CUSTOM(SignalDelay) (operator 0)" in said(ArenaExceeded, check)
+        said(NotDeployable, lambda: assert_deployable(UNKNOWN, board))
 
 
 # -- operators and types ------------------------------------------------------------------------
@@ -324,7 +363,7 @@ def test_an_operator_without_a_kernel_is_named_with_its_layer(
 def test_a_custom_operator_of_tflm_is_known_there_only() -> None:
     assert_ops_supported(UNKNOWN, "nano33ble")
     check = partial(assert_ops_supported, UNKNOWN, "rpi4")
-    assert "CUSTOM(CIRCULAR_BUFFER)" in said(UnsupportedOperators, check)
+    assert "CUSTOM(SignalDelay)" in said(UnsupportedOperators, check)
 
 
 @needs_tflm
@@ -602,9 +641,9 @@ def test_every_broken_limit_is_told(tiny: Tiny) -> None:
 
 @pytest.mark.usefixtures("without_tflm")
 def test_what_can_not_be_had_is_not_deployable() -> None:
-    message = said(Unavailable, lambda: assert_deployable(UNKNOWN, "nano33ble"))
+    message = said(Unavailable, lambda: assert_deployable(UNKNOWN, target(core="mips-4k")))
     assert "arena is unavailable" in message
-    small = target(flash_for_model="100 B")
+    small = target(flash_for_model="100 B", core="mips-4k")
     both = said(NotDeployable, lambda: assert_deployable(UNKNOWN, small))
     assert "over the limit of 100 B" in both
     assert "arena is unavailable" in both

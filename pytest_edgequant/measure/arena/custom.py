@@ -7,10 +7,11 @@ from allocation traces. Their options are a flexbuffer map in the file.
 from __future__ import annotations
 
 import math
+import struct
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
+from pytest_edgequant.errors import ModelError
 from pytest_edgequant.measure.arena.view import Needs, View
 
 _LARGEST_OPTION = 1 << 24
@@ -26,21 +27,20 @@ class CustomNeeds:
     prepared: Needs = field(default_factory=Needs)
 
 
-def _options(view: View) -> Mapping[str, Any]:
+def _number(view: View, name: str) -> int:
+    """An option that is a count. Raises `ValueError` where it is missing or can't be meant.
+
+    Only what is asked for is read: a hostile map may refer to itself over and over.
+    """
     from flatbuffers import flexbuffers
 
-    found = flexbuffers.Loads(view.operator.custom_options)
-    if not isinstance(found, dict):
+    root = flexbuffers.GetRoot(view.operator.custom_options)
+    if not root.IsMap:
         raise ValueError("the options are not a map")
-    return found
-
-
-def _number(view: View, name: str, default: int | None = None) -> int:
-    """An option that is a count. Raises `ValueError` where it is missing or can't be meant."""
-    value = _options(view).get(name, default)
-    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < _LARGEST_OPTION:
-        raise ValueError(f"the option {name} is {value!r}")
-    return value
+    entry = root.AsMap[name]
+    if not entry.IsInt or not 0 <= entry.AsInt < _LARGEST_OPTION:
+        raise ValueError(f"the option {name} can't be meant")
+    return int(entry.AsInt)
 
 
 def _wide(view: View, arm: int, x86_64: int) -> int:
@@ -174,5 +174,13 @@ def custom_needs(view: View) -> CustomNeeds | None:
         return None
     try:
         return rule(view)
-    except (ValueError, KeyError, IndexError, TypeError, UnicodeDecodeError, OverflowError):
+    except (
+        ModelError,
+        ValueError,
+        KeyError,
+        IndexError,
+        TypeError,
+        OverflowError,
+        struct.error,
+    ):
         return None

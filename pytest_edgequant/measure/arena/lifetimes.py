@@ -60,7 +60,12 @@ def _called(operator: Operator) -> list[int]:
         "WHILE": ("condSubgraphIndex", "bodySubgraphIndex"),
         "CALL_ONCE": ("initSubgraphIndex",),
     }
-    return [int(operator.options[key]) for key in keys.get(operator.name, ())]
+    try:
+        return [int(operator.options[key]) for key in keys.get(operator.name, ())]
+    except KeyError:
+        raise ModelError(
+            f"{operator.place}: its options, which name its subgraphs, are missing"
+        ) from None
 
 
 class _Builder:
