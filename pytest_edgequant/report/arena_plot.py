@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import re
+import warnings
 from typing import TYPE_CHECKING, Any
 from xml.sax.saxutils import escape
 
@@ -130,9 +131,12 @@ def arena_svg(arena: Arena) -> str:
     with matplotlib.rc_context({"svg.hashsalt": "edgequant", "svg.fonttype": "none"}):
         figure = Figure(figsize=(width, _HEIGHT), layout="constrained")
         FigureCanvasSVG(figure)
-        _draw(arena, figure)
         stream = io.StringIO()
-        figure.savefig(stream, format="svg", metadata={"Date": None, "Creator": None})
+        with warnings.catch_warnings():
+            # Text stays text: a glyph that Matplotlib's font lacks is for the browser to find.
+            warnings.filterwarnings("ignore", "Glyph .* missing from")
+            _draw(arena, figure)
+            figure.savefig(stream, format="svg", metadata={"Date": None, "Creator": None})
     text = stream.getvalue()
     return _titled(text[text.index("<svg") :], arena)
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from model_building import GraphBuilder
+from model_building import TENSOR_TYPES, GraphBuilder
 from random_models import LAYERS, random_model
 
 from pytest_edgequant.errors import CannotRunError
@@ -19,6 +20,7 @@ from pytest_edgequant.tflite.graph import read_graph
 
 HOST = make_profile("x86_64", "-", "reference")
 KINDS = ("INT8", "INT16", "FLOAT32")
+TENSOR_CODES = {name: code for code, name in TENSOR_TYPES.items()}
 UNHURRIED = settings(
     max_examples=150,
     deadline=None,
@@ -87,3 +89,101 @@ def chain(count: int) -> bytes:
 @pytest.mark.parametrize("count", [1, 50, 400])
 def test_long_chains_equal_the_interpreter(count: int, interpreter: IsolatedProcess) -> None:
     assert compare(chain(count), interpreter)
+
+
+# -- custom operators that come with TFLM ----------------------------------------------------------
+
+
+def custom(
+    code: str,
+    given: Sequence[tuple[tuple[int, ...], str | float]],
+    made: list[tuple[tuple[int, ...], str]],
+    **values: Any,
+) -> bytes:
+    """A model of one custom operator with its options as a flexbuffer."""
+    from flatbuffers import flexbuffers
+
+    builder = flexbuffers.Builder()
+    with builder.Map():
+        for key, value in sorted(values.items()):
+            builder.Key(key)
+            builder.Add(value)
+    b = GraphBuilder()
+    # A kind that is a number stands for a constant of that value: anchors, and boxes that are valid.
+    inputs = [
+        b.activation(shape, kind)
+        if isinstance(kind, str)
+        else b.constant(np.full(shape, kind, np.float32), "FLOAT32")
+        for shape, kind in given
+    ]
+    y = b.add(
+        "CUSTOM",
+        inputs,
+        [shape for shape, _ in made],
+        made[0][1],
+        custom_code=code,
+        custom_options=bytes(builder.Finish()),
+    )
+    for index, (_, kind) in enumerate(made):
+        b.graph.tensors[y + index].type = TENSOR_CODES[kind]
+    return b.build()
+
+
+I16, F32, BOOL = "INT16", "FLOAT32", "BOOL"
+CUSTOM_MODELS = {
+    "delay": custom("SignalDelay", [((3, 64), I16)], [((3, 64), I16)], delay_length=7),
+    "framer": custom(
+        "SignalFramer",
+        [((2, 160), I16)],
+        [((2, 2, 100), I16), ((), BOOL)],
+        frame_size=100,
+        frame_step=80,
+        prefill=True,
+    ),
+    "stacker": custom(
+        "SignalStacker",
+        [((40,), I16)],
+        [((120,), I16), ((), BOOL)],
+        num_channels=40,
+        stacker_left_context=1,
+        stacker_right_context=1,
+        stacker_step=2,
+    ),
+    "overlap_add": custom(
+        "SignalOverlapAdd", [((2, 4, 32), I16)], [((2, 64), I16)], T=7, frame_step=16
+    ),
+    "overlap_add_float": custom(
+        "SignalOverlapAdd", [((1, 4, 30), F32)], [((1, 60), F32)], T=0, frame_step=15
+    ),
+    "rfft": custom("SignalRfft", [((1, 128), I16)], [((1, 130), I16)], T=7, fft_length=128),
+    "rfft_float": custom("SignalRfft", [((1, 64), F32)], [((1, 66), F32)], T=0, fft_length=64),
+    "rfft_int32": custom(
+        "SignalRfft", [((1, 64), "INT32")], [((1, 66), "INT32")], T=2, fft_length=64
+    ),
+    "irfft": custom("SignalIrfft", [((1, 130), I16)], [((1, 128), I16)], T=7, fft_length=128),
+    "irfft_float": custom("SignalIrfft", [((1, 66), F32)], [((1, 64), F32)], T=0, fft_length=64),
+    "circular_buffer": custom(
+        "CIRCULAR_BUFFER", [((1, 1, 1, 8), "INT8")], [((1, 5, 1, 8), "INT8")], cycles_max=1
+    ),
+    "detection": custom(
+        "TFLite_Detection_PostProcess",
+        [((1, 6, 4), 0.0), ((1, 6, 3), F32), ((6, 4), 1.0)],
+        [((1, 3, 4), F32), ((1, 3), F32), ((1, 3), F32), ((1,), F32)],
+        max_detections=3,
+        max_classes_per_detection=1,
+        num_classes=2,
+        nms_score_threshold=0.0,
+        nms_iou_threshold=0.5,
+        y_scale=10.0,
+        x_scale=10.0,
+        h_scale=5.0,
+        w_scale=5.0,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", CUSTOM_MODELS)
+def test_custom_operators_equal_the_interpreter(name: str, interpreter: IsolatedProcess) -> None:
+    content = CUSTOM_MODELS[name]
+    assert compute_arena(read_graph(content), HOST).exact
+    assert compare(content, interpreter)

@@ -71,7 +71,10 @@ def _rfft(view: View) -> CustomNeeds:
 
 
 def _irfft(view: View) -> CustomNeeds:
-    return CustomNeeds((_wide(view, 24, 32), _transform_state(view, view.need(0).type)))
+    kind = view.need(0).type
+    # The inverse transform of floats keeps its length and a pointer in front.
+    front = 2 * view.profile.abi.pointer if kind == "FLOAT32" else 0
+    return CustomNeeds((_wide(view, 24, 32), front + _transform_state(view, kind)))
 
 
 def _filter_bank(view: View) -> CustomNeeds:
