@@ -96,7 +96,7 @@ def _profile_of(
     abi: str | None = None,
     core: str | None = None,
     kernels: str | None = None,
-    tflm: str | None = None,
+    release: str | None = None,
 ) -> Profile:
     """The build of TFLM that runs on a target; keywords override what the target says."""
     core = core or (target.core if target is not None else None)
@@ -109,7 +109,7 @@ def _profile_of(
         )
     if target is not None and core_extension(core) is None:
         raise MeasurementUnavailable(f"the arena on the core {core!r} is not known")
-    return make_profile(abi, core, kernels, tflm or NEWEST.name)
+    return make_profile(abi, core, kernels, release or NEWEST.name)
 
 
 def _refused(variant: Variant, target: Target | None, profile: Profile) -> list[str]:
@@ -131,14 +131,14 @@ def measure_arena(
     abi: str | None = None,
     core: str | None = None,
     kernels: str | None = None,
-    tflm: str | None = None,
+    release: str | None = None,
 ) -> Arena:
     """The tensor arena that TFLM needs for a model on a target, in bytes.
 
     `model` is a Variant, a path or the bytes of a .tflite. Computed for the target's own build:
     `abi` ("arm32", "xtensa", "riscv32", "x86_64"), `core` ("cortex-m4") and `kernels` ("reference",
     "cmsis-nn", "esp-nn") override what the target says, or stand for it when all three are given.
-    `tflm` is the release of TFLM that the firmware's library ships ("chirale-2.0.0"), by default
+    `release` is the one of TFLM that the firmware's library ships ("chirale-2.0.0"), by default
     the newest one that is known.
     Where an operator's memory is not known, all figures are upper bounds, and `provenance` names
     the operator. With `--edge-arena-verify` the same calculator is checked against the
@@ -154,7 +154,7 @@ def measure_arena(
             f"{found.name} runs {found.runtime}, which allocates from the heap: there is no "
             "tensor arena"
         )
-    profile = _profile_of(found, abi, core, kernels, tflm)
+    profile = _profile_of(found, abi, core, kernels, release)
     reasons = _refused(variant, found, profile)
     if reasons:
         raise CannotRunError(f"{variant.label}: TFLM can't run it here: {'; '.join(reasons)}")
@@ -195,7 +195,7 @@ def roomier_target(variant: Variant, target: Target) -> tuple[Target, int, int] 
         if other.is_microcontroller and other.sram_for_arena and other.sram_for_arena.value > here
     ]
     for room, _, other in sorted(offered, key=lambda entry: entry[:2]):
-        if ops.variant_refused(variant.name, other) or ops.graph_refusals(graph, other):
+        if legality.variant_refused(variant.name, other) or legality.graph_refusals(graph, other):
             continue
         try:
             need = compute_arena(graph, _profile_of(other)).minimum_bytes

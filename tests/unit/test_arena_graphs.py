@@ -109,7 +109,7 @@ def custom(
             builder.Key(key)
             builder.Add(value)
     b = GraphBuilder()
-    # A kind that is a number stands for a constant of that value: anchors, and boxes that are valid.
+    # A number for a kind stands for a constant of that value: anchors, and boxes that are valid.
     inputs = [
         b.activation(shape, kind)
         if isinstance(kind, str)
