@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from model_building import TENSOR_TYPES, GraphBuilder
-from random_models import LAYERS, random_model
+from random_models import LAYERS, options, random_model
 
 from pytest_edgequant.errors import CannotRunError
 from pytest_edgequant.isolation import IsolatedProcess
@@ -187,3 +187,51 @@ def test_custom_operators_equal_the_interpreter(name: str, interpreter: Isolated
     content = CUSTOM_MODELS[name]
     assert compute_arena(read_graph(content), HOST).exact
     assert compare(content, interpreter)
+
+
+# -- weights of four bits, and weights that are computed -------------------------------------------
+
+
+def with_weights(name: str, kind: str | None) -> bytes:
+    """One layer whose weights are packed four-bit constants, or (None) an input."""
+    b = GraphBuilder()
+    shapes = {
+        "CONV_2D": ((1, 6, 6, 4), (8, 3, 3, 4), (1, 6, 6, 8), 0),
+        "DEPTHWISE_CONV_2D": ((1, 6, 6, 4), (1, 3, 3, 4), (1, 6, 6, 4), 3),
+        "FULLY_CONNECTED": ((1, 32), (10, 32), (1, 10), 0),
+    }
+    source, shape, output, axis = shapes[name]
+    x = b.activation(source, "INT8")
+    if kind is None:
+        weights = b.activation(shape, "INT8")
+    else:
+        count = 1 if name == "FULLY_CONNECTED" else shape[axis]
+        packed = np.zeros((int(np.prod(shape)) + 1) // 2, np.int8)
+        weights = b.constant(packed, kind, scales=[0.01] * count, axis=axis)
+        b.graph.tensors[weights].shape = list(shape)
+    made = {
+        "CONV_2D": options("Conv2DOptions", strideH=1, strideW=1),
+        "DEPTHWISE_CONV_2D": options(
+            "DepthwiseConv2DOptions", strideH=1, strideW=1, depthMultiplier=1
+        ),
+        "FULLY_CONNECTED": options("FullyConnectedOptions"),
+    }
+    bias = b.bias(shape[axis], "INT8", axis != 0) if kind is not None else -1
+    inputs = [x, weights, bias]
+    b.add(name, inputs, output, "INT8", made[name])
+    return b.build()
+
+
+@pytest.mark.parametrize("name", ["CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED"])
+def test_four_bit_weights_equal_the_interpreter(name: str, interpreter: IsolatedProcess) -> None:
+    assert compare(with_weights(name, "INT4"), interpreter)
+
+
+def test_weights_that_are_computed_equal_the_interpreter(interpreter: IsolatedProcess) -> None:
+    assert compare(with_weights("FULLY_CONNECTED", None), interpreter)
+
+
+def test_sums_of_weights_that_are_computed_are_scratch_on_helium() -> None:
+    helium = make_profile("arm32", "cortex-m55", "cmsis-nn")
+    found = compute_arena(read_graph(with_weights("FULLY_CONNECTED", None)), helium)
+    assert [b.size for b in found.plan if b.kind == "scratch"] == [48]

@@ -177,8 +177,12 @@ def _fully_connected(view: View) -> Needs:
     as_convolution = len(view.output().shape) > 2 and weights.shape[1] % 4 == 0
     if view.profile.cmsis and source.type == "INT8" and as_convolution:
         scratch = () if per_channel else (8 * units,)
-    elif view.profile.mve and source.type == "INT8" and weights.constant:
-        arrays = (*arrays, 4 * units)
+    elif view.profile.mve and source.type == "INT8":
+        # Sums of the weights: kept where they never change, else computed in each run.
+        if weights.constant:
+            arrays = (*arrays, 4 * units)
+        else:
+            scratch = (4 * units,)
     return Needs(arrays, scratch)
 
 
