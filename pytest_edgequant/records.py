@@ -375,7 +375,7 @@ class Arena:
         return "\n".join(lines)
 
     def _unknown(self) -> str:
-        return f"the data of {', '.join(self.unknown)}"
+        return f"what is not known of {', '.join(self.unknown)}"
 
 
 def _shares(parts: Mapping[str, int], most: int | None = None) -> list[str]:

@@ -191,7 +191,7 @@ def test_explains_the_peak_by_tensors() -> None:
     ("abi", "core", "kernels", "said"),
     [
         ("riscv32", "riscv32", "reference", "estimated"),
-        ("xtensa", "xtensa-lx7", "esp-nn", "ESP-NN's scratch"),
+        ("xtensa", "xtensa-lx7", "esp-nn", "upper bound: CONV_2D (operator 0)"),
         ("arm32", "cortex-m0plus", "cmsis-nn", "estimated"),
         ("arm32", "cortex-m55", "cmsis-nn", "exact"),
     ],

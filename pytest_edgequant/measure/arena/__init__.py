@@ -9,6 +9,9 @@ from pytest_edgequant.measure.arena.profiles import Profile
 from pytest_edgequant.records import Arena, Peak
 from pytest_edgequant.tflite.graph import Graph
 
+_NAMED = 4
+"""How many unknown operators a provenance names."""
+
 
 def _peak(graph: Graph, found: Calculation) -> Peak | None:
     alive = tuple(b for b in found.placed if b.first <= found.peak_scope <= b.last)
@@ -33,7 +36,9 @@ def compute_arena(graph: Graph, profile: Profile, content: bytes = b"") -> Arena
     provenance, low = profile.provenance, found.minimum
     if found.unknown:
         low = calculate(graph, profile, without_unknown=True).minimum
-        names = ", ".join(found.unknown)
+        names = ", ".join(found.unknown[:_NAMED])
+        if len(found.unknown) > _NAMED:
+            names += f" and {len(found.unknown) - _NAMED} others"
         many = len(found.unknown) > 1
         provenance = f"upper bound: {names} {'are' if many else 'is'} not known, {profile.build}"
         found = _bounded(found, low)

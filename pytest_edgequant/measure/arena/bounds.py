@@ -46,6 +46,25 @@ def known(view: View) -> bool:
     return operator.name in KNOWN and operator.name not in view.profile.release.unknown
 
 
+def unknown_scratch(view: View) -> int | None:
+    """An upper bound of scratch that an operator asks for besides what is known; None where none.
+
+    ESP-NN's vector kernels of convolutions copy the padded input and the weights, aligned, some
+    releases as 16-bit numbers, with room for sums and alignment: twice the bytes of both, rows of
+    weights rounded up to 16, and 64 bytes for each channel.
+    """
+    profile, operator = view.profile, view.operator
+    if profile.kernels != "esp-nn" or profile.extension != "vector":
+        return None
+    if operator.name not in ("CONV_2D", "DEPTHWISE_CONV_2D") or view.need(0).type != "INT8":
+        return None
+    source, weights, output = view.need(0), view.need(1), view.output()
+    count, height, width, channels = weights.shape
+    padded = (source.shape[1] + 2 * height) * (source.shape[2] + 2 * width) * source.shape[3]
+    aligned = count * align_up(height * width * channels)
+    return 2 * (padded + aligned) + 64 * (source.shape[3] + output.shape[3])
+
+
 def unknown_needs(view: View) -> CustomNeeds:
     """The most that an operator may ask for, by what is known of others; see the module."""
     indices = (*view.operator.inputs, *view.operator.outputs)

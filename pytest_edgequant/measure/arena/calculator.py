@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from pytest_edgequant.errors import CannotRunError, ModelError
-from pytest_edgequant.measure.arena.bounds import known, unknown_needs
+from pytest_edgequant.measure.arena.bounds import known, unknown_needs, unknown_scratch
 from pytest_edgequant.measure.arena.custom import custom_needs
 from pytest_edgequant.measure.arena.kernels import DATA, KERNEL_ALIGNMENT, PARSED, PREPARED
 from pytest_edgequant.measure.arena.lifetimes import (
@@ -163,13 +163,15 @@ def _calculate(graph: Graph, profile: Profile, without_unknown: bool) -> Calcula
             size, alignment = PARSED[operator.name].size(profile)
             tail.take(size, alignment, "operator parameters", _label(operator))
     views = [View(operator, subgraph, profile) for _, subgraph, operator in _operators(graph)]
-    unknown = tuple(view.operator.place for view in views if not known(view))
+    unknown = tuple(
+        view.operator.place for view in views if not known(view) or unknown_scratch(view)
+    )
     skipped = {id(view.operator) for view in views if not known(view)} if without_unknown else set()
     for view in views:
         if id(view.operator) not in skipped:
             for size, alignment in _data(view):
                 tail.take(size, alignment, "kernel data", _label(view.operator))
-    scratch, at_most = _prepare(graph, profile, tail, skipped)
+    scratch, at_most = _prepare(graph, profile, tail, skipped, without_unknown)
     if scratch:
         tail.take(word * len(scratch), word, "scratch handles")
     for subgraph in graph.subgraphs:
@@ -222,7 +224,7 @@ def _prepared(view: View) -> Needs:
 
 
 def _prepare(
-    graph: Graph, profile: Profile, tail: _Tail, skipped: set[int]
+    graph: Graph, profile: Profile, tail: _Tail, skipped: set[int], without_unknown: bool
 ) -> tuple[list[tuple[int, Operator, int]], int]:
     """Kernels' arrays, and their scratch requests as (subgraph, operator, bytes).
 
@@ -247,6 +249,9 @@ def _prepare(
             for size in needs.arrays:
                 tail.take(size, KERNEL_ALIGNMENT, "kernel arrays", owner)
             scratch += [(number, operator, size) for size in needs.scratch]
+            more = unknown_scratch(view)
+            if more and not without_unknown:
+                scratch.append((number, operator, more))
         at_most = max(at_most, requests + while_prepared(view, before, tail.used))
     return scratch, at_most
 

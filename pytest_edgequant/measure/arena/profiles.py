@@ -134,8 +134,6 @@ class Profile:
             return f"within {self.release.error:.1%} of two models on a Nano 33 BLE"
         if self.abi.name == "riscv32":
             return "records laid out as on Xtensa, which no RISC-V build has confirmed"
-        if self.kernels == "esp-nn" and self.extension == "vector":
-            return "without ESP-NN's scratch buffers, which are not known"
         if self.cmsis and self.extension == "none":
             return "CMSIS-NN without DSP, as its source has it, which no trace has confirmed"
         return ""
