@@ -43,7 +43,7 @@ BUILDS = {
 MCUFIT_BOARD = "nano33ble"
 
 
-def milliseconds(content: bytes, *, memory: bool = False) -> tuple[int, float]:
+def milliseconds(content: bytes) -> tuple[int, float]:
     """Operators, and the median of five; nothing that was read is kept between."""
     profile = make_profile("arm32", "cortex-m4", "cmsis-nn")
     seconds = []
