@@ -109,7 +109,8 @@ def _profile_of(
         )
     if target is not None and core_extension(core) is None:
         raise MeasurementUnavailable(f"the arena on the core {core!r} is not known")
-    return make_profile(abi, core, kernels, release or NEWEST.name)
+    release = release or (target.release if target is not None else None) or NEWEST.name
+    return make_profile(abi, core, kernels, release)
 
 
 def _refused(variant: Variant, target: Target | None, profile: Profile) -> list[str]:
@@ -139,7 +140,7 @@ def measure_arena(
     `abi` ("arm32", "xtensa", "riscv32", "x86_64"), `core` ("cortex-m4") and `kernels` ("reference",
     "cmsis-nn", "esp-nn") override what the target says, or stand for it when all three are given.
     `release` is the one of TFLM that the firmware's library ships ("chirale-2.0.0"), by default
-    the newest one that is known.
+    the target's, else the newest one that is known.
     Where an operator's memory is not known, all figures are upper bounds, and `provenance` names
     the operator. With `--edge-arena-verify` the same calculator is checked against the
     `tflite-micro` interpreter (x86-64, reference kernels) where that is installed.

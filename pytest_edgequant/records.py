@@ -56,8 +56,9 @@ class Target:
 
     `flash_after_firmware` is shared by the model and the runtime's code, `flash_for_model` is the
     model's alone and wins where both are given. `tflm` is the age of the TFLM sources in the
-    firmware, as "2024-08" or "2024-08-15"; None where it is not known. `custom_operators` are those
-    that the firmware registers.
+    firmware, as "2024-08" or "2024-08-15"; None where it is not known. `release` is the library
+    that ships them, where the arena has a profile of it. `custom_operators` are those that the
+    firmware registers.
     """
 
     name: str
@@ -74,6 +75,7 @@ class Target:
     accelerator: str | None = None
     requires_integer_io: bool = False
     tflm: str | None = None
+    release: str | None = None
     custom_operators: tuple[str, ...] = ()
     clock: Figure | None = None
     flash: Figure | None = None

@@ -41,7 +41,7 @@ _KEYS = (
     *_TEXTS,
     *_FIGURES,
     *("aliases", "accelerator", "variants", "refused", "requires_integer_io", "base"),
-    *("tflm", "custom_operators"),
+    *("tflm", "release", "custom_operators"),
 )
 _MONTH = re.compile(r"20\d\d-(0[1-9]|1[0-2])(-(0[1-9]|[12]\d|3[01]))?")
 
@@ -141,6 +141,15 @@ def build_target(
                 f'"2024-08-15"; got {table["tflm"]!r}'
             )
         values["tflm"] = table["tflm"]
+    if "release" in table:
+        from pytest_edgequant.measure.arena.profiles import RELEASES
+
+        if table["release"] not in RELEASES:
+            raise TargetError(
+                f"{where}: release {table['release']!r} is none of {', '.join(RELEASES)}, of which "
+                "the arena's records are known"
+            )
+        values["release"] = table["release"]
     if "custom_operators" in table:
         values["custom_operators"] = _strings("custom_operators", table["custom_operators"], where)
     values["aliases"] = _strings("aliases", table.get("aliases", []), where)

@@ -330,6 +330,14 @@ def test_what_is_known_between_bounds_passes_only_if_the_upper_one_fits(
         said(NotDeployable, lambda: assert_deployable(UNKNOWN, board))
 
 
+def test_the_release_that_a_target_states_decides_the_arena(tiny: Tiny) -> None:
+    newest, older = target(), target(release="chirale-2.0.0")
+    arena = measure_arena(tiny["int8"], older)
+    assert arena == measure_arena(tiny["int8"], newest, release="chirale-2.0.0")
+    assert arena.minimum_bytes > measure_arena(tiny["int8"], newest).minimum_bytes
+    assert arena.provenance.startswith("estimated")
+
+
 # -- operators and types ------------------------------------------------------------------------
 
 

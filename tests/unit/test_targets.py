@@ -12,6 +12,7 @@ import pytest
 from pytest_edgequant import load_target
 from pytest_edgequant.conversion.registry import VARIANTS
 from pytest_edgequant.errors import TargetError, UnknownNameError
+from pytest_edgequant.measure.arena.profiles import RELEASES
 from pytest_edgequant.names import fold
 from pytest_edgequant.pipeline import Pipeline
 from pytest_edgequant.records import UNVERIFIED, Figure, Target
@@ -387,6 +388,7 @@ def test_the_schema_is_that_of_the_code() -> None:
     assert set(keys) == set(known_keys())
     assert set(keys["runtime"]["enum"]) == set(RUNTIMES)
     assert set(keys["kernels"]["enum"]) == set(KERNELS)
+    assert set(keys["release"]["enum"]) == set(RELEASES)
     assert set(SCHEMA["$defs"]["variant"]["enum"]) == set(VARIANTS) - {"as_is"}
 
 
@@ -489,6 +491,7 @@ def test_a_target_says_what_its_firmware_has() -> None:
     target = own(mine=table, mine2={"base": "mine"}).get("mine2")
     assert (target.tflm, target.custom_operators) == ("2024-08-15", ("Mine",))
     assert "must be a list of strings" in refused(mine={"base": "pico", "custom_operators": "x"})
+    assert "release 'chirale' is none of " in refused(mine={"base": "pico", "release": "chirale"})
 
 
 # -- what it runs -------------------------------------------------------------------------------
