@@ -61,7 +61,7 @@ def refusals(variant: Variant, target: Target, *, wrong_results: bool = True) ->
     """Why the target's runtime can't run the variant; empty where it can.
 
     By the variant's name, by its graph, and, where the `tflite-micro` wheel is there, by what the
-    interpreter itself says. Without `wrong_results` only what is refused with an error.
+    interpreter itself says. Without `wrong_results` only what does not run at all.
     """
     by_name = legality.variant_refused(variant.name, target)
     if by_name is not None:

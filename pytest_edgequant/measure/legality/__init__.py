@@ -95,13 +95,13 @@ def explain(found: list[Finding]) -> list[str]:
 def graph_refusals(graph: Graph, target: Target, *, wrong_results: bool = True) -> list[str]:
     """Every reason why the target's runtime can't run the model, from its graph.
 
-    Without `wrong_results` only what it refuses with an error.
+    Without `wrong_results` only what it does not run at all.
     """
     form = detect_form(graph)
     if form in target.refused:
         return [target.refused[form]]
-    kinds = (Severity.REFUSED, Severity.WRONG) if wrong_results else (Severity.REFUSED,)
-    return explain([f for f in findings(graph, target) if f.severity in kinds])
+    allowed = {Severity.WARNING} | (set() if wrong_results else {Severity.WRONG})
+    return explain([f for f in findings(graph, target) if f.severity not in allowed])
 
 
 def warnings(graph: Graph, target: Target) -> list[str]:

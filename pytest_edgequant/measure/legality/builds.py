@@ -59,9 +59,9 @@ def per_channel_dense_unknown(graph: Graph, target: Target) -> Iterator[str]:
         )
 
 
-@rule("CMSIS-NN", on_cmsis_nn, Severity.WRONG)
+@rule("CMSIS-NN", on_cmsis_nn, Severity.HANGS)
 def transpose_conv_bias(graph: Graph, target: Target) -> Iterator[str]:
-    """CMSIS-NN's int16 transposed convolution reads a bias that is not there, and hangs"""
+    """CMSIS-NN's int16 transposed convolution reads a bias that is not there"""
     for subgraph, operator in graph.operators():
         if operator.name != "TRANSPOSE_CONV":
             continue

@@ -15,8 +15,10 @@ class Severity(str, Enum):
 
     REFUSED = "refused"
     """The runtime refuses to allocate or to run it."""
+    HANGS = "hangs"
+    """It does not come to an end."""
     WRONG = "wrong results"
-    """It runs, hangs or computes something else, without an error."""
+    """It runs and computes something else, without an error."""
     WARNING = "warning"
     """It runs, but not as one would expect."""
 
