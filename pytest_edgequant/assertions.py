@@ -318,7 +318,7 @@ def _max_drop(max_drop: object, metric: metrics.TaskMetric) -> float:
         raise SettingsError(f"max_drop: expected a number such as 0.02, got {max_drop!r}")
     if not math.isfinite(max_drop) or float(max_drop) < 0:
         raise SettingsError(f"max_drop: expected a number of 0 or more, got {max_drop!r}")
-    if metric.outcomes is not None and float(max_drop) > 1:
+    if metric.share and float(max_drop) > 1:
         raise SettingsError(
             f"max_drop: {max_drop!r} is more than everything; {metric.name} is a fraction, so two "
             "points are 0.02"

@@ -6,7 +6,6 @@ For scripts and notebooks as well: nothing here needs pytest.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -43,7 +42,7 @@ from pytest_edgequant.records import (
 from pytest_edgequant.targets.runtimes import RUNTIMES
 from pytest_edgequant.tflite.graph import read_graph
 
-MetricLike = str | Callable[[Any, Any], float] | metrics.TaskMetric | None
+MetricLike = metrics.MetricLike
 
 
 def for_target(variant: Any, target: Target | str | None) -> tuple[Variant, Target | None]:
@@ -227,13 +226,12 @@ def _evaluate(
 ) -> Evaluation:
     outputs = [out[kept] for out in current_pipeline().predictions(variant, dataset)]
     y_pred: Any = outputs[0] if len(outputs) == 1 else outputs
-    y_true = dataset.y[kept]
-    value = metrics.compute(metric, y_true, y_pred, variant.label)
-    outcomes = metric.outcomes(y_true, y_pred) if metric.outcomes else None
+    names = tuple(info.name for info in variant.outputs)
+    score = metrics.compute(metric, dataset.y[kept], y_pred, variant.label, names)
     session.record_metric(
-        variant, metric.name, Metric(value, metric.unit, "measured (LiteRT on this host)")
+        variant, metric.name, Metric(score.value, metric.unit, "measured (LiteRT on this host)")
     )
-    return Evaluation(value, metric.name, len(kept), outcomes, metric.higher_is_better)
+    return Evaluation(score.value, metric.name, len(kept), score.outcomes, metric.higher_is_better)
 
 
 @user_facing
