@@ -30,6 +30,7 @@ if TYPE_CHECKING:
         DatasetError,
         EdgeAssertionError,
         EdgeQuantError,
+        Inconclusive,
         IsolatedProcessError,
         MeasurementUnavailable,
         MetricError,
@@ -47,6 +48,14 @@ if TYPE_CHECKING:
         UnknownNameError,
         UnsupportedOperators,
     )
+    from pytest_edgequant.measure.metrics import (
+        TaskMetric,
+        mean_iou,
+        roc_auc,
+        task_metric,
+        top_k,
+    )
+    from pytest_edgequant.measure.paired import compare_outcomes
     from pytest_edgequant.measurements import (
         compare_accuracy,
         evaluate,
@@ -57,7 +66,9 @@ if TYPE_CHECKING:
     from pytest_edgequant.records import (
         AccuracyComparison,
         Arena,
+        ClassDrop,
         Evaluation,
+        Fidelity,
         Metric,
         Outcome,
         Peak,
@@ -79,11 +90,14 @@ __all__ = [
     "CalibrationError",
     "CannotRun",
     "CannotRunError",
+    "ClassDrop",
     "ConversionError",
     "DatasetError",
     "EdgeAssertionError",
     "EdgeQuantError",
     "Evaluation",
+    "Fidelity",
+    "Inconclusive",
     "IsolatedProcessError",
     "MeasurementUnavailable",
     "Metric",
@@ -103,6 +117,7 @@ __all__ = [
     "Suggestion",
     "Target",
     "TargetError",
+    "TaskMetric",
     "TensorInfo",
     "Unavailable",
     "UnitError",
@@ -118,16 +133,30 @@ __all__ = [
     "assert_ops_supported",
     "assert_size_within",
     "compare_accuracy",
+    "compare_outcomes",
     "convert",
     "evaluate",
     "load_target",
+    "mean_iou",
     "measure_arena",
     "optimize_arena",
+    "roc_auc",
+    "task_metric",
+    "top_k",
 ]
 
 
 # Lightest first: an error class must not load what measures.
-_HOMES = ("errors", "records", "targets", "pipeline", "measurements", "assertions")
+_HOMES = (
+    "errors",
+    "records",
+    "targets",
+    "measure.metrics",
+    "measure.paired",
+    "pipeline",
+    "measurements",
+    "assertions",
+)
 
 
 def __getattr__(name: str) -> Any:

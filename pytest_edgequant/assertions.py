@@ -7,12 +7,17 @@ never passes. Verdicts and figures are recorded for the report before anything i
 from __future__ import annotations
 
 import dataclasses
-import math
-import numbers
-from collections.abc import Callable
 from typing import Any
 
 from pytest_edgequant import session
+from pytest_edgequant.accuracy_verdicts import (
+    judge_agreement,
+    judge_drop,
+    judge_floor,
+    judge_worst_class,
+    parse_drop,
+    parse_floor,
+)
 from pytest_edgequant.budget import judge
 from pytest_edgequant.conversion.check import float_tensors
 from pytest_edgequant.conversion.registry import VARIANTS
@@ -22,7 +27,9 @@ from pytest_edgequant.errors import (
     ArenaExceeded,
     CannotRun,
     EdgeAssertionError,
+    Inconclusive,
     MeasurementUnavailable,
+    MetricError,
     NotDeployable,
     NotFullyInteger,
     SettingsError,
@@ -33,6 +40,7 @@ from pytest_edgequant.errors import (
 )
 from pytest_edgequant.measure import legality, metrics
 from pytest_edgequant.measure.flash import FlashSplit
+from pytest_edgequant.measure.paired import DEFAULT_CONFIDENCE, check_confidence
 from pytest_edgequant.measurements import (
     MetricLike,
     compare_accuracy,
@@ -54,7 +62,7 @@ from pytest_edgequant.records import (
 )
 from pytest_edgequant.session import worst
 from pytest_edgequant.tflite.graph import read_graph
-from pytest_edgequant.units import format_bytes, format_points, parse_size_limit
+from pytest_edgequant.units import format_bytes, parse_size_limit
 
 
 def _on_target(variant: Any, target: Target | str | None) -> tuple[Variant, Target]:
@@ -294,65 +302,112 @@ def assert_max_accuracy_drop(
     candidate: Any,
     baseline: Any,
     dataset: Any,
-    max_drop: float,
+    max_drop: float | str = 0.02,
     *,
     metric: MetricLike = None,
+    output: str | int | None = None,
+    confidence: float | None = None,
     target: Target | str | None = None,
-) -> None:
+    min_accuracy: float | str | None = None,
+    max_worst_class_drop: float | str | None = None,
+    min_agreement: float | str | None = None,
+) -> AccuracyComparison:
     """The candidate loses at most `max_drop` against the baseline, on the same samples.
 
-    `max_drop` is in the metric's own unit: for accuracy a fraction, 0.02 are two points. Raises
-    `AccuracyDropExceeded` saying what to do by the size of the drop, `CannotRun` where the target
-    refuses the candidate, `SettingsError` for a limit that can't be meant.
+    `max_drop` is in the metric's own unit (0.02; accuracy is a fraction, so two points), in points
+    ("2 pt"), or relative to the baseline's value ("2% relative"; the baseline's own uncertainty is
+    not in the interval then). By default the observed drop decides, and the message says whether
+    the evidence is conclusive. `confidence=0.95` demands evidence of every limit: it passes where
+    the interval is within the limit, fails where it is beyond, and is inconclusive, which raises,
+    where it is neither.
+
+    Further limits: `min_accuracy`, a floor of the candidate's own value (0.9, "90%");
+    `max_worst_class_drop`, of the recall of any class; `min_agreement`, the share of samples that
+    are decided as the baseline decides them. Gives the comparison.
+
+    Raises `AccuracyDropExceeded` saying what to do by the size of the drop, `Inconclusive` with the
+    number of samples that would decide, `Unavailable` for a metric that can't be computed,
+    `CannotRun` where the target refuses the candidate, `SettingsError` for a limit that can't be
+    meant.
     """
-    chosen = metrics.get_metric(metric)
-    limit = _max_drop(max_drop, chosen)
+    chosen = metrics.get_metric(metric, output)
+    limit = parse_drop(max_drop, chosen)
+    level = DEFAULT_CONFIDENCE if confidence is None else check_confidence(confidence)
+    floor = None if min_accuracy is None else parse_floor(min_accuracy, chosen, "min_accuracy")
+    recall = metrics.get_metric("worst_class_recall")
+    by_class = (
+        None
+        if max_worst_class_drop is None
+        else parse_drop(max_worst_class_drop, recall, "max_worst_class_drop")
+    )
+    agreement = metrics.get_metric("agreement")
+    equal = (
+        None if min_agreement is None else parse_floor(min_agreement, agreement, "min_agreement")
+    )
     candidate, profile = for_target(candidate, target)
     _legal("accuracy_drop", candidate, profile)
-    comparison = compare_accuracy(candidate, baseline, dataset, metric=chosen)
-    _raise(candidate, _judge_drop(candidate, comparison, limit), AccuracyDropExceeded)
-
-
-def _max_drop(max_drop: object, metric: metrics.TaskMetric) -> float:
-    if isinstance(max_drop, bool) or not isinstance(max_drop, numbers.Real):
-        raise SettingsError(f"max_drop: expected a number such as 0.02, got {max_drop!r}")
-    if not math.isfinite(max_drop) or float(max_drop) < 0:
-        raise SettingsError(f"max_drop: expected a number of 0 or more, got {max_drop!r}")
-    if metric.share and float(max_drop) > 1:
-        raise SettingsError(
-            f"max_drop: {max_drop!r} is more than everything; {metric.name} is a fraction, so two "
-            "points are 0.02"
+    try:
+        comparison = compare_accuracy(candidate, baseline, dataset, metric=chosen, confidence=level)
+    except MetricError as error:
+        message = f"{candidate.label}: accuracy_drop is unavailable: {error}"
+        verdict = Verdict("accuracy_drop", Outcome.UNAVAILABLE, message, limit.amount)
+        session.record_verdict(candidate, verdict)
+        raise Unavailable(message, verdict) from error
+    subject, demanded = candidate.label, confidence is not None
+    verdicts = [
+        judge_drop(
+            subject,
+            comparison,
+            limit,
+            demanded=demanded,
+            advice=_drop_advice(candidate, comparison, dataset),
         )
-    return float(max_drop)
+    ]
+    if floor is not None:
+        verdicts.append(
+            judge_floor(
+                subject,
+                "min_accuracy",
+                comparison.candidate,
+                floor,
+                share=chosen.share,
+                what=chosen.name,
+                interval=comparison.candidate_interval,
+                demanded=demanded,
+            )
+        )
+    if by_class is not None:
+        verdicts.append(judge_worst_class(subject, comparison, by_class, demanded=demanded))
+    if equal is not None:
+        verdicts.append(judge_agreement(subject, comparison, equal, demanded=demanded))
+    _raise_all(candidate, verdicts)
+    return comparison
 
 
-def _judge_drop(variant: Variant, comparison: AccuracyComparison, limit: float) -> Verdict:
-    # A drop of exactly the limit passes, whatever the last binary digit of either says.
-    passed = comparison.drop <= limit or math.isclose(comparison.drop, limit, rel_tol=1e-9)
-    counted = comparison.lost is not None
-    show: Callable[[float], str] = format_points if counted else lambda v: f"{v:.6g}"
-    values = (
-        f"{comparison.baseline:.2%} -> {comparison.candidate:.2%}"
-        if counted
-        else f"{comparison.baseline:.6g} -> {comparison.candidate:.6g}"
-    )
-    message = (
-        f"{variant.label}: {comparison.metric} {values} on {comparison.count} samples, a drop of "
-        f"{show(comparison.drop)}; allowed are {show(limit)}"
-    )
-    if counted:
-        message += f" ({comparison.lost} samples lost, {comparison.gained} gained)"
-    if not passed:
-        relative = comparison.drop if counted else comparison.drop / abs(comparison.baseline or 1)
-        spec = VARIANTS.get(variant.name)
-        message += f". {accuracy_drop_advice(relative, spec is None or spec.calibrated)}"
-    return Verdict(
-        "accuracy_drop",
-        Outcome.PASS if passed else Outcome.FAIL,
-        message,
-        limit,
-        comparison.drop,
-    )
+def _raise_all(variant: Variant, verdicts: list[Verdict]) -> None:
+    """Record all verdicts, then raise for the worst of them, with the messages of all that fail."""
+    for verdict in verdicts:
+        session.record_verdict(variant, verdict)
+    decided = session.worst(verdict.verdict for verdict in verdicts)
+    errors = {
+        Outcome.FAIL: AccuracyDropExceeded,
+        Outcome.UNAVAILABLE: Unavailable,
+        Outcome.INCONCLUSIVE: Inconclusive,
+    }
+    if decided not in errors:
+        return
+    broken = [verdict for verdict in verdicts if verdict.verdict in errors]
+    first = next(verdict for verdict in broken if verdict.verdict is decided)
+    raise errors[decided](" ".join(verdict.message for verdict in broken), first)
+
+
+def _drop_advice(variant: Variant, comparison: AccuracyComparison, dataset: Any) -> str:
+    """What to do about a drop; a share of the baseline's value for metrics that are no shares."""
+    size = comparison.drop
+    if not comparison.share:
+        size /= abs(comparison.baseline or 1)
+    spec = VARIANTS.get(variant.name)
+    return f"{accuracy_drop_advice(size, spec is None or spec.calibrated)}."
 
 
 # -- everything -------------------------------------------------------------------------------

@@ -97,6 +97,10 @@ class AccuracyDropExceeded(EdgeAssertionError):
     """The candidate lost more than the test allows."""
 
 
+class Inconclusive(EdgeAssertionError):
+    """A gate that demands evidence, on samples that prove neither that it holds nor that not."""
+
+
 class SizeExceeded(EdgeAssertionError):
     """The file is larger than its budget or than the flash that is left."""
 

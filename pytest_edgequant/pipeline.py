@@ -317,7 +317,7 @@ class Pipeline:
 
     def predict(self, variant: Variant, x: Any) -> list[NDArray[Any]]:
         """Real-valued outputs (N, ...) of a variant on LiteRT, one array an output."""
-        return self._run(variant, as_inputs(x, _specs(variant), f"{variant.label}: predict"))
+        return self._run(variant, as_inputs(x, input_specs(variant), f"{variant.label}: predict"))
 
     def _run(self, variant: Variant, inputs: list[NDArray[Any]]) -> list[NDArray[Any]]:
         stored = [
@@ -356,7 +356,7 @@ class Pipeline:
             stored = self.cache.get_arrays(key)
             if stored is None:
                 with self.progress(f"evaluating {variant.label}"):
-                    stored = self._run(variant, dataset.inputs(_specs(variant)))
+                    stored = self._run(variant, dataset.inputs(input_specs(variant)))
                 self.cache.put_arrays(key, stored, {})
             self._predictions[key] = stored
         return self._predictions[key]
@@ -422,7 +422,7 @@ def _is_calibrated_from(source: Source) -> bool:
     return not isinstance(source, TFLiteFile) or source.form == "float32"
 
 
-def _specs(variant: Variant) -> list[InputSpec]:
+def input_specs(variant: Variant) -> list[InputSpec]:
     """What a variant takes from users: real values."""
     return [InputSpec(i.name, i.shape, i.real_dtype) for i in variant.inputs]
 

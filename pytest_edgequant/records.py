@@ -395,7 +395,9 @@ class Evaluation:
     """What a metric says of one variant on one dataset.
 
     `outcomes` is a boolean array (count,) that tells which samples were right, for metrics that
-    judge sample by sample (top-1 accuracy), else None.
+    judge sample by sample (top-1 and top-k accuracy), else None. `per_sample` is a float64 array
+    (count,) for metrics that are a mean over samples (the absolute errors of MAE). `details` are
+    further figures, such as `recall[3]`, the recall of class 3.
     """
 
     value: float
@@ -403,6 +405,37 @@ class Evaluation:
     count: int
     outcomes: NDArray[np.bool_] | None
     higher_is_better: bool = True
+    per_sample: NDArray[np.float64] | None = None
+    details: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Fidelity:
+    """How near a variant's outputs are to the baseline's, over all values of `count` samples.
+
+    `cosine` is the cosine similarity, `sqnr_db` the signal to quantization noise ratio in dB
+    (infinite where outputs are identical), `largest_error` the largest absolute difference. Of
+    several outputs they are those of the worst, `output`. None where all values are zero.
+    """
+
+    cosine: float | None
+    sqnr_db: float | None
+    largest_error: float
+    count: int
+    output: str = ""
+
+
+@dataclass(frozen=True)
+class ClassDrop:
+    """The recall of one class before and after: fractions, with the drop's interval."""
+
+    label: int
+    drop: float
+    baseline: float
+    candidate: float
+    count: int
+    low: float
+    high: float
 
 
 @dataclass(frozen=True)
@@ -410,8 +443,13 @@ class AccuracyComparison:
     """Candidate against baseline on the same samples.
 
     `drop` is positive when the candidate is worse, in the metric's own unit (a fraction for
-    accuracy). `lost` and `gained` count the samples that only the baseline, or only the candidate,
-    got right; None for metrics that do not judge sample by sample.
+    accuracy); `low` and `high` are its interval at `confidence`, by `method`, None with the
+    `reason` where there is none. `lost` and `gained` count the samples that only the baseline, or
+    only the candidate, got right, `p_value` is McNemar's exact one; None for metrics that do not
+    judge sample by sample. `detectable` is the smallest drop that as many samples can show at that
+    confidence, infinite where none can. `classes` has the drop of each class, the worst first, for
+    metrics of classes; `agreement` the share of equal decisions, `fidelity` the outputs' distance,
+    `candidate_interval` the interval of the candidate's own value.
     """
 
     drop: float
@@ -421,6 +459,23 @@ class AccuracyComparison:
     count: int
     lost: int | None
     gained: int | None
+    low: float | None = None
+    high: float | None = None
+    confidence: float = 0.95
+    p_value: float | None = None
+    detectable: float | None = None
+    method: str = ""
+    share: bool = False
+    reason: str | None = None
+    classes: tuple[ClassDrop, ...] = ()
+    agreement: float | None = None
+    fidelity: Fidelity | None = None
+    candidate_interval: tuple[float, float] | None = None
+
+    @property
+    def worst_class(self) -> ClassDrop | None:
+        """The class that lost most of its recall; None where the metric is not one of classes."""
+        return self.classes[0] if self.classes else None
 
 
 @dataclass(frozen=True)

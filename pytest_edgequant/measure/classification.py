@@ -211,6 +211,7 @@ class Agreement(TaskMetric):
 
     share: ClassVar[bool] = True
     against_baseline: ClassVar[bool] = True
+    decides: ClassVar[bool] = True
 
     def keep(self, y_true: Any, y_pred: Any, x: Any) -> Kept:
         theirs = np.asarray(one_output(y_true, self.name)).reshape(len(y_true), -1)

@@ -38,6 +38,7 @@ from pytest_edgequant.measure.scores import (
     Score,
     TaskMetric,
     one_output,
+    select_output,
 )
 from pytest_edgequant.names import fold, unknown
 
@@ -52,6 +53,7 @@ __all__ = [
     "get_metric",
     "mean_iou",
     "roc_auc",
+    "select_output",
     "task_metric",
     "top_k",
 ]

@@ -72,6 +72,8 @@ class TaskMetric(ABC):
     share: ClassVar[bool] = False
     needs_inputs: ClassVar[bool] = False
     against_baseline: ClassVar[bool] = False
+    decides: ClassVar[bool] = False
+    """Whether outputs are read as decisions (argmax), although the metric keeps no classes"""
     cheap: ClassVar[bool] = True
     """Whether `resampled` takes many weights at once, and not one call of a user's function each"""
 

@@ -19,10 +19,11 @@ _WORDS = {
 }
 _OWN_COLUMNS = (
     *("size_bytes", "runtime_code_bytes", "flash_left_bytes"),
-    *("arena_bytes", "accuracy_drop"),
+    *("arena_bytes", "accuracy_drop", "output_sqnr"),
 )
 _DETAILED = 3
 """Up to so many targets a model have a table of their own."""
+_IN_REPORTS_ONLY = ("worst_class_drop", "agreement", "output_cosine")
 _SOURCED = {"arena_bytes": "arena", "flash_left_bytes": "flash left"}
 
 
@@ -32,26 +33,42 @@ def _bytes(metric: Metric | None) -> str:
     return "unavailable" if metric.value is None else format_bytes(int(metric.value))
 
 
-def _is_share(name: str) -> bool:
-    return name == "accuracy"
+def _is_share(name: str, metric: Metric | None) -> bool:
+    """Whether a figure reads in per cent, and its drop in points."""
+    return name == "accuracy" or (metric is not None and metric.unit == "fraction")
 
 
-def _is_share_row(result: Result, names: list[str]) -> bool:
-    """Whether a row's drop is of accuracy, which reads in points."""
-    return not names or "accuracy" in result.metrics
+def _score(name: str, metric: Metric | None) -> str:
+    if metric is None:
+        return "-"
+    if metric.value is None:
+        return "unavailable"
+    return f"{metric.value:.2%}" if _is_share(name, metric) else f"{metric.value:.5g}"
 
 
-def _score(metric: Metric | None, share: bool) -> str:
+def _drop(result: Result) -> str:
+    """The drop and, where there is one, its interval: `+1.25 pt (-0.40 to +2.90)`."""
+    metric = result.metrics.get("accuracy_drop")
     if metric is None or metric.value is None:
         return "-"
-    return f"{metric.value:.2%}" if share else f"{metric.value:.5g}"
+    share = _is_share("accuracy_drop", metric) or "accuracy" in result.metrics
+    factor, spec = (100, "+.2f") if share else (1, "+.4g")
+
+    def show(value: float) -> str:
+        return f"{factor * value + 0.0:{spec}}"  # -0.0 would read as a gain
+
+    text = show(metric.value) + (" pt" if share else "")
+    if metric.low is None or metric.high is None:
+        return text
+    return f"{text} ({show(metric.low)} to {show(metric.high)})"
 
 
-def _drop(metric: Metric | None, share: bool) -> str:
-    if metric is None or metric.value is None:
+def _decibels(metric: Metric | None) -> str:
+    if metric is None:
         return "-"
-    value = metric.value + 0.0  # -0.0 would read as a gain
-    return f"{100 * value:+.2f} pt" if share else f"{value:+.4g}"
+    if metric.value is None:
+        return "inf" if "infinite" in (metric.reason or "") else "-"
+    return f"{metric.value:.1f} dB"
 
 
 def _verdict(result: Result) -> str:
@@ -99,7 +116,9 @@ def _tables(results: list[Result], sizes: Mapping[str, float | int]) -> Iterator
     from tabulate import tabulate
 
     for title, members in _groups(results):
-        names = sorted({n for r in members for n in r.metrics if n not in _OWN_COLUMNS})
+        known = {name for result in members for name in result.metrics}
+        names = sorted(known.difference(_OWN_COLUMNS, _IN_REPORTS_ONLY))
+        fidelity = "output_sqnr" in known
         headings = ["top-1" if name == "accuracy" else name for name in names]
         flash = any("flash_left_bytes" in r.metrics for r in members)
         rows = []
@@ -114,13 +133,15 @@ def _tables(results: list[Result], sizes: Mapping[str, float | int]) -> Iterator
                     ratio,
                     *([_bytes(result.metrics.get("flash_left_bytes"))] if flash else []),
                     _bytes(result.metrics.get("arena_bytes")),
-                    *(_score(result.metrics.get(name), _is_share(name)) for name in names),
-                    _drop(result.metrics.get("accuracy_drop"), _is_share_row(result, names)),
+                    *(_score(name, result.metrics.get(name)) for name in names),
+                    _drop(result),
+                    *([_decibels(result.metrics.get("output_sqnr"))] if fidelity else []),
                     _verdict(result),
                 ]
             )
         left = ["flash left"] if flash else []
-        headers = ["variant", "size", "ratio", *left, "arena", *headings, "drop", "verdict"]
+        headers = ["variant", "size", "ratio", *left, "arena", *headings, "drop"]
+        headers += [*(["SQNR"] if fidelity else []), "verdict"]
         align = ["left", *["right"] * (len(headers) - 2), "left"]
         yield ""
         yield title
@@ -143,9 +164,15 @@ def _notes(results: list[Result], session: Session) -> Iterator[str]:
         for n, m in r.metrics.items()
         if n in _SOURCED and m.value is not None
     }
-    if said or provenance or session.damaged:
+    drops = [m for r in results for n, m in r.metrics.items() if n == "accuracy_drop"]
+    intervals = {
+        m.provenance.partition("; ")[2] for m in drops if m.value is not None and m.low is not None
+    } - {""}
+    if said or provenance or intervals or session.damaged:
         yield ""
     yield from sorted(provenance)
+    for text in sorted(intervals):
+        yield f"drop: in brackets the {text}"
     for (model, note), variants in said.items():
         yield f"{model} ({', '.join(sorted(variants))}): {note}"
     if session.damaged:

@@ -84,7 +84,20 @@ def test_accuracy_is_in_the_report_for_both_sides(gate: Project) -> None:
     run = gate.report("--edge-target=ours", "-k", "ours-int8 and accuracy")
     metrics = {r["variant"]: r["metrics"] for r in run.document["results"]}
     assert sorted(metrics["float32"]) == ["accuracy", "size_bytes"]
-    assert sorted(metrics["int8"]) == ["accuracy", "accuracy_drop", "size_bytes"]
+    assert sorted(metrics["int8"]) == [
+        "accuracy",
+        "accuracy_drop",
+        "agreement",
+        "output_cosine",
+        "output_sqnr",
+        "size_bytes",
+        "worst_class_drop",
+    ]
+    interval = metrics["int8"]["accuracy_drop"]
+    assert -1 < interval["low"] < interval["value"] < interval["high"] < 1
+    assert interval["provenance"].endswith("; 95% interval, Tango's score interval")
+    assert metrics["int8"]["output_sqnr"]["unit"] == "dB"
+    assert "tiny_float32/float32" in metrics["int8"]["output_sqnr"]["provenance"]
     drop = metrics["float32"]["accuracy"]["value"] - metrics["int8"]["accuracy"]["value"]
     assert metrics["int8"]["accuracy_drop"]["value"] == pytest.approx(drop)
     assert metrics["int8"]["accuracy"]["provenance"] == "measured (LiteRT on this host)"
@@ -154,9 +167,15 @@ def test_the_summary_is_one_table_a_model_and_target(gate: Project) -> None:
     titles = [line for line in lines if line.startswith("tiny_float32 on ")]
     assert titles == ["tiny_float32 on host", "tiny_float32 on ours", "tiny_float32 on 2 targets"]
     (heading,) = {line for line in lines if line.startswith("variant")}
-    assert heading.split() == ["variant", "size", "ratio", "arena", "top-1", "drop", "verdict"]
+    assert heading.split() == [
+        *("variant", "size", "ratio", "arena", "top-1", "drop", "SQNR", "verdict")
+    ]
     row = next(line for line in lines if line.startswith("int8"))
-    assert re.fullmatch(r"int8 +5,\d\d\d B +0\.\d\dx +- +\d\d\.\d\d% +[+-]0\.\d\d pt +pass", row)
+    drop = r"[+-]0\.\d\d pt \([+-]\d\.\d\d to [+-]\d\.\d\d\)"
+    assert re.fullmatch(
+        rf"int8 +5,\d\d\d B +0\.\d\dx +- +\d\d\.\d\d% +{drop} +\d\d\.\d dB +pass", row
+    )
+    assert "drop: in brackets the 95% interval, Tango's score interval" in lines
 
 
 def test_many_boards_are_one_table_with_the_smallest_that_will_do(gate: Project) -> None:

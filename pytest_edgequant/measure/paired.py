@@ -1,0 +1,419 @@
+"""Candidate against baseline on the same samples: the drop, its interval, and what it proves.
+
+- Outcomes that are right or wrong: Tango's score interval for the difference of paired proportions
+  (T. Tango, Statistics in Medicine 17, 1998, 891-908) and McNemar's exact test.
+- Other metrics: a paired bootstrap with bias correction and acceleration (BCa; B. Efron, JASA 82,
+  1987, 171-185), the acceleration by a grouped jackknife. Seeded: same samples, same interval.
+"""
+
+from __future__ import annotations
+
+import math
+import numbers
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pytest_edgequant.errors import DatasetError, MeasurementUnavailable, SettingsError, user_facing
+from pytest_edgequant.measure.scores import Kept, Score, TaskMetric
+from pytest_edgequant.records import AccuracyComparison, ClassDrop
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+DEFAULT_CONFIDENCE = 0.95
+TANGO = "Tango's score interval"
+FEWEST_TO_RESAMPLE = 10
+_CELLS = 2**21
+"""Weights that are alive at once: bounds the memory of a bootstrap."""
+
+
+def check_confidence(confidence: object) -> float:
+    """A confidence level such as 0.95; raises `SettingsError`."""
+    valid = isinstance(confidence, numbers.Real) and not isinstance(confidence, bool)
+    if not valid or not 0 < float(confidence) < 1:  # type: ignore[arg-type]
+        raise SettingsError(f"confidence: expected a number such as 0.95, got {confidence!r}")
+    return float(confidence)  # type: ignore[arg-type]
+
+
+def critical_value(confidence: float) -> float:
+    """The standard normal quantile of a two-sided interval: 1.96 for 0.95."""
+    from scipy.special import ndtri
+
+    return float(ndtri(0.5 + confidence / 2))
+
+
+# -- right and wrong --------------------------------------------------------------------------
+
+
+def tango_statistic(lost: float, gained: float, count: float, delta: float) -> float:
+    """Tango's score statistic of the hypothesis that the true drop is `delta`.
+
+    Falls from positive to negative as `delta` grows; 0 at the observed drop. Infinite where the
+    hypothesis leaves no variance.
+    """
+    if delta < 0:
+        return -tango_statistic(gained, lost, count, -delta)
+    # The gained share under the hypothesis: the larger root of its likelihood's quadratic.
+    a = 2.0 * count
+    b = (2.0 * count - lost + gained) * delta - lost - gained
+    c = -gained * delta * (1.0 - delta)
+    root = math.sqrt(max(b * b - 4.0 * a * c, 0.0))
+    share = -2.0 * c / (b + root) if b > 0 else (root - b) / (2.0 * a)
+    variance = count * (2.0 * share + delta * (1.0 - delta))
+    difference = lost - gained - count * delta
+    if variance <= 0:
+        return math.copysign(math.inf, difference) if difference else 0.0
+    return difference / math.sqrt(variance)
+
+
+def tango_interval(
+    lost: int, gained: int, count: int, confidence: float = DEFAULT_CONFIDENCE
+) -> tuple[float, float]:
+    """Tango's interval for the drop (lost - gained) / count, within -1..1."""
+    upper = _tango_upper(lost, gained, count, confidence)
+    lower = -_tango_upper(gained, lost, count, confidence)
+    drop = (lost - gained) / count
+    return min(lower, drop), max(upper, drop)
+
+
+def _tango_upper(lost: int, gained: int, count: int, confidence: float) -> float:
+    from scipy.optimize import brentq
+
+    z = critical_value(confidence)
+    drop = (lost - gained) / count
+    if lost == count:
+        return 1.0
+    # At the drop itself the statistic is 0, or 0/0 where no variance is left: begin beside it.
+    start = drop + 1e-12
+    if tango_statistic(lost, gained, count, start) < -z:
+        return drop
+
+    def beyond(delta: float) -> float:
+        # Bounded, for the solver: the statistic itself is infinite at the end.
+        return math.atan(tango_statistic(lost, gained, count, delta)) + math.atan(z)
+
+    return float(brentq(beyond, start, 1.0, xtol=1e-15, rtol=1e-14))
+
+
+def mcnemar_exact(lost: int, gained: int) -> float:
+    """The two-sided exact p-value of McNemar's test: a binomial test of the changed samples."""
+    from scipy.stats import binomtest
+
+    changed = lost + gained
+    return float(binomtest(lost, changed, 0.5).pvalue) if changed else 1.0
+
+
+def smallest_detectable(lost: int, gained: int, count: int, confidence: float) -> float:
+    """The smallest drop whose interval would lie above zero, infinite where none would.
+
+    With as much change in the other direction as was seen here (the lesser of lost and gained).
+    At delta = 0 Tango's statistic is (lost - gained) / sqrt(lost + gained).
+    """
+    z = critical_value(confidence)
+    noise = min(lost, gained)
+    # (d)^2 > z^2 (d + 2 noise) for whole d: the root, then the next whole number above it.
+    least = (z * z + math.sqrt(z**4 + 8 * z * z * noise)) / 2
+    drop = math.floor(least) + 1
+    return drop / count if drop + 2 * noise <= count else math.inf
+
+
+def samples_to_decide(comparison: AccuracyComparison, limit: float) -> int | None:
+    """How many samples would put the interval on one side of `limit`, at the rates seen here.
+
+    None where no number does: the drop is the limit itself. The width of an interval shrinks with
+    the square root of the count, Tango's statistic grows with it.
+    """
+    if comparison.low is None or comparison.high is None:
+        return None
+    distance = limit - comparison.drop
+    if abs(distance) <= 1e-12 * max(1.0, abs(limit)):
+        return None
+    if comparison.lost is not None and comparison.gained is not None:
+        statistic = tango_statistic(comparison.lost, comparison.gained, comparison.count, limit)
+        if statistic == 0 or not math.isfinite(statistic):
+            return None
+        ratio = critical_value(comparison.confidence) / abs(statistic)
+    else:
+        half = (
+            comparison.high - comparison.drop
+            if distance > 0
+            else (comparison.drop - comparison.low)
+        )
+        ratio = half / abs(distance)
+    return math.ceil(round(comparison.count * ratio * ratio, 6))
+
+
+def _outcomes(values: Any, name: str) -> NDArray[np.bool_]:
+    array = np.asarray(values)
+    if array.ndim != 1 or not len(array):
+        raise DatasetError(
+            f"{name}: expected a boolean array of shape (N,), one a sample, got shape {array.shape}"
+        )
+    if array.dtype != np.bool_ and not (array.dtype.kind in "iuf" and np.isin(array, (0, 1)).all()):
+        raise DatasetError(
+            f"{name}: expected booleans (which samples were right), got {array.dtype}"
+        )
+    return array.astype(np.bool_)
+
+
+@user_facing
+def compare_outcomes(
+    *, baseline: Any, candidate: Any, confidence: float = DEFAULT_CONFIDENCE
+) -> AccuracyComparison:
+    """The arithmetic of a paired comparison: which samples each of two models got right.
+
+    `baseline` and `candidate` are boolean arrays (N,) of the same samples in the same order.
+    `drop` is the baseline's share less the candidate's, `low` and `high` are Tango's score interval
+    for it, `p_value` is McNemar's exact one (two-sided), `detectable` the smallest drop whose
+    interval would exclude zero.
+
+    Raises `DatasetError` for other arrays, `SettingsError` for another confidence.
+    """
+    level = check_confidence(confidence)
+    before, after = _outcomes(baseline, "baseline"), _outcomes(candidate, "candidate")
+    if len(before) != len(after):
+        raise DatasetError(
+            f"baseline has {len(before)} outcomes and candidate {len(after)}; expected the same "
+            "samples in the same order"
+        )
+    count = len(before)
+    lost = int((before & ~after).sum())
+    gained = int((~before & after).sum())
+    low, high = tango_interval(lost, gained, count, level)
+    return AccuracyComparison(
+        # Counting the changed samples is exact; the difference of two rounded shares is not.
+        drop=(lost - gained) / count,
+        metric="accuracy",
+        baseline=float(before.mean()),
+        candidate=float(after.mean()),
+        count=count,
+        lost=lost,
+        gained=gained,
+        low=low,
+        high=high,
+        confidence=level,
+        p_value=mcnemar_exact(lost, gained),
+        detectable=smallest_detectable(lost, gained, count, level),
+        method=TANGO,
+        share=True,
+    )
+
+
+# -- other metrics ----------------------------------------------------------------------------
+
+
+def resample_count(count: int, cheap: bool) -> int:
+    """How many resamples a bootstrap takes, by the number of samples alone."""
+    if cheap:
+        return min(2000, max(200, 50_000_000 // count))
+    return min(500, max(100, 10_000_000 // count))
+
+
+def _weights(count: int, resamples: int, seed: int) -> Iterator[NDArray[np.float64]]:
+    """Blocks (b, count): how often each sample was drawn."""
+    generator = np.random.default_rng(seed)
+    rows = max(1, _CELLS // count)
+    for start in range(0, resamples, rows):
+        taken = min(rows, resamples - start)
+        drawn = generator.integers(0, count, (taken, count))
+        drawn += np.arange(taken)[:, np.newaxis] * count
+        found = np.bincount(drawn.reshape(-1), minlength=taken * count)
+        yield found.reshape(taken, count).astype(np.float64)
+
+
+def _jackknife(count: int) -> Iterator[NDArray[np.float64]]:
+    """Weights that leave out one of at most 50 groups of samples each."""
+    groups = min(50, count)
+    position = np.random.default_rng(1).permutation(count) % groups
+    for group in range(groups):
+        yield (position != group).astype(np.float64)[np.newaxis]
+
+
+def bootstrap_interval(
+    statistic: Callable[[NDArray[Any]], NDArray[np.float64]],
+    value: float,
+    count: int,
+    confidence: float,
+    *,
+    cheap: bool = True,
+    seed: int = 0,
+) -> tuple[float, float]:
+    """The BCa interval of a statistic of `count` samples whose observed value is `value`.
+
+    `statistic` gives (B,) for weights (B, count), NaN where it is not defined. Raises
+    `MeasurementUnavailable` with the reason where there is none.
+    """
+    from scipy.special import ndtr, ndtri
+
+    if count < FEWEST_TO_RESAMPLE:
+        raise MeasurementUnavailable(
+            f"{count} {'sample is' if count == 1 else 'samples are'} too few for an interval by "
+            f"resampling ({FEWEST_TO_RESAMPLE} at least)"
+        )
+    resamples = resample_count(count, cheap)
+    drawn = np.concatenate([statistic(block) for block in _weights(count, resamples, seed)])
+    found = drawn[np.isfinite(drawn)]
+    if len(found) < 0.9 * resamples:
+        raise MeasurementUnavailable(
+            f"the metric is not defined for {resamples - len(found)} of {resamples} resamples of "
+            f"these {count} samples (a class with too few of them?)"
+        )
+    tails = np.asarray([0.5 - confidence / 2, 0.5 + confidence / 2])
+    scale = 1e-12 * max(1.0, abs(value))
+    below = float((found < value - scale).mean() + 0.5 * (np.abs(found - value) <= scale).mean())
+    left_out = np.concatenate([statistic(row) for row in _jackknife(count)])
+    left_out = left_out[np.isfinite(left_out)]
+    spread = left_out.mean() - left_out if len(left_out) else np.zeros(1)
+    squares = float(np.square(spread).sum())
+    if 0 < below < 1 and squares > 0:
+        acceleration = float((spread**3).sum()) / (6 * squares**1.5)
+        bias = float(ndtri(below))
+        z = bias + ndtri(tails)
+        tails = ndtr(bias + z / (1 - acceleration * z))
+    low, high = np.quantile(found, tails)
+    return min(float(low), value), max(float(high), value)
+
+
+def _compare_resampled(
+    metric: TaskMetric, before: Score, after: Score, confidence: float
+) -> AccuracyComparison:
+    """Any metric, by resampling what both scores keep of the same samples."""
+    sign = 1.0 if metric.higher_is_better else -1.0
+    drop = sign * (before.value - after.value)
+    count = len(before.kept[0])
+
+    def drops(weights: NDArray[Any]) -> NDArray[np.float64]:
+        return sign * (
+            metric.resampled(before.kept, weights) - metric.resampled(after.kept, weights)
+        )
+
+    low: float | None
+    high: float | None
+    try:
+        low, high = bootstrap_interval(drops, drop, count, confidence, cheap=metric.cheap)
+        resamples = resample_count(count, metric.cheap)
+        method, reason = f"paired bootstrap (BCa, {resamples:,} resamples)", None
+    except MeasurementUnavailable as error:
+        low = high = None
+        method, reason = "", str(error)
+    if low is not None and high is not None and before.classes and after.classes:
+        # Resampling can't see what these few samples don't show. Where hardly any changed, what
+        # bounds the accuracy bounds the metric as well.
+        floor = compare_outcomes(
+            baseline=np.equal(*before.classes),
+            candidate=np.equal(*after.classes),
+            confidence=confidence,
+        )
+        assert floor.low is not None
+        assert floor.high is not None
+        low = min(low, drop - (floor.drop - floor.low))
+        high = max(high, drop + (floor.high - floor.drop))
+    return AccuracyComparison(
+        drop=drop,
+        metric=metric.name,
+        baseline=before.value,
+        candidate=after.value,
+        count=count,
+        lost=None,
+        gained=None,
+        low=low,
+        high=high,
+        confidence=confidence,
+        p_value=None,
+        detectable=None if low is None else drop - low,
+        method=method,
+        share=metric.share,
+        reason=reason,
+    )
+
+
+def _class_drops(before: Score, after: Score, confidence: float) -> tuple[ClassDrop, ...]:
+    """How much of each class's recall was lost, the worst first."""
+    if before.classes is None or after.classes is None:
+        return ()
+    labels = before.classes[0]
+    right = [labels == score.classes[1] for score in (before, after) if score.classes]
+    drops = []
+    for label in np.unique(labels):
+        own = labels == label
+        found = compare_outcomes(
+            baseline=right[0][own], candidate=right[1][own], confidence=confidence
+        )
+        assert found.low is not None
+        assert found.high is not None
+        drops.append(
+            ClassDrop(
+                int(label),
+                found.drop,
+                found.baseline,
+                found.candidate,
+                found.count,
+                found.low,
+                found.high,
+            )
+        )
+    return tuple(sorted(drops, key=lambda d: (-d.drop, d.label)))
+
+
+def compare_scores(
+    metric: TaskMetric,
+    before: Score,
+    after: Score,
+    *,
+    confidence: float = DEFAULT_CONFIDENCE,
+    **figures: Any,
+) -> AccuracyComparison:
+    """The comparison of two scores of one metric on the same samples in the same order.
+
+    `figures` are further fields of the comparison (fidelity, agreement).
+    """
+    from dataclasses import replace
+
+    level = check_confidence(confidence)
+    if len(before.kept[0]) != len(after.kept[0]):
+        raise DatasetError(
+            f"the baseline was evaluated on {len(before.kept[0])} samples and the candidate on "
+            f"{len(after.kept[0])}; expected the same samples"
+        )
+    if before.outcomes is not None and after.outcomes is not None:
+        found = replace(
+            compare_outcomes(baseline=before.outcomes, candidate=after.outcomes, confidence=level),
+            metric=metric.name,
+            baseline=before.value,
+            candidate=after.value,
+        )
+    else:
+        found = _compare_resampled(metric, before, after, level)
+    return replace(
+        found,
+        classes=_class_drops(before, after, level),
+        candidate_interval=level_interval(metric, after, level),
+        **figures,
+    )
+
+
+def level_interval(
+    metric: TaskMetric, score: Score, confidence: float
+) -> tuple[float, float] | None:
+    """The interval of one variant's value: Wilson's for shares of samples, else a bootstrap."""
+    if score.outcomes is not None:
+        return share_interval(int(score.outcomes.sum()), len(score.outcomes), confidence)
+
+    def values(weights: NDArray[Any]) -> NDArray[np.float64]:
+        return metric.resampled(score.kept, weights)
+
+    kept: Kept = score.kept
+    try:
+        return bootstrap_interval(values, score.value, len(kept[0]), confidence, cheap=metric.cheap)
+    except MeasurementUnavailable:
+        return None
+
+
+def share_interval(right: int, count: int, confidence: float) -> tuple[float, float]:
+    """Wilson's score interval of a proportion."""
+    from scipy.stats import binomtest
+
+    found = binomtest(right, count).proportion_ci(confidence, method="wilson")
+    return float(found.low), float(found.high)
