@@ -14,12 +14,15 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from pytest_edgequant.assertions import (
         assert_arena_fits,
+        assert_calibration_robust,
         assert_deployable,
         assert_fully_integer,
         assert_max_accuracy_drop,
         assert_ops_supported,
         assert_size_within,
     )
+    from pytest_edgequant.diagnose.calibration_quality import calibration_quality
+    from pytest_edgequant.diagnose.robustness import calibration_robustness
     from pytest_edgequant.errors import (
         AccuracyDropExceeded,
         ArenaExceeded,
@@ -66,6 +69,8 @@ if TYPE_CHECKING:
     from pytest_edgequant.records import (
         AccuracyComparison,
         Arena,
+        CalibrationQuality,
+        CalibrationRobustness,
         ClassDrop,
         Evaluation,
         Fidelity,
@@ -88,6 +93,8 @@ __all__ = [
     "ArenaExceeded",
     "ArenaMismatch",
     "CalibrationError",
+    "CalibrationQuality",
+    "CalibrationRobustness",
     "CannotRun",
     "CannotRunError",
     "ClassDrop",
@@ -127,11 +134,14 @@ __all__ = [
     "Verdict",
     "__version__",
     "assert_arena_fits",
+    "assert_calibration_robust",
     "assert_deployable",
     "assert_fully_integer",
     "assert_max_accuracy_drop",
     "assert_ops_supported",
     "assert_size_within",
+    "calibration_quality",
+    "calibration_robustness",
     "compare_accuracy",
     "compare_outcomes",
     "convert",
@@ -155,6 +165,8 @@ _HOMES = (
     "measure.paired",
     "pipeline",
     "measurements",
+    "diagnose.calibration_quality",
+    "diagnose.robustness",
     "assertions",
 )
 

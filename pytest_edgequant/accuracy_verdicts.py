@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from pytest_edgequant.errors import SettingsError
 from pytest_edgequant.measure.paired import samples_to_decide, share_interval
-from pytest_edgequant.records import AccuracyComparison, Outcome, Verdict
+from pytest_edgequant.records import AccuracyComparison, CalibrationRobustness, Outcome, Verdict
 from pytest_edgequant.units import format_points
 
 if TYPE_CHECKING:
@@ -50,17 +50,17 @@ def _number(value: object, what: str, example: str) -> float:
     return float(value)
 
 
-def parse_drop(value: object, metric: TaskMetric, what: str = "max_drop") -> DropLimit:
-    """A limit on a drop: `0.02`, `"2 pt"` or `"2% relative"`.
+def parse_drop(value: object, metric: str, share: bool, what: str = "max_drop") -> DropLimit:
+    """A limit on a drop: `0.02`, `"2 pt"` or `"2% relative"`; `share`: `metric` is a fraction.
 
     Raises `SettingsError` for anything else, and for `"2%"`, which could mean either.
     """
     if not isinstance(value, str):
         example = 'a number such as 0.02, "2 pt" or "2% relative"'
         amount = _number(value, what, example)
-        if metric.share and amount > 1:
+        if share and amount > 1:
             raise SettingsError(
-                f"{what}: {value!r} is more than everything; {metric.name} is a fraction: write "
+                f"{what}: {value!r} is more than everything; {metric} is a fraction: write "
                 '"2 pt"; two points are 0.02'
             )
         return DropLimit(amount)
@@ -72,7 +72,7 @@ def parse_drop(value: object, metric: TaskMetric, what: str = "max_drop") -> Dro
     if match is None or unit not in (*_POINTS, *_PERCENT):
         raise SettingsError(
             f"{what}: can't read {value!r}; expected a number such as 0.02 in the unit of "
-            f'{metric.name}, "2 pt" (points), or "2% relative" (of the baseline)'
+            f'{metric}, "2 pt" (points), or "2% relative" (of the baseline)'
         )
     number = float(match["number"])
     if unit in _PERCENT:
@@ -85,9 +85,9 @@ def parse_drop(value: object, metric: TaskMetric, what: str = "max_drop") -> Dro
         return DropLimit(number / 100, relative=True)
     if relative:
         raise SettingsError(f'{what}: {value!r}: points are not relative; write "{number:g} pt"')
-    if not metric.share:
+    if not share:
         raise SettingsError(
-            f"{what}: {value!r}: {metric.name} is not a fraction, so it has no points; give a "
+            f"{what}: {value!r}: {metric} is not a fraction, so it has no points; give a "
             f'number in its own unit, or "{number:g}% relative"'
         )
     if number > 100:
@@ -146,7 +146,6 @@ def judge_drop(
     limit: DropLimit,
     *,
     demanded: bool = False,
-    advice: str = "",
 ) -> Verdict:
     """The verdict on a drop. `demanded` asks for evidence at the comparison's confidence."""
     allowed = limit.of(comparison.baseline)
@@ -168,8 +167,6 @@ def judge_drop(
     if comparison.lost is not None:
         message += f" ({comparison.lost} samples lost, {comparison.gained} gained)"
     message += f". {_evidence_sentence(comparison, allowed, evidence, demanded)}"
-    if outcome is not Outcome.PASS and advice:
-        message += f" {advice}"
     return Verdict("accuracy_drop", outcome, message, allowed, comparison.drop)
 
 
@@ -291,3 +288,19 @@ def judge_agreement(
         interval=share_interval(equal, comparison.count, comparison.confidence),
         demanded=demanded,
     )
+
+
+def judge_robustness(subject: str, found: CalibrationRobustness, limit: DropLimit) -> Verdict:
+    """The verdict on the worst drop of a variant calibrated with different samples."""
+    worst, allowed = found.worst, limit.of(found.baseline)
+    passed = _within(worst.drop, allowed)
+    message = (
+        f"{subject}: calibrated with {len(found.trials)} different parts of the samples, "
+        f"{found.metric} drops by {_show(worst.drop, found.share)} at worst ({worst.size} samples, "
+        f"seed {worst.seed}); allowed are {_show(allowed, found.share)}. The drops span "
+        f"{_show(found.spread, found.share)}."
+    )
+    if not passed:
+        message += " Calibrate with more and more varied samples (200-500, every class)."
+    outcome = Outcome.PASS if passed else Outcome.FAIL
+    return Verdict("calibration_robustness", outcome, message, allowed, worst.drop)

@@ -14,6 +14,7 @@ from pytest_edgequant.accuracy_verdicts import (
     judge_agreement,
     judge_drop,
     judge_floor,
+    judge_robustness,
     judge_worst_class,
     parse_drop,
     parse_floor,
@@ -22,11 +23,13 @@ from pytest_edgequant.budget import judge
 from pytest_edgequant.conversion.check import float_tensors
 from pytest_edgequant.conversion.registry import VARIANTS
 from pytest_edgequant.diagnose.advice import accuracy_drop_advice
+from pytest_edgequant.diagnose.calibration_quality import calibration_quality
 from pytest_edgequant.errors import (
     AccuracyDropExceeded,
     ArenaExceeded,
     CannotRun,
     EdgeAssertionError,
+    EdgeQuantError,
     Inconclusive,
     MeasurementUnavailable,
     MetricError,
@@ -51,9 +54,11 @@ from pytest_edgequant.measurements import (
     roomier_target,
     runtime_warnings,
 )
+from pytest_edgequant.pipeline import load_variant
 from pytest_edgequant.records import (
     AccuracyComparison,
     Arena,
+    CalibrationRobustness,
     Metric,
     Outcome,
     Target,
@@ -331,14 +336,13 @@ def assert_max_accuracy_drop(
     meant.
     """
     chosen = metrics.get_metric(metric, output)
-    limit = parse_drop(max_drop, chosen)
+    limit = parse_drop(max_drop, chosen.name, chosen.share)
     level = DEFAULT_CONFIDENCE if confidence is None else check_confidence(confidence)
     floor = None if min_accuracy is None else parse_floor(min_accuracy, chosen, "min_accuracy")
-    recall = metrics.get_metric("worst_class_recall")
     by_class = (
         None
         if max_worst_class_drop is None
-        else parse_drop(max_worst_class_drop, recall, "max_worst_class_drop")
+        else parse_drop(max_worst_class_drop, "recall", True, "max_worst_class_drop")
     )
     agreement = metrics.get_metric("agreement")
     equal = (
@@ -354,15 +358,11 @@ def assert_max_accuracy_drop(
         session.record_verdict(candidate, verdict)
         raise Unavailable(message, verdict) from error
     subject, demanded = candidate.label, confidence is not None
-    verdicts = [
-        judge_drop(
-            subject,
-            comparison,
-            limit,
-            demanded=demanded,
-            advice=_drop_advice(candidate, comparison, dataset),
-        )
-    ]
+    verdict = judge_drop(subject, comparison, limit, demanded=demanded)
+    if verdict.verdict is Outcome.FAIL:
+        advice = _drop_advice(candidate, baseline, comparison, dataset)
+        verdict = dataclasses.replace(verdict, message=f"{verdict.message} {advice}")
+    verdicts = [verdict]
     if floor is not None:
         verdicts.append(
             judge_floor(
@@ -401,13 +401,52 @@ def _raise_all(variant: Variant, verdicts: list[Verdict]) -> None:
     raise errors[decided](" ".join(verdict.message for verdict in broken), first)
 
 
-def _drop_advice(variant: Variant, comparison: AccuracyComparison, dataset: Any) -> str:
-    """What to do about a drop; a share of the baseline's value for metrics that are no shares."""
+def _drop_advice(
+    variant: Variant, baseline: Any, comparison: AccuracyComparison, dataset: Any
+) -> str:
+    """What is wrong with the calibration, as measured, and what to do by the size of the drop."""
     size = comparison.drop
     if not comparison.share:
         size /= abs(comparison.baseline or 1)
     spec = VARIANTS.get(variant.name)
-    return f"{accuracy_drop_advice(size, spec is None or spec.calibrated)}."
+    calibrated = spec is None or spec.calibrated
+    sentences = [accuracy_drop_advice(size, calibrated)]
+    if calibrated:
+        reference = load_variant(baseline)
+        try:
+            found = calibration_quality(
+                variant, None, dataset, reference=reference if reference.name == "float32" else None
+            )
+            sentences += [f"Calibration: {finding}" for finding in found.findings]
+        except EdgeQuantError:
+            pass  # the drop is the news, whatever keeps its cause from being measured
+    return " ".join(f"{sentence}." for sentence in sentences)
+
+
+@user_facing
+def assert_calibration_robust(
+    robustness: CalibrationRobustness, max_drop: float | str = 0.02
+) -> None:
+    """The worst drop of `calibration_robustness` is at most `max_drop`.
+
+    `max_drop` as for `assert_max_accuracy_drop`. Raises `AccuracyDropExceeded`.
+    """
+    limit = parse_drop(max_drop, robustness.metric, robustness.share)
+    variant, worst = robustness.variant, robustness.worst
+    _legal("calibration_robustness", variant, variant.target)
+    session.record_metric(
+        variant,
+        "calibration_worst_drop",
+        Metric(
+            worst.drop,
+            "fraction" if robustness.share else "",
+            f"worst of {len(robustness.trials)} calibrations with parts of the samples",
+            min(trial.drop for trial in robustness.trials),
+            worst.drop,
+        ),
+    )
+    verdict = judge_robustness(variant.label, robustness, limit)
+    _raise(variant, verdict, AccuracyDropExceeded)
 
 
 # -- everything -------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ import platform
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -58,6 +58,7 @@ if TYPE_CHECKING:
 REVISION = 1
 """Raised when our own code makes other files, or measures otherwise, from the same inputs."""
 
+R = TypeVar("R")
 Progress = Callable[[str], contextlib.AbstractContextManager[None]]
 
 
@@ -155,7 +156,9 @@ class Pipeline:
         else:
             source.check_derivable(spec)
             samples = self._calibration(source, spec, calibration)
-            variant = self._made(source, spec, samples, per_channel)
+            variant = dataclasses.replace(
+                self._made(source, spec, samples, per_channel), calibration=samples
+            )
             held_out = samples.held_out if samples is not None else None
         if held_out is None and calibration.split_applies and _is_calibrated_from(source):
             dataset = calibration.dataset()
@@ -360,6 +363,16 @@ class Pipeline:
                 self.cache.put_arrays(key, stored, {})
             self._predictions[key] = stored
         return self._predictions[key]
+
+    def observe(self, variant: Variant, function: Callable[..., R], *arguments: Any) -> R:
+        """What a function of ours finds out about a variant in the interpreter's process."""
+        try:
+            found: R = self._interpreter.call(function, variant.content, *arguments)
+        except CannotRunError as error:
+            raise CannotRunError(f"{variant.label}: {error}") from None
+        except IsolatedProcessError as error:
+            raise IsolatedProcessError(f"{variant.label}: running it failed: {error}") from None
+        return found
 
     def tflm_allocation(self, content: bytes) -> TFLMAllocation:
         """What the TFLM interpreter reports for a model; kept in the cache.

@@ -29,7 +29,7 @@ _MARKER = (
     "`-m edge` selects them"
 )
 _VARIANT_FIXTURES = frozenset(f"edge_{name}" for name in VARIANTS)
-FIXTURES = _VARIANT_FIXTURES | {"edge_target", "edge_variant"}
+FIXTURES = _VARIANT_FIXTURES | {"edge_target", "edge_variant", "edge_calibration_robustness"}
 _run_key: pytest.StashKey[Run] = pytest.StashKey()
 _outer_key: pytest.StashKey[Any] = pytest.StashKey()
 
@@ -257,6 +257,16 @@ def edge_variant(
     __tracebackhide__ = True
     model = (edge_model, str(edge_model_name))
     return get_run(request.config).variant(request, edge_target, model)
+
+
+@pytest.fixture
+def edge_calibration_robustness(
+    request: pytest.FixtureRequest, edge_target: Target, edge_model: Any, edge_model_name: str
+) -> Callable[..., Any]:
+    """Call it to gate the worst drop over different calibration samples: (max_drop=0.02, ...)."""
+    __tracebackhide__ = True
+    model = (edge_model, str(edge_model_name))
+    return get_run(request.config).calibration_gate(request, edge_target, model)
 
 
 def _named(name: str, summary: str) -> Callable[..., Any]:

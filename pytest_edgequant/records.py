@@ -160,6 +160,8 @@ class Variant:
 
     `fingerprint` is the SHA-256 of `content`. `notes` is what the conversion has to say to the
     user. `tensors` are all tensors of the main subgraph, with their quantization parameters.
+    `calibration` are the samples that it was calibrated with, None where there were none or where
+    they are not known.
     """
 
     name: str
@@ -173,6 +175,7 @@ class Variant:
     target: Target | None = None
     notes: tuple[str, ...] = ()
     held_out: HeldOut | None = None
+    calibration: Any = field(default=None, compare=False)
 
     def __repr__(self) -> str:
         target = f" for {self.target.name}" if self.target else ""
@@ -476,6 +479,88 @@ class AccuracyComparison:
     def worst_class(self) -> ClassDrop | None:
         """The class that lost most of its recall; None where the metric is not one of classes."""
         return self.classes[0] if self.classes else None
+
+
+@dataclass(frozen=True)
+class TensorRange:
+    """A tensor's calibrated range, `low` to `high`, and the real values that were seen in it.
+
+    `below` and `above` are the shares of values outside the range, 0 to 1.
+    """
+
+    name: str
+    operator: str
+    low: float
+    high: float
+    below: float
+    above: float
+    seen_low: float
+    seen_high: float
+
+    @property
+    def outside(self) -> float:
+        """The share of values that the range clips."""
+        return self.below + self.above
+
+    @property
+    def used(self) -> float:
+        """How much of the range the values span, as a fraction."""
+        whole = self.high - self.low
+        return (self.seen_high - self.seen_low) / whole if whole > 0 else 1.0
+
+
+@dataclass(frozen=True)
+class CalibrationQuality:
+    """How well calibrated ranges fit the evaluation set; `findings` says what is wrong.
+
+    `count` is the number of calibration samples, `evaluated` that of evaluation samples.
+    `activations` are sorted by the share outside, `method` tells how that was found.
+    `missing_classes` have evaluation samples and no calibration sample, by the labels or, where
+    calibration came without (`labelled` is False), by what the model takes its samples for.
+    `shared_samples` is the number of evaluation samples that were calibrated with. None where that
+    is not known.
+    """
+
+    count: int | None
+    evaluated: int
+    inputs: tuple[TensorRange, ...]
+    activations: tuple[TensorRange, ...]
+    missing_classes: tuple[int, ...] | None
+    shared_samples: int | None
+    method: str
+    labelled: bool = True
+    findings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class CalibrationTrial:
+    """One conversion with a random part of the calibration samples, and the drop it gave."""
+
+    size: int
+    seed: int
+    drop: float
+    value: float
+
+
+@dataclass(frozen=True)
+class CalibrationRobustness:
+    """How much the drop depends on which samples calibrate; `trials` by size and seed."""
+
+    variant: Variant
+    metric: str
+    baseline: float
+    share: bool
+    trials: tuple[CalibrationTrial, ...]
+
+    @property
+    def worst(self) -> CalibrationTrial:
+        return max(self.trials, key=lambda t: t.drop)
+
+    @property
+    def spread(self) -> float:
+        """The worst drop less the best."""
+        drops = [trial.drop for trial in self.trials]
+        return max(drops) - min(drops)
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import contextlib
 import dataclasses
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from typing import Any, NoReturn
 
@@ -15,11 +15,11 @@ import pytest
 from pytest_edgequant import parametrization, session
 from pytest_edgequant.context import Undefined
 from pytest_edgequant.conversion.registry import get_spec
-from pytest_edgequant.errors import EdgeQuantError, NotDerivableError, SettingsError
+from pytest_edgequant.errors import EdgeQuantError, NotDerivableError, SettingsError, user_facing
 from pytest_edgequant.measure.legality import variant_refused
 from pytest_edgequant.measurements import refusals
 from pytest_edgequant.pipeline import CalibrationRequest, Pipeline
-from pytest_edgequant.records import Outcome, Target, Variant
+from pytest_edgequant.records import CalibrationRobustness, Outcome, Target, Variant
 from pytest_edgequant.report import json as json_report
 from pytest_edgequant.report import targets as targets_report
 from pytest_edgequant.report import terminal
@@ -301,6 +301,61 @@ class Run:
             self._skip_illegal(model_name, name, target, "; ".join(reasons))
         session.record_variant(variant)
         return variant
+
+    def calibration_gate(
+        self, request: pytest.FixtureRequest, target: Target, model: tuple[Any, str]
+    ) -> Callable[..., CalibrationRobustness]:
+        """What the fixture edge_calibration_robustness gives: a function that measures and gates.
+
+        It loads what it needs when it is called, and raises at the caller's line.
+        """
+        source, model_name = model
+
+        @user_facing
+        def gate(
+            max_drop: float | str = 0.02,
+            *,
+            variant: str = "int8",
+            subsets: int = 3,
+            sizes: Sequence[int] | None = None,
+            seed: int = 0,
+        ) -> CalibrationRobustness:
+            from pytest_edgequant.assertions import assert_calibration_robust
+            from pytest_edgequant.diagnose.robustness import calibration_robustness
+
+            dataset = request.getfixturevalue("edge_dataset")
+            calibrated = self.pipeline.variant(
+                source,
+                variant,
+                dataclasses.replace(
+                    self._calibration(request), dataset=lambda: dataset, split_applies=True
+                ),
+                model_name=model_name,
+                target=target,
+            )
+            if calibrated.calibration is None:
+                raise SettingsError(
+                    f"edge_calibration_robustness: {calibrated.label} is not calibrated here; it "
+                    "needs a float model, and an integer variant"
+                )
+            found = calibration_robustness(
+                source,
+                calibrated.calibration,
+                dataset,
+                variant=variant,
+                subsets=subsets,
+                sizes=sizes,
+                seed=seed,
+                metric=request.getfixturevalue("edge_metric"),
+                name=model_name,
+                target=target,
+                where="edge_model",
+            )
+            session.record_variant(found.variant)
+            assert_calibration_robust(found, max_drop)
+            return found
+
+        return gate
 
     @staticmethod
     def _skip_illegal(model: str, variant: str, target: Target, reason: str) -> NoReturn:

@@ -7,6 +7,7 @@ merges them into `Result`s. Without pytest nothing is recorded.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -49,6 +50,16 @@ def _append(
 
 def _plain(verdict: Verdict) -> dict[str, Any]:
     return dataclasses.asdict(verdict) | {"verdict": verdict.verdict.value}
+
+
+@contextlib.contextmanager
+def unrecorded() -> Iterator[None]:
+    """Record nothing inside: what is measured there is no figure of a variant that ships."""
+    outer, context.events = context.events, None
+    try:
+        yield
+    finally:
+        context.events = outer
 
 
 def record_variant(variant: Variant) -> None:

@@ -23,7 +23,7 @@ _OWN_COLUMNS = (
 )
 _DETAILED = 3
 """Up to so many targets a model have a table of their own."""
-_IN_REPORTS_ONLY = ("worst_class_drop", "agreement", "output_cosine")
+_IN_REPORTS_ONLY = ("worst_class_drop", "agreement", "output_cosine", "calibration_worst_drop")
 _SOURCED = {"arena_bytes": "arena", "flash_left_bytes": "flash left"}
 
 

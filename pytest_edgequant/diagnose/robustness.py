@@ -1,0 +1,103 @@
+"""How much a variant's accuracy depends on which samples calibrated it: convert again and see."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from pytest_edgequant import session
+from pytest_edgequant.conversion.calibration import calibration_inputs, read_calibration
+from pytest_edgequant.conversion.registry import get_spec
+from pytest_edgequant.errors import CalibrationError, SettingsError, user_facing
+from pytest_edgequant.measure.metrics import MetricLike, get_metric
+from pytest_edgequant.measurements import compare_accuracy
+from pytest_edgequant.pipeline import CalibrationRequest, current_pipeline, input_specs
+from pytest_edgequant.records import CalibrationRobustness, CalibrationTrial, Target
+
+FEWEST = 10
+
+
+def _whole(value: object, what: str) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise SettingsError(f"{what}: expected a whole number from 1 on, got {value!r}")
+    return value
+
+
+def _sizes(sizes: Sequence[int] | None, available: int) -> list[int]:
+    """How many samples the trials take: a quarter and a half of them where nothing is said."""
+    if sizes is None:
+        chosen = sorted({max(FEWEST, available // 4), max(FEWEST, available // 2)})
+    else:
+        chosen = [_whole(size, "sizes") for size in dict.fromkeys(sizes)]
+    if not chosen or max(chosen) >= available:
+        raise CalibrationError(
+            f"edge_calibration: subsets of {', '.join(map(str, chosen)) or 'no'} samples can't be "
+            f"drawn from {available}; give more calibration samples, or smaller sizes=[...]"
+        )
+    return chosen
+
+
+@user_facing
+def calibration_robustness(
+    model: Any,
+    calibration: Any,
+    dataset: Any,
+    *,
+    variant: str = "int8",
+    subsets: int = 3,
+    sizes: Sequence[int] | None = None,
+    seed: int = 0,
+    metric: MetricLike = None,
+    output: str | int | None = None,
+    name: str | None = None,
+    target: Target | str | None = None,
+    where: str = "model",
+) -> CalibrationRobustness:
+    """Convert with `subsets` random parts of the calibration samples for each of `sizes`.
+
+    `model`, `calibration` and `dataset` as `convert` and `evaluate` take them. Each part is drawn
+    without replacement, by a seed of its own (`seed`, `seed` + 1, ...): the same parts in every
+    run. Default sizes are a quarter and a half of the samples. The drop is that against float32 on
+    the same evaluation set. Every trial is a conversion, kept in the cache.
+
+    Raises `CalibrationError` for too few samples, `SettingsError` for a variant that is not
+    calibrated, and what conversion and evaluation raise.
+    """
+    spec = get_spec(variant)
+    if not spec.calibrated:
+        raise SettingsError(f"variant: {spec.name} is made without calibration; name int8 or so")
+    count = _whole(subsets, "subsets")
+    chosen = get_metric(metric, output)
+    pipeline = current_pipeline()
+    profile = pipeline.targets.get(target) if isinstance(target, str) else target
+
+    def made(form: str, samples: Any) -> Any:
+        request = CalibrationRequest(samples=lambda: samples)
+        return pipeline.variant(model, form, request, model_name=name, target=profile, where=where)
+
+    whole = read_calibration(calibration)
+    reference = made("float32", None)
+    full = made(spec.name, whole)
+    specs = input_specs(reference)
+    inputs, _ = calibration_inputs(whole, specs)
+    available = len(inputs[0])
+    trials = []
+    baseline = 0.0
+    with session.unrecorded():
+        for size in _sizes(sizes, available):
+            for step in range(count):
+                order = np.random.default_rng([seed + step, size]).permutation(available)
+                part = np.sort(order[:size])
+                samples = {s.name: a[part] for s, a in zip(specs, inputs, strict=True)}
+                found = made(spec.name, samples)
+                if whole.held_out is not None:
+                    found = dataclasses.replace(found, held_out=whole.held_out)
+                comparison = compare_accuracy(found, reference, dataset, metric=chosen)
+                baseline = comparison.baseline
+                trials.append(
+                    CalibrationTrial(size, seed + step, comparison.drop, comparison.candidate)
+                )
+    return CalibrationRobustness(full, chosen.name, baseline, chosen.share, tuple(trials))
