@@ -148,20 +148,17 @@ def _totals(kept: Kept, weights: NDArray[Any]) -> tuple[NDArray[Any], NDArray[An
     """Right, labelled and predicted samples of each class, (B, classes) each."""
     from scipy import sparse
 
-    seen, cell = np.unique(np.concatenate(kept[:2]), return_inverse=True)
-    labels, predicted = np.split(cell.reshape(-1), 2)
-    rows = np.arange(len(labels))
+    labels, predicted = kept[:2]
+    count = len(labels)
+    shape = (count, int(max(labels.max(), predicted.max())) + 1)
 
     def summed(columns: NDArray[Any], values: NDArray[Any]) -> NDArray[Any]:
-        shape = (len(rows), len(seen))
-        return np.asarray(weights @ sparse.csr_array((values, (rows, columns)), shape=shape))
+        rows = np.arange(count + 1)
+        return np.asarray(weights @ sparse.csr_array((values, columns, rows), shape=shape))
 
-    ones = np.ones(len(rows))
-    return (
-        summed(labels, (labels == predicted) * 1.0),
-        summed(labels, ones),
-        summed(predicted, ones),
-    )
+    ones = np.ones(count)
+    right = summed(labels, (labels == predicted) * 1.0)
+    return right, summed(labels, ones), summed(predicted, ones)
 
 
 @dataclass(frozen=True)

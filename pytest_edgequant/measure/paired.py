@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import numbers
 from collections.abc import Callable, Iterator
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pytest_edgequant.errors import DatasetError, MeasurementUnavailable, SettingsError, user_facing
-from pytest_edgequant.measure.scores import Kept, Score, TaskMetric
+from pytest_edgequant.measure.scores import Score, TaskMetric
 from pytest_edgequant.records import AccuracyComparison, ClassDrop
 
 if TYPE_CHECKING:
@@ -47,23 +48,28 @@ def critical_value(confidence: float) -> float:
 # -- right and wrong --------------------------------------------------------------------------
 
 
-def tango_statistic(lost: float, gained: float, count: float, delta: float) -> float:
-    """Tango's score statistic of the hypothesis that the true drop is `delta`.
-
-    Falls from positive to negative as `delta` grows; 0 at the observed drop. Infinite where the
-    hypothesis leaves no variance.
-    """
+def _score_variance(lost: float, gained: float, count: float, delta: float) -> float:
+    """The variance of lost - gained under the hypothesis that the true drop is `delta`."""
     if delta < 0:
-        return -tango_statistic(gained, lost, count, -delta)
+        return _score_variance(gained, lost, count, -delta)
     # The gained share under the hypothesis: the larger root of its likelihood's quadratic.
     a = 2.0 * count
     b = (2.0 * count - lost + gained) * delta - lost - gained
     c = -gained * delta * (1.0 - delta)
     root = math.sqrt(max(b * b - 4.0 * a * c, 0.0))
     share = -2.0 * c / (b + root) if b > 0 else (root - b) / (2.0 * a)
-    variance = count * (2.0 * share + delta * (1.0 - delta))
+    return max(count * (2.0 * share + delta * (1.0 - delta)), 0.0)
+
+
+def tango_statistic(lost: float, gained: float, count: float, delta: float) -> float:
+    """Tango's score statistic of the hypothesis that the true drop is `delta`.
+
+    Falls from positive to negative as `delta` grows; 0 at the observed drop. Infinite where the
+    hypothesis leaves no variance.
+    """
+    variance = _score_variance(lost, gained, count, delta)
     difference = lost - gained - count * delta
-    if variance <= 0:
+    if variance == 0:
         return math.copysign(math.inf, difference) if difference else 0.0
     return difference / math.sqrt(variance)
 
@@ -78,6 +84,7 @@ def tango_interval(
     return min(lower, drop), max(upper, drop)
 
 
+@functools.lru_cache(maxsize=4096)
 def _tango_upper(lost: int, gained: int, count: int, confidence: float) -> float:
     from scipy.optimize import brentq
 
@@ -85,16 +92,17 @@ def _tango_upper(lost: int, gained: int, count: int, confidence: float) -> float
     drop = (lost - gained) / count
     if lost == count:
         return 1.0
-    # At the drop itself the statistic is 0, or 0/0 where no variance is left: begin beside it.
-    start = drop + 1e-12
-    if tango_statistic(lost, gained, count, start) < -z:
-        return drop
 
     def beyond(delta: float) -> float:
-        # Bounded, for the solver: the statistic itself is infinite at the end.
-        return math.atan(tango_statistic(lost, gained, count, delta)) + math.atan(z)
+        """Negative where the hypothesis is not refused; unlike the statistic never infinite."""
+        spread = math.sqrt(_score_variance(lost, gained, count, delta))
+        return count * delta - (lost - gained) - z * spread
 
-    return float(brentq(beyond, start, 1.0, xtol=1e-15, rtol=1e-14))
+    # At the drop itself the variance can be 0: begin beside it.
+    start = drop + 1e-12
+    if beyond(start) >= 0:
+        return drop
+    return float(brentq(beyond, start, 1.0, xtol=1e-14, rtol=1e-14))
 
 
 def mcnemar_exact(lost: int, gained: int) -> float:
@@ -284,16 +292,22 @@ def _compare_resampled(
     drop = sign * (before.value - after.value)
     count = len(before.kept[0])
 
+    own: list[NDArray[np.float64]] = []
+
     def drops(weights: NDArray[Any]) -> NDArray[np.float64]:
-        return sign * (
-            metric.resampled(before.kept, weights) - metric.resampled(after.kept, weights)
-        )
+        candidates = metric.resampled(after.kept, weights)
+        own.append(candidates)
+        return sign * (metric.resampled(before.kept, weights) - candidates)
 
     low: float | None
     high: float | None
+    level: tuple[float, float] | None = None
     try:
         low, high = bootstrap_interval(drops, drop, count, confidence, cheap=metric.cheap)
         resamples = resample_count(count, metric.cheap)
+        drawn = np.concatenate(own)[:resamples]
+        ends = np.nanquantile(drawn, [0.5 - confidence / 2, 0.5 + confidence / 2])
+        level = min(float(ends[0]), after.value), max(float(ends[1]), after.value)
         method, reason = f"paired bootstrap (BCa, {resamples:,} resamples)", None
     except MeasurementUnavailable as error:
         low = high = None
@@ -326,6 +340,7 @@ def _compare_resampled(
         method=method,
         share=metric.share,
         reason=reason,
+        candidate_interval=level,
     )
 
 
@@ -383,32 +398,13 @@ def compare_scores(
             metric=metric.name,
             baseline=before.value,
             candidate=after.value,
+            candidate_interval=share_interval(
+                int(after.outcomes.sum()), len(after.outcomes), level
+            ),
         )
     else:
         found = _compare_resampled(metric, before, after, level)
-    return replace(
-        found,
-        classes=_class_drops(before, after, level),
-        candidate_interval=level_interval(metric, after, level),
-        **figures,
-    )
-
-
-def level_interval(
-    metric: TaskMetric, score: Score, confidence: float
-) -> tuple[float, float] | None:
-    """The interval of one variant's value: Wilson's for shares of samples, else a bootstrap."""
-    if score.outcomes is not None:
-        return share_interval(int(score.outcomes.sum()), len(score.outcomes), confidence)
-
-    def values(weights: NDArray[Any]) -> NDArray[np.float64]:
-        return metric.resampled(score.kept, weights)
-
-    kept: Kept = score.kept
-    try:
-        return bootstrap_interval(values, score.value, len(kept[0]), confidence, cheap=metric.cheap)
-    except MeasurementUnavailable:
-        return None
+    return replace(found, classes=_class_drops(before, after, level), **figures)
 
 
 def share_interval(right: int, count: int, confidence: float) -> tuple[float, float]:

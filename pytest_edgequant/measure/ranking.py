@@ -87,7 +87,7 @@ class RocAuc(TaskMetric):
 
     def settle(self, kept: Kept) -> Kept:
         if not self.grouped:
-            return kept
+            return *kept, np.argsort(kept[1], kind="stable")
         positive, scores, groups = kept
         names, position, counts = np.unique(groups, return_inverse=True, return_counts=True)
         position = position.reshape(-1)
@@ -98,11 +98,11 @@ class RocAuc(TaskMetric):
                 f"{WHERE}: the samples of recording {mixed[0]} have different labels; {self.name} "
                 "ranks recordings, which are normal or not as a whole"
             )
-        return shares > 0.5, np.bincount(position, weights=scores) / counts
+        means = np.bincount(position, weights=scores) / counts
+        return shares > 0.5, means, np.argsort(means, kind="stable")
 
     def resampled(self, kept: Kept, weights: NDArray[Any]) -> NDArray[np.float64]:
-        positive, scores = kept
-        order = np.argsort(scores, kind="stable")
+        positive, scores, order = kept
         starts = np.flatnonzero(np.diff(scores[order], prepend=-np.inf))
         ranked = weights[:, order].astype(np.float64)
         chosen = positive[order]
