@@ -277,11 +277,12 @@ def evaluate(
     chosen = metrics.get_metric(metric, output)
     if chosen.against_baseline:
         raise MetricError(f"{chosen.name} is with a baseline: use compare_accuracy")
-    score = _score(variant, data, chosen, _kept((variant,), data))
+    kept = _kept((variant,), data)
+    score = _score(variant, data, chosen, kept)
     return Evaluation(
         score.value,
         chosen.name,
-        len(score.kept[0]),
+        len(kept),
         score.outcomes,
         chosen.higher_is_better,
         score.per_sample,

@@ -68,11 +68,11 @@ def narrow(numbers: NDArray[Any]) -> NDArray[Any]:
     return numbers.astype(np.int16 if limit < 2**15 else np.int64)
 
 
-def per_class_recall(labels: NDArray[Any], predicted: NDArray[Any]) -> dict[int, float]:
-    """The share of each class's samples that were recognized, by class number."""
+def per_class_share(labels: NDArray[Any], right: NDArray[np.bool_]) -> dict[int, float]:
+    """The share of each class's samples that are right, by class number."""
     present, position, counts = np.unique(labels, return_inverse=True, return_counts=True)
-    right = np.bincount(position.reshape(-1), weights=labels == predicted, minlength=len(present))
-    return {int(c): float(r / n) for c, r, n in zip(present, right, counts, strict=True)}
+    sums = np.bincount(position.reshape(-1), weights=right, minlength=len(present))
+    return {int(c): float(r / n) for c, r, n in zip(present, sums, counts, strict=True)}
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,9 @@ class _OfClasses(TaskMetric):
         return kept[0].astype(np.int64), kept[1].astype(np.int64)
 
     def details(self, kept: Kept) -> Mapping[str, float]:
-        return {f"recall[{c}]": r for c, r in per_class_recall(kept[0], kept[1]).items()}
+        right = self.outcomes(kept)
+        shares = per_class_share(kept[0], kept[0] == kept[1] if right is None else right)
+        return {f"recall[{c}]": share for c, share in shares.items()}
 
 
 @dataclass(frozen=True)

@@ -349,7 +349,11 @@ def _class_drops(before: Score, after: Score, confidence: float) -> tuple[ClassD
     if before.classes is None or after.classes is None:
         return ()
     labels = before.classes[0]
-    right = [labels == score.classes[1] for score in (before, after) if score.classes]
+    right = [
+        np.equal(*score.classes) if score.outcomes is None else score.outcomes
+        for score in (before, after)
+        if score.classes is not None
+    ]
     drops = []
     for label in np.unique(labels):
         own = labels == label

@@ -167,7 +167,7 @@ def _labels_of(y_true: Any, output: str | int | None, outputs: Sequence[str]) ->
                 f"the output {name!r}"
             )
         return np.asarray(y_true[name])
-    if isinstance(y_true, tuple | list) and y_true and hasattr(y_true[0], "shape"):
+    if isinstance(y_true, tuple | list) and y_true and getattr(y_true[0], "ndim", 0) > 0:
         if output is None:
             return list(y_true)
         position = list(outputs).index(output) if isinstance(output, str) else output

@@ -398,3 +398,14 @@ def test_the_worst_class_comes_first_with_its_own_interval() -> None:
     assert (worst.low, worst.high) == tango_interval(10, 0, 20)
     assert [c.label for c in found.classes] == [2, 0, 1]
     assert found.drop == 0.11
+
+
+def test_the_classes_of_top_k_are_judged_by_top_k() -> None:
+    labels = np.repeat([0, 1, 2, 3], 10)
+    before = np.eye(4)[labels]
+    after = before.copy()
+    after[:10] = [1, 2, 0, 0]  # second place: right by top-2
+    after[30:] = [3, 2, 1, 0]
+    metric = get_metric("top-2")
+    found = compare_scores(metric, *scores(metric, labels, before, after))
+    assert [(c.label, c.drop) for c in found.classes] == [(3, 1.0), (0, 0.0), (1, 0.0), (2, 0.0)]
