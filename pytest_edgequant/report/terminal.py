@@ -47,20 +47,21 @@ def _score(name: str, metric: Metric | None) -> str:
 
 
 def _drop(result: Result) -> str:
-    """The drop and, where there is one, its interval: `+1.25 pt (-0.40 to +2.90)`."""
+    """The drop and, where there is one, its interval: `+1.25 pt (-0.40, +2.90)`."""
     metric = result.metrics.get("accuracy_drop")
     if metric is None or metric.value is None:
         return "-"
     share = _is_share("accuracy_drop", metric) or "accuracy" in result.metrics
-    factor, spec = (100, "+.2f") if share else (1, "+.4g")
+    factor = 100 if share else 1
 
-    def show(value: float) -> str:
+    def show(value: float, digits: int) -> str:
+        spec = "+.2f" if share else f"+.{digits}g"
         return f"{factor * value + 0.0:{spec}}"  # -0.0 would read as a gain
 
-    text = show(metric.value) + (" pt" if share else "")
-    if metric.low is None or metric.high is None:
+    text = show(metric.value, 4) + (" pt" if share else "")
+    if metric.low is None or metric.high is None or metric.low == metric.high:
         return text
-    return f"{text} ({show(metric.low)} to {show(metric.high)})"
+    return f"{text} ({show(metric.low, 3)}, {show(metric.high, 3)})"
 
 
 def _decibels(metric: Metric | None) -> str:

@@ -171,7 +171,7 @@ def test_the_summary_is_one_table_a_model_and_target(gate: Project) -> None:
         *("variant", "size", "ratio", "arena", "top-1", "drop", "SQNR", "verdict")
     ]
     row = next(line for line in lines if line.startswith("int8"))
-    drop = r"[+-]0\.\d\d pt \([+-]\d\.\d\d to [+-]\d\.\d\d\)"
+    drop = r"[+-]0\.\d\d pt \([+-]\d\.\d\d, [+-]\d\.\d\d\)"
     assert re.fullmatch(
         rf"int8 +5,\d\d\d B +0\.\d\dx +- +\d\d\.\d\d% +{drop} +\d\d\.\d dB +pass", row
     )

@@ -88,6 +88,37 @@ def test_a_regressor_is_shown_in_its_own_unit() -> None:
     ]
 
 
+def test_a_drop_is_shown_with_its_interval_and_the_distance_of_the_outputs() -> None:
+    drop = metric_event("int8", "accuracy_drop", 0.0125)
+    drop["metric"] |= {
+        "unit": "fraction",
+        "low": -0.004,
+        "high": 0.029,
+        "provenance": "measured (LiteRT on this host); 95% interval, Tango's score interval",
+    }
+    top = metric_event("int8", "top_5", 0.987654)
+    top["metric"]["unit"] = "fraction"
+    noise = metric_event("int8", "output_sqnr", 43.96)
+    same = metric_event("uint8_io", "output_sqnr", 0)
+    same["metric"] |= {"value": None, "reason": "infinite: the outputs are identical"}
+    hidden = metric_event("int8", "output_cosine", 0.999)
+    found = lines(drop, top, noise, same, hidden)
+    assert found[2:] == [
+        "variant      size    ratio    arena    top_5                      drop     SQNR  verdict",
+        "---------  ------  -------  -------  -------  ------------------------  -------  ---------",
+        "int8            -        -        -   98.77%  +1.25 pt (-0.40, +2.90)  44.0 dB  -",
+        "uint8_io        -        -        -        -                         -      inf  -",
+        "",
+        "drop: in brackets the 95% interval, Tango's score interval",
+    ]
+
+
+def test_a_metric_that_is_unavailable_is_told() -> None:
+    event = metric_event("int8", "mine", 0)
+    event["metric"] |= {"value": None, "reason": "it raised"}
+    assert lines(event)[4].split()[4] == "unavailable"
+
+
 def test_no_drop_reads_as_no_gain() -> None:
     row = lines(metric_event("int8", "accuracy", 1), metric_event("int8", "accuracy_drop", -0.0))[4]
     assert row.split()[4:6] == ["100.00%", "+0.00"]
