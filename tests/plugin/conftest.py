@@ -15,7 +15,7 @@ import pytest_edgequant
 # itself would be loaded anew, and its classes with it, in every test.
 for _module in pkgutil.walk_packages(pytest_edgequant.__path__, "pytest_edgequant."):
     importlib.import_module(_module.name)
-for _name in ("filelock", "platformdirs", "tabulate"):
+for _name in ("filelock", "platformdirs", "scipy.sparse", "scipy.special", "tabulate"):
     importlib.import_module(_name)
 
 
