@@ -151,14 +151,28 @@ def _tables(results: list[Result], sizes: Mapping[str, float | int]) -> Iterator
         ).splitlines()
 
 
-def _notes(results: list[Result], session: Session) -> Iterator[str]:
-    said: dict[tuple[str, str], set[str]] = {}
+def _said(results: list[Result]) -> Iterator[str]:
+    """Notes, and why variants can't run, once each for all variants and targets they hold for."""
+    notes: dict[tuple[str, str], set[str]] = {}
+    refusals: dict[tuple[str, str], list[str]] = {}
     for result in results:
         for note in result.notes:
-            said.setdefault((result.model, note), set()).add(result.variant)
+            notes.setdefault((result.model, note), set()).add(result.variant)
         for verdict in result.verdicts:
             if verdict.verdict is Outcome.CANNOT_RUN:
-                said.setdefault((result.model, verdict.message), set()).add(result.variant)
+                reason = verdict.message.partition(f" cannot run on {result.target}: ")[2]
+                subject = f"{result.model}/{result.variant}"
+                boards = refusals.setdefault((subject, reason or verdict.message), [])
+                if result.target and result.target not in boards:
+                    boards.append(result.target)
+    for (model, note), variants in notes.items():
+        yield f"{model} ({', '.join(sorted(variants))}): {note}"
+    for (subject, reason), boards in refusals.items():
+        yield f"{subject} cannot run on {', '.join(boards)}: {reason}"
+
+
+def _notes(results: list[Result], session: Session) -> Iterator[str]:
+    said = list(_said(results))
     provenance = {
         f"{_SOURCED[n]}: {m.provenance}"
         for r in results
@@ -174,8 +188,7 @@ def _notes(results: list[Result], session: Session) -> Iterator[str]:
     yield from sorted(provenance)
     for text in sorted(intervals):
         yield f"drop: in brackets the {text}"
-    for (model, note), variants in said.items():
-        yield f"{model} ({', '.join(sorted(variants))}): {note}"
+    yield from said
     if session.damaged:
         one = session.damaged == 1
         yield f"cache: {session.damaged} damaged {'entry was' if one else 'entries were'} rebuilt"

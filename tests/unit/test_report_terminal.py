@@ -26,8 +26,8 @@ int8        5,568 B    0.40x  1,616 B   93.75%  +1.25 pt  FAIL: accuracy_drop
 uint8_io          -        -        -        -         -  -
 
 arena: measured (tflite-micro)
-digits (float16): runs of float16
 digits (int8, uint8_io): calibration: 60 of 120 samples split off
+digits/float16 cannot run on pico: runs of float16
 cache: 2 damaged entries were rebuilt
 """
 
@@ -43,6 +43,16 @@ def verdict_of(*outcomes: Outcome) -> str:
     named = zip("abc", outcomes, strict=False)
     row = lines(*(verdict_event("int8", name, outcome) for name, outcome in named))[4]
     return row.split(maxsplit=5)[-1]
+
+
+def test_why_a_variant_can_not_run_is_told_once_for_all_boards() -> None:
+    events = []
+    for board in ("rpi4", "pico"):
+        refusal = verdict_event("int8", "ops", Outcome.CANNOT_RUN)
+        refusal["target"] = board
+        refusal["verdict"]["message"] = f"digits/int8: cannot run on {board}: no kernel"
+        events.append(refusal)
+    assert "digits/int8 cannot run on pico, rpi4: no kernel" in lines(*events)
 
 
 def test_a_session_is_a_table_a_model_and_target_and_what_there_is_to_say() -> None:
