@@ -1,0 +1,1 @@
+"""Latency: estimated for a device from measurements that were published, measured on this host."""
