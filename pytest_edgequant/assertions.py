@@ -19,6 +19,8 @@ from pytest_edgequant.accuracy_verdicts import (
     parse_drop,
     parse_floor,
 )
+from pytest_edgequant.assertions_latency import assert_latency_within as assert_latency_within
+from pytest_edgequant.assertions_latency import assert_speedup as assert_speedup
 from pytest_edgequant.budget import judge
 from pytest_edgequant.conversion.check import float_tensors
 from pytest_edgequant.conversion.registry import VARIANTS
@@ -27,8 +29,6 @@ from pytest_edgequant.diagnose.calibration_quality import calibration_quality
 from pytest_edgequant.errors import (
     AccuracyDropExceeded,
     ArenaExceeded,
-    CannotRun,
-    EdgeAssertionError,
     EdgeQuantError,
     Inconclusive,
     MeasurementUnavailable,
@@ -41,6 +41,8 @@ from pytest_edgequant.errors import (
     UnsupportedOperators,
     user_facing,
 )
+from pytest_edgequant.judging import conclude as _raise
+from pytest_edgequant.judging import require_legal as _legal
 from pytest_edgequant.measure import legality, metrics
 from pytest_edgequant.measure.flash import FlashSplit
 from pytest_edgequant.measure.paired import DEFAULT_CONFIDENCE, check_confidence
@@ -79,28 +81,6 @@ def _on_target(variant: Any, target: Target | str | None) -> tuple[Variant, Targ
             "the fixtures edge_target and edge_variant"
         )
     return loaded, profile
-
-
-def _raise(variant: Variant, verdict: Verdict, error: type[EdgeAssertionError]) -> None:
-    """Record the verdict, then raise unless it lets the test go on."""
-    session.record_verdict(variant, verdict)
-    if verdict.verdict is Outcome.CANNOT_RUN:
-        raise CannotRun(verdict.message, verdict)
-    if verdict.verdict is Outcome.UNAVAILABLE:
-        raise Unavailable(verdict.message, verdict)
-    if verdict.verdict in (Outcome.FAIL, Outcome.INCONCLUSIVE):
-        raise error(verdict.message, verdict)
-
-
-def _legal(check: str, variant: Variant, target: Target | None) -> None:
-    """Raise `CannotRun` where the target's runtime would refuse the variant."""
-    if target is None:
-        return
-    reasons = refusals(variant, target)
-    if reasons:
-        message = f"{variant.label}: cannot run on {target.name}: {'; '.join(reasons)}"
-        _raise(variant, Verdict(check, Outcome.CANNOT_RUN, message), CannotRun)
-    session.record_notes(variant, runtime_warnings(variant, target))
 
 
 # -- size -------------------------------------------------------------------------------------

@@ -78,6 +78,10 @@ class CannotRunError(EdgeQuantError):
     """The runtime itself refused the model; the message is its reason."""
 
 
+class DeviceResultError(EdgeQuantError):
+    """A result that a board printed and that can't be used: the line, and what is wrong with it."""
+
+
 class NotApplicableError(EdgeQuantError):
     """A measurement without meaning on this runtime (a tensor arena on LiteRT)."""
 
@@ -127,6 +131,14 @@ class CannotRun(EdgeAssertionError):
 
 class Unavailable(EdgeAssertionError):
     """A gate on a figure that could not be had: it never passes."""
+
+
+class LatencyExceeded(EdgeAssertionError):
+    """An inference takes longer than the test allows."""
+
+
+class SpeedupMissed(EdgeAssertionError):
+    """The candidate is not as much faster than the baseline as the test demands."""
 
 
 class NotDeployable(EdgeAssertionError):

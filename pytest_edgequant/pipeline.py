@@ -318,6 +318,13 @@ class Pipeline:
 
     # -- running ----------------------------------------------------------------------------
 
+    def isolated(self, function: Callable[..., Any], *args: Any) -> Any:
+        """Run a module-level function in the interpreter's process and give what it returns.
+
+        Raises what it raises, and `IsolatedProcessError` when the process dies or hangs.
+        """
+        return self._interpreter.call(function, *args)
+
     def predict(self, variant: Variant, x: Any) -> list[NDArray[Any]]:
         """Real-valued outputs (N, ...) of a variant on LiteRT, one array an output."""
         return self._run(variant, as_inputs(x, input_specs(variant), f"{variant.label}: predict"))

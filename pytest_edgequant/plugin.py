@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_edgequant import context
+from pytest_edgequant import context, latency_fixtures
 from pytest_edgequant.context import Undefined
 from pytest_edgequant.conversion.registry import VARIANTS
 from pytest_edgequant.settings import OPTIONS
@@ -78,6 +78,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", _MARKER)
     config.stash[_outer_key] = context.pipeline_factory
     context.pipeline_factory = lambda: get_run(config).pipeline
+    latency_fixtures.register(config)
     if _configured(config):
         get_run(config).check_settings()
 

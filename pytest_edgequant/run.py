@@ -15,9 +15,23 @@ import pytest
 from pytest_edgequant import parametrization, session
 from pytest_edgequant.context import Undefined
 from pytest_edgequant.conversion.registry import get_spec
-from pytest_edgequant.errors import EdgeQuantError, NotDerivableError, SettingsError, user_facing
+from pytest_edgequant.errors import (
+    DeviceResultError,
+    EdgeQuantError,
+    NotDerivableError,
+    SettingsError,
+    user_facing,
+)
+from pytest_edgequant.latency import record_device
+from pytest_edgequant.measure.latency.device import (
+    DeviceResult,
+    measurement,
+    parse_result,
+    read_results,
+)
+from pytest_edgequant.measure.latency.records import DeviceMeasurement
 from pytest_edgequant.measure.legality import variant_refused
-from pytest_edgequant.measurements import refusals
+from pytest_edgequant.measurements import for_target, refusals
 from pytest_edgequant.pipeline import CalibrationRequest, Pipeline
 from pytest_edgequant.records import CalibrationRobustness, Outcome, Target, Variant
 from pytest_edgequant.report import json as json_report
@@ -50,6 +64,13 @@ def _not_parametrized(fixture: str, choices: str, otherwise: str) -> pytest.Usag
         f"class), and there are several: {choices}. Make it an argument of a test function, or "
         f"{otherwise}"
     )
+
+
+def _on_board(variant: Any, target: Any) -> tuple[Variant, Target]:
+    loaded, profile = for_target(variant, target)
+    if profile is None:
+        raise SettingsError(f"{loaded.label}: a device result needs a target; give one")
+    return loaded, profile
 
 
 class Run:
@@ -90,6 +111,7 @@ class Run:
                 targets.expand(name)
             for name in self.settings.variant:
                 get_spec(name, self.settings.origins["variant"])
+            self._device_results  # noqa: B018 - read now, so that a damaged file stops the run
             for path in self.settings.report:
                 if path.suffix.lower() not in RENDERERS:
                     raise SettingsError(
@@ -300,6 +322,12 @@ class Run:
         if reasons:
             self._skip_illegal(model_name, name, target, "; ".join(reasons))
         session.record_variant(variant)
+        # What a board measured of it is shown, whether or not a test gates on it.
+        if any(result.model_sha256 == variant.fingerprint for result in self._device_results):
+            with contextlib.suppress(DeviceResultError):
+                found = measurement(self._device_results, variant, target)
+                if found.metric.value is not None:
+                    record_device(found)
         return variant
 
     def calibration_gate(
@@ -378,6 +406,33 @@ class Run:
             dataset=lambda: value_of("edge_dataset"),
             split_applies=evaluated and value_of("edge_calibration") is None,
         )
+
+    # -- what boards measured -----------------------------------------------------------------
+
+    @cached_property
+    def _device_results(self) -> list[DeviceResult]:
+        path = self.settings.device_results
+        return [] if path is None else read_results(path, self.targets)
+
+    @user_facing
+    def device_result(self, variant: Any, target: Any) -> DeviceMeasurement:
+        """The measurement of a variant in --edge-device-results, recorded."""
+        loaded, profile = _on_board(variant, target)
+        return record_device(measurement(self._device_results, loaded, profile))
+
+    @user_facing
+    def dut_result(self, line: bytes, variant: Any, target: Any) -> DeviceMeasurement:
+        """The measurement of a variant in a line that a board has just printed, recorded."""
+        loaded, profile = _on_board(variant, target)
+        result = parse_result(line, "dut")
+        self.targets.get(result.target)
+        found = measurement([result], loaded, profile)
+        if found.metric.value is None:
+            raise DeviceResultError(
+                f"dut: the board says that it is {result.target!r}, this test is for "
+                f"{profile.name!r}"
+            )
+        return record_device(found)
 
     # -- results ------------------------------------------------------------------------------
 

@@ -105,7 +105,14 @@ class _Gathered:
     metrics: dict[str, Metric] = field(default_factory=dict)
     verdicts: list[Verdict] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
-    tests: dict[str, str] = field(default_factory=dict)
+    ranks: dict[str, tuple[int, str]] = field(default_factory=dict)
+
+
+def _trust(metric: Metric) -> int:
+    """What stands for a figure where several are recorded: measured before estimated, then none."""
+    if metric.value is None:
+        return 0
+    return 1 if metric.provenance.startswith("estimated") else 2
 
 
 @dataclass
@@ -122,8 +129,8 @@ class Session:
     def add(self, events: Iterable[Event], test: str = "") -> None:
         """Merge the events of a test, given by its node id.
 
-        Where several tests measured the same figure, that of the last one by name stands, so that
-        the order in which they ran does not matter.
+        Where several tests recorded the same figure, a measured one stands before an estimate, and
+        that of the last test by name, so that the order in which they ran does not matter.
         """
         for event in events:
             if event["kind"] == "cache":
@@ -134,9 +141,11 @@ class Session:
             if event["kind"] == "variant":
                 row.notes += [note for note in event["notes"] if note not in row.notes]
             elif event["kind"] == "metric":
-                if test >= row.tests.get(event["name"], ""):
-                    row.metrics[event["name"]] = Metric(**event["metric"])
-                    row.tests[event["name"]] = test
+                metric = Metric(**event["metric"])
+                rank = (_trust(metric), test)
+                if rank >= row.ranks.get(event["name"], (0, "")):
+                    row.metrics[event["name"]] = metric
+                    row.ranks[event["name"]] = rank
             else:
                 details = event["verdict"]
                 verdict = Verdict(**{**details, "verdict": Outcome(details["verdict"])})

@@ -68,6 +68,12 @@ OPTIONS = (
         "check every arena against the tflite-micro interpreter as well, the smallest one included",
     ),
     Option(
+        "device_results",
+        "path",
+        "results that boards printed, one JSON object a line (see edge_device_result)",
+        "FILE",
+    ),
+    Option(
         "timeout",
         "seconds",
         "how long one conversion or evaluation may take (default: 900)",
@@ -90,6 +96,7 @@ class Settings:
     no_cache: bool = False
     dense_per_channel: bool = False
     arena_verify: bool = False
+    device_results: Path | None = None
     timeout: float = 900.0
     target_given: bool = False
     origins: Mapping[str, str] = field(default_factory=dict)

@@ -1,4 +1,4 @@
-"""Strict reading and formatting of sizes, shares and frequencies.
+"""Strict reading and formatting of sizes, durations, shares and frequencies.
 
 Units follow IEC 80000-13: 1 KiB = 1,024 bytes, 1 kB = 1,000 bytes. What could mean either ("64K",
 "64 KB") is refused instead of guessed.
@@ -23,6 +23,7 @@ SIZE_UNITS = {
     "MiB": 2**20,
     "GiB": 2**30,
 }
+DURATION_UNITS = {"ns": 1, "us": 10**3, "ms": 10**6, "s": 10**9}
 FREQUENCY_UNITS = {"Hz": 1, "kHz": 10**3, "MHz": 10**6, "GHz": 10**9}
 
 _QUANTITY = re.compile(r"(?P<number>\d+(?:\.\d+)?)\s*(?P<unit>[A-Za-z%]*)", re.ASCII)
@@ -81,6 +82,25 @@ def parse_frequency(value: object, what: str = "frequency") -> int:
     return _quantity(value, FREQUENCY_UNITS, "Hz", '"64 MHz"', what)
 
 
+def parse_duration(value: object, what: str = "duration") -> float:
+    """Milliseconds from `"50 ms"`, `"800 us"`, `"1.5 s"`; a number needs its unit.
+
+    Raises `UnitError` for a bare number, an unknown unit, nothing or less than nothing.
+    """
+    if not isinstance(value, str):
+        raise UnitError(
+            f'{what}: expected a duration with its unit, such as "50 ms", got {value!r}'
+        )
+    number, unit = _split(value.replace("µs", "us").replace("μs", "us"), what)
+    if unit not in DURATION_UNITS:
+        raise UnitError(
+            f"{what}: unknown unit {unit!r} in {value!r}. Known: {', '.join(DURATION_UNITS)}"
+        )
+    if number == 0:
+        raise UnitError(f"{what}: {value!r} leaves no time at all")
+    return float(number * DURATION_UNITS[unit] / 10**6)
+
+
 def parse_share(value: object, what: str = "share") -> Fraction | None:
     """The exact fraction 0..1 of a string such as `"80%"`; None when it is not a percentage at all.
 
@@ -131,6 +151,14 @@ def format_frequency(hertz: int) -> str:
         if hertz >= FREQUENCY_UNITS[unit]:
             return f"{hertz / FREQUENCY_UNITS[unit]:g} {unit}"
     return f"{hertz} Hz"
+
+
+def format_duration(milliseconds: float) -> str:
+    """`213.6 ms`, `38 us`, `1.589 s`: four digits, in the unit that reads best."""
+    for unit, size in (("s", 1e3), ("ms", 1.0)):
+        if milliseconds >= size:
+            return f"{milliseconds / size:.4g} {unit}"
+    return f"{milliseconds * 1e3:.4g} us"
 
 
 def format_points(fraction: float) -> str:

@@ -1,0 +1,177 @@
+"""The assert_* helpers about time: a latency against its budget, one variant against another."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import numbers
+from typing import Any
+
+from pytest_edgequant import session
+from pytest_edgequant.errors import (
+    LatencyExceeded,
+    SettingsError,
+    SpeedupMissed,
+    user_facing,
+)
+from pytest_edgequant.judging import conclude, require_legal
+from pytest_edgequant.latency import measure_speedup
+from pytest_edgequant.measure.latency.records import (
+    DeviceMeasurement,
+    HostMeasurement,
+    LatencyEstimate,
+)
+from pytest_edgequant.measurements import for_target
+from pytest_edgequant.pipeline import load_variant
+from pytest_edgequant.records import Metric, Outcome, Target, Variant, Verdict
+from pytest_edgequant.units import format_duration, parse_duration
+
+
+def _parts(measurement: Any) -> tuple[Metric, Variant | None, Target | None]:
+    """The figure of a measurement, and what it is of."""
+    if isinstance(measurement, LatencyEstimate):
+        return measurement.metric, measurement.variant, measurement.target
+    if isinstance(measurement, HostMeasurement | DeviceMeasurement):
+        return measurement.metric, measurement.variant, measurement.target
+    if isinstance(measurement, Metric) and measurement.unit == "ms":
+        return measurement, None, None
+    raise SettingsError(
+        "assert_latency_within takes what edge_benchmark(variant), edge_device_result(variant) or "
+        f"estimate_latency(variant, target) gave, not {type(measurement).__name__}"
+    )
+
+
+def _subject(variant: Variant | None, target: Target | None) -> str:
+    name = variant.label if variant is not None else "latency"
+    return f"{name} on {target.name}" if target is not None else name
+
+
+def _interval(metric: Metric) -> str:
+    if metric.low is None or metric.high is None:
+        return metric.provenance
+    low, high = format_duration(metric.low), format_duration(metric.high)
+    return f"{low} to {high}; {metric.provenance}"
+
+
+def _judge_latency(metric: Metric, limit: float, subject: str) -> Verdict:
+    """Pass where all of the interval is within the limit, fail where all of it is over."""
+    if metric.value is None:
+        message = f"{subject}: latency is unavailable: {metric.reason}"
+        return Verdict("latency", Outcome.UNAVAILABLE, message, limit)
+    low = metric.value if metric.low is None else metric.low
+    high = metric.value if metric.high is None else metric.high
+    if metric.high is None and metric.provenance.startswith("estimated"):
+        high = math.inf  # nobody has checked its error, so that it proves nothing
+    figure = f"{subject}: latency {format_duration(metric.value)} ({_interval(metric)})"
+    budget = format_duration(limit)
+    if high <= limit:
+        outcome, message = Outcome.PASS, f"{figure} is within the limit of {budget}"
+    elif low > limit:
+        outcome = Outcome.FAIL
+        message = (
+            f"{figure} is over the limit of {budget}. Use int8, fewer channels or a smaller input, "
+            "or a faster target; estimate_latency(...).explain() names the dearest layers"
+        )
+    else:
+        outcome = Outcome.INCONCLUSIVE
+        reason = (
+            "the error of this estimate has not been checked"
+            if high == math.inf
+            else f"the limit of {budget} lies inside the interval"
+        )
+        message = (
+            f"{figure}: {reason}, so that neither is proven. Measure on the device "
+            "(edge_device_result), or leave more room"
+        )
+    return Verdict("latency", outcome, message, limit, metric.value)
+
+
+@user_facing
+def assert_latency_within(measurement: Any, max: str, *, allow_unavailable: bool = False) -> None:
+    """One inference takes at most `max`, such as "50 ms", by all of what is known of it.
+
+    `measurement` is what `edge_benchmark(variant)`, `edge_device_result(variant)` or
+    `estimate_latency(variant, target)` gave. It passes where its whole interval is within `max`.
+    Raises `LatencyExceeded` where none of it is, and where the limit lies inside the interval
+    (verdict `inconclusive`); `CannotRun` where the target refuses the variant; `Unavailable` where
+    there is no number, unless `allow_unavailable`; `UnitError` for a limit without its unit.
+    """
+    metric, variant, target = _parts(measurement)
+    subject = _subject(variant, target)
+    limit = parse_duration(max, f"{subject}: max")
+    if variant is not None:
+        if target is not None and variant.target is not target:
+            variant = dataclasses.replace(variant, target=target)
+        require_legal("latency", variant, target)
+    verdict = _judge_latency(metric, limit, subject)
+    if verdict.verdict is Outcome.UNAVAILABLE and allow_unavailable:
+        if variant is not None:
+            session.record_skip(
+                variant.model_name,
+                variant.name,
+                target.name if target is not None else "",
+                "latency",
+                verdict.message,
+                outcome=Outcome.UNAVAILABLE,
+            )
+        return
+    conclude(variant, verdict, LatencyExceeded)
+
+
+@user_facing
+def assert_speedup(
+    candidate: Any,
+    baseline: Any,
+    at_least: float = 1.0,
+    *,
+    threads: int = 1,
+    target: Target | str | None = None,
+) -> None:
+    """The candidate is at least `at_least` times as fast as the baseline, on this machine.
+
+    Both are Variants, paths or bytes of .tflite files, run on LiteRT with batch 1. They take turns,
+    so that a noisy machine slows both down: what is judged is the 95 % confidence interval of the
+    median ratio. Raises `SpeedupMissed` where all of it is below `at_least`, and where `at_least`
+    lies inside it (verdict `inconclusive`); `CannotRun` where the target refuses the candidate.
+    """
+    faster, profile = for_target(candidate, target)
+    slower = load_variant(baseline)
+    demanded = _ratio(at_least, f"{faster.label}: at_least")
+    require_legal("speedup", faster, profile)
+    metric = measure_speedup(faster, slower, threads=threads)
+    session.record_metric(faster, "speedup", metric)
+    verdict = _judge_speedup(metric, demanded, f"{faster.label} against {slower.label}")
+    conclude(faster, verdict, SpeedupMissed)
+
+
+def _ratio(value: float, what: str) -> float:
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+        raise SettingsError(f"{what}: expected a ratio such as 1.5, got {value!r}")
+    if not math.isfinite(value) or value <= 0:
+        raise SettingsError(f"{what}: expected a ratio above 0, got {value!r}")
+    return float(value)
+
+
+def _judge_speedup(metric: Metric, demanded: float, subject: str) -> Verdict:
+    assert metric.value is not None
+    assert metric.low is not None
+    assert metric.high is not None
+    figure = (
+        f"{subject}: {metric.value:.3g} times as fast ({metric.low:.3g} to {metric.high:.3g}; "
+        f"{metric.provenance})"
+    )
+    if metric.low >= demanded:
+        outcome, message = Outcome.PASS, f"{figure}, at least {demanded:g} is demanded"
+    elif metric.high < demanded:
+        outcome = Outcome.FAIL
+        message = (
+            f"{figure}, and {demanded:g} is demanded. Small layers gain little from int8 on this "
+            "machine's kernels; what counts for a microcontroller is estimate_latency"
+        )
+    else:
+        outcome = Outcome.INCONCLUSIVE
+        message = (
+            f"{figure}: {demanded:g} lies inside the interval, so that neither is proven. Demand "
+            "less, or measure on a quieter machine"
+        )
+    return Verdict("speedup", outcome, message, demanded, metric.value)

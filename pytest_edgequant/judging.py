@@ -1,0 +1,31 @@
+"""What every assertion does around its check: legality first, and the verdict recorded last."""
+
+from __future__ import annotations
+
+from pytest_edgequant import session
+from pytest_edgequant.errors import CannotRun, EdgeAssertionError, Unavailable
+from pytest_edgequant.measurements import refusals, runtime_warnings
+from pytest_edgequant.records import Outcome, Target, Variant, Verdict
+
+
+def conclude(variant: Variant | None, verdict: Verdict, error: type[EdgeAssertionError]) -> None:
+    """Record the verdict, then raise unless it lets the test go on."""
+    if variant is not None:
+        session.record_verdict(variant, verdict)
+    if verdict.verdict is Outcome.CANNOT_RUN:
+        raise CannotRun(verdict.message, verdict)
+    if verdict.verdict is Outcome.UNAVAILABLE:
+        raise Unavailable(verdict.message, verdict)
+    if verdict.verdict in (Outcome.FAIL, Outcome.INCONCLUSIVE):
+        raise error(verdict.message, verdict)
+
+
+def require_legal(check: str, variant: Variant, target: Target | None) -> None:
+    """Raise `CannotRun` where the target's runtime would refuse the variant."""
+    if target is None:
+        return
+    reasons = refusals(variant, target)
+    if reasons:
+        message = f"{variant.label}: cannot run on {target.name}: {'; '.join(reasons)}"
+        conclude(variant, Verdict(check, Outcome.CANNOT_RUN, message), CannotRun)
+    session.record_notes(variant, runtime_warnings(variant, target))

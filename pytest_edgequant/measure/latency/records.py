@@ -1,0 +1,114 @@
+"""What latency measurements hand out: frozen records."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pytest_edgequant.records import Metric, Target, Variant
+
+
+@dataclass(frozen=True)
+class LayerLatency:
+    """One operator's part of an estimate.
+
+    `name` and `shape` are its first output's. `share` is of the operators' time together, 0 to 1.
+    """
+
+    index: int
+    operator: str
+    name: str
+    shape: tuple[int, ...]
+    macs: int
+    latency_ms: float
+    share: float
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class LatencyEstimate(Metric):
+    """Milliseconds of one inference on a target, estimated; `low` and `high` bound the error.
+
+    `value` is None where it is unavailable. `layers` are the operators in order, whose times add up
+    to `value` but for `overhead_ms`, the fixed cost of an inference. `energy` is in millijoules.
+    """
+
+    variant: Variant | None = None
+    target: Target | None = None
+    layers: tuple[LayerLatency, ...] = ()
+    overhead_ms: float = 0.0
+    energy: Metric | None = None
+
+    @property
+    def metric(self) -> Metric:
+        """The figure alone, as reports carry it."""
+        return Metric(self.value, self.unit, self.provenance, self.low, self.high, self.reason)
+
+    def explain(self, most: int = 20) -> str:
+        """The table of the dearest layers, `most` of them, under the figure and its provenance."""
+        from tabulate import tabulate
+
+        if self.value is None:
+            return f"latency is unavailable: {self.reason}"
+        bounds = "" if self.low is None else f" ({self.low:.4g} to {self.high:.4g} ms)"
+        head = f"{self.value:.4g} ms{bounds}, {self.provenance}"
+        ordered = sorted(self.layers, key=lambda layer: (-layer.latency_ms, layer.index))
+        rows = [
+            (
+                layer.operator,
+                _short(layer.name),
+                "x".join(map(str, layer.shape)),
+                f"{layer.macs:,}",
+                f"{layer.latency_ms:.4g}",
+                f"{layer.share:.1%}",
+                layer.note,
+            )
+            for layer in ordered[:most]
+        ]
+        rest = ordered[most:]
+        if rest:
+            macs = f"{sum(layer.macs for layer in rest):,}"
+            time = f"{sum(layer.latency_ms for layer in rest):.4g}"
+            share = f"{sum(layer.share for layer in rest):.1%}"
+            rows.append((f"{len(rest)} more", "", "", macs, time, share, ""))
+        headings = ("operator", "layer", "output", "MACs", "ms", "share", "")
+        columns = ("left", "left", "left", "right", "right", "right", "left")
+        table = tabulate(rows, headings, disable_numparse=True, colalign=columns)
+        return f"{head}\n{table}"
+
+
+def _short(name: str, width: int = 48) -> str:
+    """A fused layer's first name, its end where it is long."""
+    first = name.split(";")[0]
+    return first if len(first) <= width else f"...{first[3 - width :]}"
+
+
+@dataclass(frozen=True)
+class HostMeasurement:
+    """Milliseconds of one inference, as measured here: batch 1, `threads` threads, invoke alone.
+
+    `on_target` tells whether this machine is the target. `metric` is the median with a 95 %
+    confidence interval; its value is None where nothing was measured, and `reason` says why.
+    """
+
+    variant: Variant
+    target: Target | None
+    metric: Metric
+    host: str
+    threads: int
+    rounds: int
+    on_target: bool
+
+
+@dataclass(frozen=True)
+class DeviceMeasurement:
+    """What a board printed of a variant: `metric` is its latency in milliseconds.
+
+    `arena_used_bytes` as the firmware reported it, None where it did not. `where` names the file
+    and line, or the connection.
+    """
+
+    variant: Variant
+    target: Target | None
+    metric: Metric
+    arena_used_bytes: int | None
+    where: str
