@@ -21,8 +21,20 @@ CASES: dict[str, tuple[str, Any]] = {
     "no_cache": ("true", True),
     "dense_per_channel": ("true", True),
     "arena_verify": ("true", True),
+    "device_results": ("results.jsonl", "results.jsonl"),
     "timeout": ("7.5", 7.5),
 }
+
+
+RESULT = {"model_sha256": 64 * "0", "target": "nano33ble", "latency_us": 1}
+
+
+@pytest.fixture(autouse=True)
+def _results(request: pytest.FixtureRequest) -> None:
+    """The file of device results that the cases name: it is read before anything runs."""
+    if "device_results" in request.node.nodeid:
+        path = request.getfixturevalue("pytester").path / "results.jsonl"
+        path.write_text(json.dumps(RESULT), encoding="utf-8")
 
 
 def _settings(pytester: pytest.Pytester, *args: str) -> Settings:
@@ -56,7 +68,7 @@ def test_fixtures_are_listed_with_their_docstrings(project: Project) -> None:
     text = project.run("--fixtures").stdout.str()
     for name in ("edge_model", "edge_dataset", "edge_calibration", "edge_metric"):
         assert f"{name} [session scope]" in text
-    for name in ("edge_variant", "edge_int8", "edge_float32", "edge_model_name"):
+    for name in ("edge_variant", "edge_int8", "edge_float32", "edge_model_name", "edge_benchmark"):
         assert f"\n{name} -- " in text
     assert "no docstring available" not in text.split("edge_")[1]
 

@@ -1,0 +1,467 @@
+"""Estimates, measurements on this machine, and the assertions on them."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import statistics
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from model_building import one_operator, tensor
+
+import pytest_edgequant as eq
+from pytest_edgequant.assertions_latency import _judge_speedup
+from pytest_edgequant.errors import (
+    CannotRunError,
+    EdgeQuantError,
+    ModelError,
+    SettingsError,
+    UnitError,
+)
+from pytest_edgequant.measure.latency import host
+from pytest_edgequant.measure.latency.estimate import estimate
+from pytest_edgequant.measure.latency.host import is_target, latency_metric, median_interval
+from pytest_edgequant.pipeline import Pipeline
+from pytest_edgequant.records import Metric, Outcome
+from pytest_edgequant.targets import Targets
+from pytest_edgequant.tflite.graph import read_graph
+from pytest_edgequant.units import format_duration, parse_duration
+
+DATA = Path(__file__).parents[1] / "data"
+TARGETS = Targets()
+
+pytestmark = pytest.mark.usefixtures("pipeline")
+
+
+# -- estimates ----------------------------------------------------------------------------------
+
+
+def test_an_estimate_is_a_metric_with_bounds_layers_and_energy(tiny: Mapping[str, Path]) -> None:
+    found = eq.estimate_latency(tiny["int8"], "nucleo-l4r5zi")
+    assert isinstance(found, eq.Metric)
+    assert found.unit == "ms"
+    assert found.value is not None
+    assert found.low is not None
+    assert found.high is not None
+    assert 0 < found.low < found.value < found.high
+    assert found.provenance.startswith("estimated (cortex-m4 with CMSIS-NN, fitted to ")
+    assert sum(layer.share for layer in found.layers) == pytest.approx(1)
+    total = sum(layer.latency_ms for layer in found.layers) + found.overhead_ms
+    assert total == pytest.approx(found.value)
+    assert found.energy is not None
+    assert found.energy.unit == "mJ"
+    assert found.energy.value == pytest.approx(found.value * 0.04114, rel=1e-3)
+    assert found.metric == eq.Metric(
+        found.value, "ms", found.provenance, found.low, found.high, None
+    )
+
+
+def test_the_table_has_each_layer_with_its_shape_macs_and_share(tiny: Mapping[str, Path]) -> None:
+    found = eq.estimate_latency(tiny["int8"], "nano33ble")
+    text = found.explain()
+    for layer in found.layers:
+        assert f"{layer.macs:,}" in text
+        assert f"{layer.share:.1%}" in text
+    shortened = found.explain(most=1)
+    assert f"{len(found.layers) - 1} more" in shortened
+
+
+def test_a_faster_clock_makes_it_faster_and_nothing_else(tiny: Mapping[str, Path]) -> None:
+    slow = dataclasses.replace(TARGETS.get("nucleo-l4r5zi"))
+    assert slow.clock is not None
+    clock = dataclasses.replace(slow.clock, value=2 * slow.clock.value)
+    fast = dataclasses.replace(slow, clock=clock)
+    first, second = (eq.estimate_latency(tiny["int8"], target) for target in (slow, fast))
+    assert first.value is not None
+    assert second.value == pytest.approx(first.value / 2)
+
+
+def test_a_chip_that_was_not_measured_has_the_wider_interval(tiny: Mapping[str, Path]) -> None:
+    measured = eq.estimate_latency(tiny["int8"], "nucleo-l4r5zi")
+    other = eq.estimate_latency(tiny["int8"], "nucleo-f411re")
+    assert measured.high is not None
+    assert measured.value is not None
+    assert other.high is not None
+    assert other.value is not None
+    assert other.high / other.value > measured.high / measured.value
+    assert "itself not measured" in other.provenance
+    assert "itself not measured" not in measured.provenance
+
+
+@pytest.mark.parametrize(
+    ("target", "reason"),
+    [
+        ("pico2", "cortex-m33 with CMSIS-NN has been measured with 1 model"),
+        ("esp32", "xtensa-lx6 with ESP-NN has been measured with 2 models"),
+        ("esp32s3", "xtensa-lx7 with ESP-NN has been measured with 1 model"),
+        ("nano33iot", "cortex-m0plus with CMSIS-NN has been measured with 0 models"),
+        ("esp32c3", "riscv32 with ESP-NN has been measured with 0 models"),
+        ("nucleo-h743zi", "depthwise-separable convolutional networks of 6 to 81.8 million MACs"),
+        ("rpi4", "which is measured and not estimated"),
+        ("host", "which is measured and not estimated"),
+    ],
+)
+def test_what_nobody_has_checked_is_unavailable(
+    tiny: Mapping[str, Path], target: str, reason: str
+) -> None:
+    found = eq.estimate_latency(tiny["int8"], target)
+    assert found.value is None
+    assert found.low is None
+    assert found.high is None
+    assert found.provenance == "unavailable"
+    assert reason in (found.reason or "")
+    assert found.energy is not None
+    assert found.energy.value is None
+    assert found.explain().startswith("latency is unavailable: ")
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"clock": None}, "its clock is not known"),
+        ({"core": "cortex-m99"}, "measured with 0 models"),
+        ({"kernels": "esp-nn"}, "measured with 0 models"),
+        ({"kernels": "reference"}, "measured with 0 models"),
+    ],
+)
+def test_unknown_cores_kernels_and_clocks_are_unavailable(
+    tiny: Mapping[str, Path], changes: dict[str, object], reason: str
+) -> None:
+    target = dataclasses.replace(TARGETS.get("nano33ble"), **changes)  # type: ignore[arg-type]
+    assert reason in (eq.estimate_latency(tiny["int8"], target).reason or "")
+
+
+def test_float_without_an_fpu_is_estimated_from_soft_float(tiny: Mapping[str, Path]) -> None:
+    board = TARGETS.get("nucleo-l4r5zi")
+    without = dataclasses.replace(board, isa="ARMv7E-M, no FPU, DSP")
+    hard = eq.estimate_latency(tiny["float32"], board)
+    soft = eq.estimate_latency(tiny["float32"], without)
+    assert hard.value is not None
+    assert soft.value is not None
+    assert soft.value > 2 * hard.value
+
+
+def test_float_is_dearer_than_int8(tiny: Mapping[str, Path]) -> None:
+    quick, slow = (eq.estimate_latency(tiny[v], "nano33ble") for v in ("int8", "float32"))
+    assert quick.value is not None
+    assert slow.value is not None
+    assert quick.value < slow.value
+
+
+def test_an_operator_that_was_never_measured_makes_it_unavailable() -> None:
+    content = one_operator("ELU", [tensor("a", (1, 4), "FLOAT32")], tensor("b", (1, 4), "FLOAT32"))
+    found = eq.estimate_latency(content, "nano33ble")
+    assert found.value is None
+    assert "ELU (operator 0) on FLOAT32" in (found.reason or "")
+
+
+def test_an_operator_with_another_ones_loop_says_whose_costs_it_has() -> None:
+    content = one_operator(
+        "FLOOR", [tensor("a", (1, 64), "FLOAT32")], tensor("b", (1, 64), "FLOAT32")
+    )
+    found = eq.estimate_latency(content, "nano33ble")
+    assert found.value is not None
+    assert found.layers[0].note == "as ceil/FLOAT32"
+
+
+def test_an_operator_with_doubtful_costs_widens_the_interval(tiny: Mapping[str, Path]) -> None:
+    content = one_operator(
+        "FLOOR", [tensor("a", (1, 4096), "FLOAT32")], tensor("b", (1, 4096), "FLOAT32")
+    )
+    known, doubtful = (
+        eq.estimate_latency(model, "nano33ble") for model in (tiny["float32"], content)
+    )
+    assert known.value is not None
+    assert known.high is not None
+    assert doubtful.value is not None
+    assert doubtful.high is not None
+    assert doubtful.high / doubtful.value > 1.2 * known.high / known.value
+
+
+@pytest.mark.parametrize("variant", ["dynamic_range", "float16"])
+def test_what_the_runtime_refuses_has_no_latency(tiny: Mapping[str, Path], variant: str) -> None:
+    with pytest.raises(CannotRunError, match="cannot run on nano33ble"):
+        eq.estimate_latency(tiny[variant], "nano33ble")
+
+
+@pytest.mark.parametrize("content", [b"", b"not a model at all", b"\x1c\x00\x00\x00TFL3"])
+def test_damaged_files_are_refused(content: bytes) -> None:
+    with pytest.raises(ModelError):
+        eq.estimate_latency(content, "nano33ble")
+
+
+@given(st.lists(st.tuples(st.integers(0, 10_000), st.integers(0, 255)), min_size=1, max_size=12))
+def test_files_with_flipped_bytes_give_a_number_a_reason_or_an_error(
+    flips: list[tuple[int, int]],
+) -> None:
+    content = bytearray((DATA / "tiny_int8.tflite").read_bytes())
+    for position, value in flips:
+        content[position % len(content)] = value
+    try:
+        found = estimate(read_graph(bytes(content)), TARGETS.get("nano33ble"), None)
+    except EdgeQuantError:
+        return
+    assert found.value is not None
+    assert found.value > 0
+
+
+def test_without_a_target_there_is_nothing_to_estimate_for(tiny: Mapping[str, Path]) -> None:
+    with pytest.raises(SettingsError, match="needs a target"):
+        eq.estimate_latency(tiny["int8"])
+
+
+def test_known_models_on_measured_boards_are_within_their_intervals(reference: Path) -> None:
+    """Published times of MLPerf's and TFLM's models with today's kernels."""
+    cases = [
+        ("mlperf_kws_int8.tflite", "nucleo-l4r5zi", 110.601826),
+        ("mlperf_kws_int8.tflite", "nano33ble", 224.553),
+        ("tflm_person_detect_int8.tflite", "nano33ble", 655.145),
+    ]
+    for name, target, truth in cases:
+        found = eq.estimate_latency(reference / "models" / name, target)
+        assert found.low is not None
+        assert found.high is not None
+        assert found.low <= truth <= found.high
+        assert found.value == pytest.approx(truth, rel=0.12)
+
+
+def test_every_reference_model_has_an_estimate_or_a_reason(reference: Path) -> None:
+    target = TARGETS.get("nucleo-l4r5zi")
+    estimated = 0
+    for path in sorted((reference / "models").glob("*.tflite")):
+        try:
+            found = eq.estimate_latency(path, target)
+        except (CannotRunError, ModelError):
+            continue
+        if found.value is None:
+            assert found.reason
+        else:
+            assert math.isfinite(found.value)
+            assert found.value > 0
+            estimated += 1
+    assert estimated > 150
+
+
+# -- assertions ---------------------------------------------------------------------------------
+
+
+def test_a_latency_passes_where_its_whole_interval_is_within(tiny: Mapping[str, Path]) -> None:
+    found = eq.estimate_latency(tiny["int8"], "nano33ble")
+    assert found.low is not None
+    assert found.high is not None
+    eq.assert_latency_within(found, f"{found.high * 1.001:.6f} ms")
+    with pytest.raises(eq.LatencyExceeded, match="is over the limit") as over:
+        eq.assert_latency_within(found, f"{found.low * 0.999:.6f} ms")
+    with pytest.raises(eq.LatencyExceeded, match="lies inside the interval") as inside:
+        eq.assert_latency_within(found, f"{found.value:.6f} ms")
+    assert over.value.verdict is not None
+    assert over.value.verdict.verdict is Outcome.FAIL
+    assert inside.value.verdict is not None
+    assert inside.value.verdict.verdict is Outcome.INCONCLUSIVE
+
+
+def test_an_unavailable_latency_never_passes_unless_the_test_says_so(
+    tiny: Mapping[str, Path],
+) -> None:
+    found = eq.estimate_latency(tiny["int8"], "pico2")
+    with pytest.raises(eq.Unavailable, match="measured with 1 model"):
+        eq.assert_latency_within(found, "10 s")
+    eq.assert_latency_within(found, "10 s", allow_unavailable=True)
+
+
+def test_a_variant_that_the_target_refuses_never_passes(tiny: Mapping[str, Path]) -> None:
+    variant = eq.convert(tiny["dynamic_range"], "dynamic_range")
+    target = TARGETS.get("nano33ble")
+    measured = eq.DeviceMeasurement(variant, target, Metric(1.0, "ms", "measured"), None, "")
+    with pytest.raises(eq.CannotRun):
+        eq.assert_latency_within(measured, "10 s")
+    missing = dataclasses.replace(measured, metric=Metric.unavailable("ms", "no number"))
+    with pytest.raises(eq.CannotRun):
+        eq.assert_latency_within(missing, "10 s", allow_unavailable=True)
+
+
+def test_a_bare_metric_is_judged_by_its_value() -> None:
+    eq.assert_latency_within(Metric(5.0, "ms", "measured"), "5 ms")
+    with pytest.raises(eq.LatencyExceeded):
+        eq.assert_latency_within(Metric(5.0, "ms", "measured"), "4.9 ms")
+
+
+@pytest.mark.parametrize("given", [5.0, "5 ms", None, Metric(5, "bytes", "exact"), object()])
+def test_what_is_no_latency_is_refused(given: object) -> None:
+    with pytest.raises(SettingsError, match="edge_benchmark"):
+        eq.assert_latency_within(given, "5 ms")
+
+
+@pytest.mark.parametrize(
+    "limit", [50, 50.0, "50", "50 msec", "-5 ms", "0 ms", "", "ms", "nan ms", "5 ms 3", None, True]
+)
+def test_limits_without_a_clear_unit_are_refused(limit: object) -> None:
+    with pytest.raises(UnitError):
+        eq.assert_latency_within(Metric(1.0, "ms", "measured"), limit)  # type: ignore[arg-type]
+
+
+def test_durations_in_every_unit() -> None:
+    given = ("1500 ns", "1.5 us", "1.5 µs", "0.0015 ms", "0.0000015 s")
+    assert {parse_duration(text) for text in given} == {0.0015}
+
+
+@given(st.floats(1e-3, 1e6))
+def test_formatted_durations_read_back(milliseconds: float) -> None:
+    assert parse_duration(format_duration(milliseconds)) == pytest.approx(milliseconds, rel=1e-3)
+
+
+# -- on this machine ----------------------------------------------------------------------------
+
+
+def test_a_model_is_as_fast_as_itself(tiny: Mapping[str, Path]) -> None:
+    found = eq.measure_speedup(tiny["int8"], tiny["int8"], rounds=21)
+    assert found.value is not None
+    assert found.low is not None
+    assert found.high is not None
+    assert found.low <= found.value <= found.high
+    assert found.unit == "times"
+    assert "interleaved, 21 rounds, 1 thread)" in found.provenance
+
+
+def test_a_speedup_that_cannot_be_is_missed(tiny: Mapping[str, Path]) -> None:
+    with pytest.raises(eq.SpeedupMissed, match="1000 is demanded"):
+        eq.assert_speedup(tiny["int8"], tiny["int8"], at_least=1000)
+    eq.assert_speedup(tiny["int8"], tiny["int8"], at_least=0.001)
+
+
+def test_a_ratio_inside_the_interval_is_inconclusive() -> None:
+    metric = Metric(1.5, "times", "measured", 1.4, 1.6)
+    assert _judge_speedup(metric, 1.4, "x").verdict is Outcome.PASS
+    assert _judge_speedup(metric, 1.5, "x").verdict is Outcome.INCONCLUSIVE
+    assert _judge_speedup(metric, 1.61, "x").verdict is Outcome.FAIL
+
+
+@pytest.mark.parametrize("at_least", [0, -1, math.nan, math.inf, "1.5", None, True])
+def test_ratios_that_cannot_be_meant_are_refused(
+    tiny: Mapping[str, Path], at_least: object
+) -> None:
+    with pytest.raises(SettingsError, match="at_least"):
+        eq.assert_speedup(tiny["int8"], tiny["int8"], at_least=at_least)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("threads", [0, -1, 1.5, True, "2"])
+def test_threads_that_cannot_be_meant_are_refused(
+    tiny: Mapping[str, Path], threads: object
+) -> None:
+    with pytest.raises(SettingsError, match="threads"):
+        eq.measure_speedup(tiny["int8"], tiny["int8"], threads=threads)  # type: ignore[arg-type]
+
+
+def test_a_speedup_on_a_target_that_refuses_the_candidate(tiny: Mapping[str, Path]) -> None:
+    with pytest.raises(eq.CannotRun):
+        eq.assert_speedup(tiny["float16"], tiny["float32"], 0.1, target="nano33ble")
+
+
+def test_the_same_model_takes_the_same_input_every_time(tiny: Mapping[str, Path]) -> None:
+    from pytest_edgequant.measure.latency.runner import interleaved
+
+    pairs = interleaved(tiny["int8"].read_bytes(), tiny["float32"].read_bytes(), 1, 6)
+    assert len(pairs) == 6
+    assert all(first > 0 and second > 0 for first, second in pairs)
+
+
+def test_a_model_that_litert_refuses_says_so(pipeline: Pipeline) -> None:
+    content = one_operator(
+        "CUSTOM", [tensor("a", (1, 4), "FLOAT32")], tensor("b", (1, 4), "FLOAT32"), custom_code="X"
+    )
+    with pytest.raises(CannotRunError, match="LiteRT can't run the model with batch 1"):
+        eq.measure_speedup(content, content)
+
+
+@given(st.lists(st.floats(0, 1e3), min_size=1, max_size=300))
+def test_the_interval_holds_the_median_and_lies_within_the_values(values: list[float]) -> None:
+    center, low, high = median_interval(values)
+    assert min(values) <= low <= center <= high <= max(values)
+    assert center == statistics.median(values)
+
+
+def test_the_interval_is_the_textbooks() -> None:
+    """For n = 20 the 95 % interval of the median is from the 6th to the 15th value (Conover)."""
+    assert median_interval([float(i) for i in range(1, 21)]) == (10.5, 6.0, 15.0)
+
+
+@pytest.mark.parametrize(
+    ("name", "target"),
+    [
+        (b"Raspberry Pi 5 Model B Rev 1.0\x00", "rpi5"),
+        (b"Raspberry Pi 4 Model B Rev 1.4\x00", "rpi4"),
+        (b"Raspberry Pi 3 Model B Plus Rev 1.3\x00", "rpi3bplus"),
+        (b"Raspberry Pi Zero 2 W Rev 1.0\x00", "rpi-zero-2w"),
+        (b"NVIDIA Jetson Nano Developer Kit\x00", "jetson-nano"),
+    ],
+)
+def test_a_board_is_known_by_its_device_tree(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: bytes, target: str
+) -> None:
+    path = tmp_path / "model"
+    path.write_bytes(name)
+    monkeypatch.setattr(host, "DEVICE_TREE", path)
+    board = TARGETS.get(target)
+    assert is_target(board)
+    others = [t for t in TARGETS if t.name not in (target, "host")]
+    assert not any(is_target(other) for other in others)
+    metric = latency_metric([0.001] * 10, board, "a board")
+    assert metric.provenance == "measured (on the target: a board)"
+    metric = latency_metric([0.001] * 10, TARGETS.get("nano33ble"), "a board")
+    assert metric.provenance == "measured (host, not target: a board)"
+
+
+def test_elsewhere_this_machine_is_the_host_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(host, "DEVICE_TREE", tmp_path / "none")
+    assert [target.name for target in TARGETS if is_target(target)] == ["host"]
+
+
+# -- Ethos-U --------------------------------------------------------------------------------------
+
+NPU = dataclasses.replace(TARGETS.get("nucleo-l4r5zi"), accelerator="ethos-u55-128")
+
+
+def test_an_ethos_u_is_what_vela_says(tiny: Mapping[str, Path]) -> None:
+    pytest.importorskip("ethosu.vela")
+    found = eq.estimate_latency(tiny["int8"], NPU)
+    assert found.value is not None
+    assert found.value > 0
+    assert (found.low, found.high) == (None, None)
+    assert found.provenance.startswith("estimated (Vela ")
+    assert sum(layer.share for layer in found.layers) == pytest.approx(1)
+    assert "ethos-u55-128" in found.explain()
+
+
+def test_an_error_that_nobody_checked_proves_nothing(tiny: Mapping[str, Path]) -> None:
+    pytest.importorskip("ethosu.vela")
+    found = eq.estimate_latency(tiny["int8"], NPU)
+    with pytest.raises(eq.LatencyExceeded, match="has not been checked") as caught:
+        eq.assert_latency_within(found, "10 s")
+    assert caught.value.verdict is not None
+    assert caught.value.verdict.verdict is Outcome.INCONCLUSIVE
+    with pytest.raises(eq.LatencyExceeded, match="is over the limit"):
+        eq.assert_latency_within(found, "1 ns")
+
+
+def test_what_vela_leaves_to_the_processor_is_unavailable(tiny: Mapping[str, Path]) -> None:
+    pytest.importorskip("ethosu.vela")
+    assert "to the processor" in (eq.estimate_latency(tiny["float32"], NPU).reason or "")
+
+
+def test_without_vela_the_reason_names_the_extra(
+    tiny: Mapping[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pytest_edgequant.measure.latency.vela.find_spec", lambda name: None)
+    found = eq.estimate_latency(tiny["int8"], NPU)
+    assert found.value is None
+    assert "pip install 'pytest-edgequant[vela]'" in (found.reason or "")
+
+
+def test_an_unchecked_estimate_shows_no_bounds() -> None:
+    assert "5 ms, estimated" in eq.LatencyEstimate(5.0, "ms", "estimated (x)").explain()
