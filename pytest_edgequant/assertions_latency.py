@@ -9,6 +9,8 @@ from typing import Any
 
 from pytest_edgequant import session
 from pytest_edgequant.errors import (
+    EdgeAssertionError,
+    Inconclusive,
     LatencyExceeded,
     SettingsError,
     SpeedupMissed,
@@ -53,6 +55,10 @@ def _interval(metric: Metric) -> str:
     return f"{low} to {high}; {metric.provenance}"
 
 
+def _error(verdict: Verdict, failed: type[EdgeAssertionError]) -> type[EdgeAssertionError]:
+    return Inconclusive if verdict.verdict is Outcome.INCONCLUSIVE else failed
+
+
 def _judge_latency(metric: Metric, limit: float, subject: str) -> Verdict:
     """Pass where all of the interval is within the limit, fail where all of it is over."""
     if metric.value is None:
@@ -92,9 +98,9 @@ def assert_latency_within(measurement: Any, max: str, *, allow_unavailable: bool
 
     `measurement` is what `edge_benchmark(variant)`, `edge_device_result(variant)` or
     `estimate_latency(variant, target)` gave. It passes where its whole interval is within `max`.
-    Raises `LatencyExceeded` where none of it is, and where the limit lies inside the interval
-    (verdict `inconclusive`); `CannotRun` where the target refuses the variant; `Unavailable` where
-    there is no number, unless `allow_unavailable`; `UnitError` for a limit without its unit.
+    Raises `LatencyExceeded` where none of it is, `Inconclusive` where the limit lies inside the
+    interval; `CannotRun` where the target refuses the variant; `Unavailable` where there is no
+    number, unless `allow_unavailable`; `UnitError` for a limit without its unit.
     """
     metric, variant, target = _parts(measurement)
     subject = _subject(variant, target)
@@ -115,7 +121,7 @@ def assert_latency_within(measurement: Any, max: str, *, allow_unavailable: bool
                 outcome=Outcome.UNAVAILABLE,
             )
         return
-    conclude(variant, verdict, LatencyExceeded)
+    conclude(variant, verdict, _error(verdict, LatencyExceeded))
 
 
 @user_facing
@@ -131,8 +137,8 @@ def assert_speedup(
 
     Both are Variants, paths or bytes of .tflite files, run on LiteRT with batch 1. They take turns,
     so that a noisy machine slows both down: what is judged is the 95 % confidence interval of the
-    median ratio. Raises `SpeedupMissed` where all of it is below `at_least`, and where `at_least`
-    lies inside it (verdict `inconclusive`); `CannotRun` where the target refuses the candidate.
+    median ratio. Raises `SpeedupMissed` where all of it is below `at_least`, `Inconclusive` where
+    `at_least` lies inside it; `CannotRun` where the target refuses the candidate.
     """
     faster, profile = for_target(candidate, target)
     slower = load_variant(baseline)
@@ -141,7 +147,7 @@ def assert_speedup(
     metric = measure_speedup(faster, slower, threads=threads)
     session.record_metric(faster, "speedup", metric)
     verdict = _judge_speedup(metric, demanded, f"{faster.label} against {slower.label}")
-    conclude(faster, verdict, SpeedupMissed)
+    conclude(faster, verdict, _error(verdict, SpeedupMissed))
 
 
 def _ratio(value: float, what: str) -> float:
