@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from pytest_edgequant.accuracy import compare_accuracy, evaluate
     from pytest_edgequant.assertions import (
         assert_arena_fits,
         assert_calibration_robust,
@@ -73,8 +74,6 @@ if TYPE_CHECKING:
     )
     from pytest_edgequant.measure.paired import compare_outcomes
     from pytest_edgequant.measurements import (
-        compare_accuracy,
-        evaluate,
         measure_arena,
         optimize_arena,
     )
@@ -189,6 +188,7 @@ _HOMES = (
     "measure.paired",
     "pipeline",
     "measurements",
+    "accuracy",
     "diagnose.calibration_quality",
     "diagnose.robustness",
     "latency",

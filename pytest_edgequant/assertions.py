@@ -10,6 +10,7 @@ import dataclasses
 from typing import Any
 
 from pytest_edgequant import session
+from pytest_edgequant.accuracy import MetricLike, compare_accuracy
 from pytest_edgequant.accuracy_verdicts import (
     judge_agreement,
     judge_drop,
@@ -47,8 +48,6 @@ from pytest_edgequant.measure import legality, metrics
 from pytest_edgequant.measure.flash import FlashSplit
 from pytest_edgequant.measure.paired import DEFAULT_CONFIDENCE, check_confidence
 from pytest_edgequant.measurements import (
-    MetricLike,
-    compare_accuracy,
     flash_split,
     for_target,
     measure_arena,
@@ -67,6 +66,7 @@ from pytest_edgequant.records import (
     Variant,
     Verdict,
 )
+from pytest_edgequant.samples import Preprocess
 from pytest_edgequant.session import worst
 from pytest_edgequant.tflite.graph import read_graph
 from pytest_edgequant.units import format_bytes, parse_size_limit
@@ -293,6 +293,8 @@ def assert_max_accuracy_drop(
     output: str | int | None = None,
     confidence: float | None = None,
     target: Target | str | None = None,
+    runtime: str | None = None,
+    preprocess: Preprocess | None = None,
     min_accuracy: float | str | None = None,
     max_worst_class_drop: float | str | None = None,
     min_agreement: float | str | None = None,
@@ -308,7 +310,8 @@ def assert_max_accuracy_drop(
 
     Further limits: `min_accuracy`, a floor of the candidate's own value (0.9, "90%");
     `max_worst_class_drop`, of the recall of any class; `min_agreement`, the share of samples that
-    are decided as the baseline decides them. Gives the comparison.
+    are decided as the baseline decides them. Gives the comparison. `runtime` (the candidate's) and
+    `preprocess` as for `evaluate`.
 
     Raises `AccuracyDropExceeded` saying what to do by the size of the drop, `Inconclusive` with the
     number of samples that would decide, `Unavailable` for a metric that can't be computed,
@@ -331,7 +334,15 @@ def assert_max_accuracy_drop(
     candidate, profile = for_target(candidate, target)
     _legal("accuracy_drop", candidate, profile)
     try:
-        comparison = compare_accuracy(candidate, baseline, dataset, metric=chosen, confidence=level)
+        comparison = compare_accuracy(
+            candidate,
+            baseline,
+            dataset,
+            metric=chosen,
+            confidence=level,
+            runtime=runtime,
+            preprocess=preprocess,
+        )
     except MetricError as error:
         message = f"{candidate.label}: accuracy_drop is unavailable: {error}"
         verdict = Verdict("accuracy_drop", Outcome.UNAVAILABLE, message, limit.amount)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,6 +18,8 @@ from pytest_edgequant.errors import DatasetError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from pytest_edgequant.records import Variant
 
 Raw = Any
 """One element as the user gave it, with NumPy arrays at its leaves."""
@@ -33,6 +36,11 @@ class InputSpec:
     @property
     def sample_shape(self) -> tuple[int, ...]:
         return self.shape[1:]
+
+
+def input_specs(variant: Variant) -> tuple[InputSpec, ...]:
+    """What a variant takes from users: real values."""
+    return tuple(InputSpec(i.name, i.shape, i.real_dtype) for i in variant.inputs)
 
 
 def to_numpy(value: Any, where: str) -> NDArray[Any]:
@@ -169,13 +177,52 @@ def concatenate(batches: Sequence[Sequence[NDArray[Any]]]) -> list[NDArray[Any]]
     ]
 
 
+class ContentHash:
+    """SHA-256 of a dataset's samples and labels, however they are cut into batches."""
+
+    def __init__(self) -> None:
+        self._parts: dict[str, Any] = {}
+
+    def update(self, x: Raw, y: Raw) -> None:
+        self._add("x", x)
+        self._add("y", y)
+
+    def _add(self, path: str, part: Raw) -> None:
+        if isinstance(part, Mapping):
+            for key in sorted(part):
+                self._add(f"{path}/{key}", part[key])
+        elif isinstance(part, tuple | list):
+            for position, item in enumerate(part):
+                self._add(f"{path}/{position}", item)
+        else:
+            total = self._parts.get(path)
+            if total is None:
+                kind = f"{part.dtype.str}{part.shape[1:]}\0"
+                total = self._parts[path] = hashlib.sha256(kind.encode())
+            array = np.ascontiguousarray(part)
+            total.update(array.data if array.size else b"")
+
+    def digest(self) -> str:
+        lines = [f"{path}\0{total.hexdigest()}\n" for path, total in sorted(self._parts.items())]
+        return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def check_labels(samples: int, labels: int, place: str, *, batched: bool) -> None:
+    """Raise `DatasetError` where samples and labels are not as many."""
+    if samples == labels:
+        return
+    hint = "; give one-hot labels in batches, as (1, classes)" if batched and samples == 1 else ""
+    raise DatasetError(
+        f"{place}: {samples} samples and {labels} labels; every sample needs one label{hint}"
+    )
+
+
 @dataclass(frozen=True, eq=False)
 class Dataset:
     """Evaluation samples: inputs as they came (whole, or in batches), and labels (N, ...)."""
 
     x: tuple[Raw, ...]
     y: NDArray[Any]
-    fingerprint: str
     where: str
     labels: tuple[int, ...] = ()
 
@@ -183,22 +230,26 @@ class Dataset:
     def count(self) -> int:
         return len(self.y)
 
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 of all samples and labels."""
+        total = ContentHash()
+        start = 0
+        for x, count in zip(self.x, self.labels, strict=True):
+            total.update(x, self.y[start : start + count])
+            start += count
+        return total.digest()
+
     def inputs(self, specs: Sequence[InputSpec]) -> list[NDArray[Any]]:
         """All samples, one array (N, ...) an input; raises `DatasetError`."""
         batches = [as_inputs(batch, specs, self.where) for batch in self.x]
         for number, (batch, labels) in enumerate(zip(batches, self.labels, strict=True)):
-            if len(batch[0]) == labels:
-                continue
-            place = f" batch {number}" if len(batches) > 1 else ""
-            hint = "; give one-hot labels in batches, as (1, classes)" if len(batch[0]) == 1 else ""
-            raise DatasetError(
-                f"{self.where}{place}: {len(batch[0])} samples and {labels} labels; "
-                f"every sample needs one label{hint}"
-            )
+            place = f"{self.where} batch {number}" if len(batches) > 1 else self.where
+            check_labels(len(batch[0]), labels, place, batched=True)
         return concatenate(batches)
 
 
-def _is_pair(value: Any) -> bool:
+def is_pair(value: Any) -> bool:
     """Whether a value is (x, y), and not a list of two batches."""
     if not isinstance(value, tuple | list) or len(value) != 2:
         return False
@@ -225,7 +276,7 @@ def load_dataset(dataset: Any, where: str = "edge_dataset") -> Dataset:
         dataset = dataset()
     if dataset is None:
         raise DatasetError(f"{where}: got None; return (x, y) or an iterable of (x, y) batches")
-    if _is_pair(dataset):
+    if is_pair(dataset):
         x = freeze(dataset[0], f"{where} x")
         y = to_numpy(dataset[1], f"{where} y")
         if y.ndim == 0:
@@ -259,7 +310,7 @@ def load_dataset(dataset: Any, where: str = "edge_dataset") -> Dataset:
         )
     y = np.concatenate(labels) if len(labels) > 1 else labels[0]
     counts = tuple(len(part) for part in labels)
-    return Dataset(tuple(batches), y, fingerprint([batches, y]), where, counts)
+    return Dataset(tuple(batches), y, where, counts)
 
 
 def _read_batches(dataset: Any, where: str) -> tuple[list[Raw], list[NDArray[Any]]]:

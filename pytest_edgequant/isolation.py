@@ -61,6 +61,9 @@ class IsolatedProcess:
         self.starts = 0
         self._process: subprocess.Popen[bytes] | None = None
         self._stderr: IO[bytes] | None = None
+        self._asked = 0
+        self._pending: dict[int, int] = {}
+        self._answers: dict[int, tuple[bool, Any]] = {}
 
     def _start(self) -> subprocess.Popen[bytes]:
         if self._process is not None and self._process.poll() is None:
@@ -90,11 +93,47 @@ class IsolatedProcess:
         Raises what the function raises, and `IsolatedProcessError` when the child dies or does not
         answer within the timeout.
         """
+        return self.answer(self.post(function, *args, **kwargs))
+
+    def post(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> int:
+        """Ask without waiting; the number that is given goes to `answer`.
+
+        The child works on one question after the other. Questions must be small: what does not fit
+        into the pipe waits for the child to take it.
+        """
         process = self._start()
         assert process.stdin is not None
-        assert process.stdout is not None
         assert self._stderr is not None
-        begin = self._stderr.seek(0, os.SEEK_END)
+        self._asked += 1
+        question = self._asked
+        self._pending[question] = self._stderr.seek(0, os.SEEK_END)
+        try:
+            _send(process.stdin, (function.__module__, function.__qualname__, args, kwargs))
+        except OSError:
+            pass  # the child is dead: `answer` says so
+        except BaseException:
+            self.close()
+            raise
+        return question
+
+    def answer(self, question: int) -> Any:
+        """What the function of that question returned; raises as `call` does."""
+        while question not in self._answers:
+            if question not in self._pending:
+                raise IsolatedProcessError(f"the {self.purpose} process was ended")
+            self._take_next()
+        succeeded, value = self._answers.pop(question)
+        if succeeded:
+            return value
+        raise value
+
+    def _take_next(self) -> None:
+        """Wait for the oldest question's answer, and keep it."""
+        process = self._process
+        assert process is not None
+        assert process.stdout is not None
+        oldest = next(iter(self._pending))
+        begin = self._pending[oldest]
         timed_out = threading.Event()
 
         def stop() -> None:
@@ -105,8 +144,8 @@ class IsolatedProcess:
         timer.daemon = True
         timer.start()
         try:
-            _send(process.stdin, (function.__module__, function.__qualname__, args, kwargs))
-            succeeded, value = _receive(process.stdout)
+            self._answers[oldest] = _receive(process.stdout)
+            del self._pending[oldest]
         except (EOFError, OSError, pickle.UnpicklingError):
             process.kill()
             code = process.wait()
@@ -126,9 +165,6 @@ class IsolatedProcess:
             raise
         finally:
             timer.cancel()
-        if succeeded:
-            return value
-        raise value
 
     def _last_words(self, begin: int) -> str:
         """What the child printed on stderr during a call, without native libraries' chatter."""
@@ -141,6 +177,8 @@ class IsolatedProcess:
 
     def close(self) -> None:
         """End the child, if there is one."""
+        self._pending.clear()
+        self._answers.clear()
         process, self._process = self._process, None
         if process is not None:
             for stream in (process.stdin, process.stdout):

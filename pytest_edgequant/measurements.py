@@ -1,4 +1,4 @@
-"""The measurements under the assertions: accuracy and arena of a variant, and what refuses it.
+"""The measurements under the assertions: arena and size of a variant, and what refuses it.
 
 For scripts and notebooks as well: nothing here needs pytest.
 """
@@ -6,22 +6,15 @@ For scripts and notebooks as well: nothing here needs pytest.
 from __future__ import annotations
 
 import dataclasses
-import math
 from typing import Any
 
-import numpy as np
-
-from pytest_edgequant import session
-from pytest_edgequant.data import Dataset, load_dataset
 from pytest_edgequant.errors import (
     CannotRunError,
-    DatasetError,
     MeasurementUnavailable,
-    MetricError,
     NotApplicableError,
     user_facing,
 )
-from pytest_edgequant.measure import legality, metrics, paired
+from pytest_edgequant.measure import legality
 from pytest_edgequant.measure.arena import compute_arena
 from pytest_edgequant.measure.arena.optimizer import optimized
 from pytest_edgequant.measure.arena.profiles import (
@@ -31,23 +24,15 @@ from pytest_edgequant.measure.arena.profiles import (
     core_extension,
     make_profile,
 )
-from pytest_edgequant.measure.fidelity import FidelityAccumulator
 from pytest_edgequant.measure.flash import FlashSplit, split_flash
-from pytest_edgequant.pipeline import current_pipeline, input_specs, load_variant
+from pytest_edgequant.pipeline import current_pipeline, load_variant
 from pytest_edgequant.records import (
-    AccuracyComparison,
     Arena,
-    Evaluation,
-    Fidelity,
-    Metric,
     Target,
     Variant,
 )
 from pytest_edgequant.targets.runtimes import RUNTIMES
 from pytest_edgequant.tflite.graph import read_graph
-
-MetricLike = metrics.MetricLike
-_PROVENANCE = "measured (LiteRT on this host)"
 
 
 def for_target(variant: Any, target: Target | str | None) -> tuple[Variant, Target | None]:
@@ -209,196 +194,3 @@ def roomier_target(variant: Variant, target: Target) -> tuple[Target, int, int] 
         if need <= room:
             return other, room, need
     return None
-
-
-def _kept(variants: tuple[Variant, ...], dataset: Dataset) -> Any:
-    """Indices of the samples that no variant was calibrated with."""
-    held: set[int] = set()
-    for variant in variants:
-        if variant.held_out is not None and variant.held_out.dataset == dataset.fingerprint:
-            held.update(variant.held_out.indices)
-    kept = np.asarray([i for i in range(dataset.count) if i not in held], dtype=np.int64)
-    if not len(kept):
-        raise DatasetError(
-            f"{dataset.where}: all {dataset.count} samples were used for calibration, none is left "
-            "to evaluate on; define the fixture edge_calibration"
-        )
-    return kept
-
-
-def _score(
-    variant: Variant, dataset: Dataset, metric: metrics.TaskMetric, kept: Any, y_true: Any = None
-) -> metrics.Score:
-    """The metric's score of a variant, recorded for the report; unavailable where there is none."""
-    x = None
-    if metric.needs_inputs:
-        x = [part[kept] for part in dataset.inputs(input_specs(variant))]
-    names = tuple(info.name for info in variant.outputs)
-    labels = dataset.y[kept] if y_true is None else y_true
-    try:
-        score = metrics.compute(
-            metric, labels, _outputs(variant, dataset, kept), variant.label, names, x
-        )
-    except MetricError as error:
-        session.record_metric(variant, metric.name, Metric.unavailable(metric.unit, str(error)))
-        raise
-    session.record_metric(variant, metric.name, Metric(score.value, metric.unit, _PROVENANCE))
-    return score
-
-
-def _outputs(variant: Variant, dataset: Dataset, kept: Any) -> Any:
-    """The variant's outputs for the samples that are evaluated on, a list where it has several."""
-    outputs = [out[kept] for out in current_pipeline().predictions(variant, dataset)]
-    return outputs[0] if len(outputs) == 1 else outputs
-
-
-@user_facing
-def evaluate(
-    variant: Any,
-    dataset: Any,
-    *,
-    metric: MetricLike = None,
-    output: str | int | None = None,
-    target: Target | str | None = None,
-) -> Evaluation:
-    """What `metric` says of a variant on a dataset, run on LiteRT.
-
-    `variant` is a Variant, or a path or the bytes of a .tflite. `dataset` is (x, y), an iterable of
-    (x, y) batches, or a function that gives one. Samples that were split off for calibration are
-    left out. `metric` is top-1 accuracy by default, "top-5", "macro_f1", "macro_recall",
-    "worst_class_recall", "roc_auc", "mean_iou", "mae", "mse", "rmse", "r2", a callable
-    `metric(y_true, y_pred) -> float`, or what `task_metric` made of one. `output` chooses one of
-    several outputs, by name or position.
-
-    Raises `DatasetError`, `MetricError`, `CannotRunError` where LiteRT refuses the model.
-    """
-    variant, _ = for_target(variant, target)
-    data = load_dataset(dataset)
-    chosen = metrics.get_metric(metric, output)
-    if chosen.against_baseline:
-        raise MetricError(f"{chosen.name} is with a baseline: use compare_accuracy")
-    kept = _kept((variant,), data)
-    score = _score(variant, data, chosen, kept)
-    return Evaluation(
-        score.value,
-        chosen.name,
-        len(kept),
-        score.outcomes,
-        chosen.higher_is_better,
-        score.per_sample,
-        score.details,
-    )
-
-
-@user_facing
-def compare_accuracy(
-    candidate: Any,
-    baseline: Any,
-    dataset: Any,
-    *,
-    metric: MetricLike = None,
-    output: str | int | None = None,
-    confidence: float = paired.DEFAULT_CONFIDENCE,
-    target: Target | str | None = None,
-) -> AccuracyComparison:
-    """How much worse the candidate is than the baseline, on the same samples.
-
-    The drop with its interval at `confidence`: Tango's score interval and McNemar's exact test
-    where the metric judges sample by sample, else a paired bootstrap (seeded). Beside it the drop
-    by class, the share of equal decisions, and the distance of the outputs (cosine similarity,
-    SQNR). Other arguments and errors as for `evaluate`; `metric="agreement"` is the share of
-    samples that the candidate decides as the baseline does.
-    """
-    level = paired.check_confidence(confidence)
-    candidate, _ = for_target(candidate, target)
-    baseline = load_variant(baseline)
-    data = load_dataset(dataset)
-    chosen = metrics.get_metric(metric, output)
-    kept = _kept((candidate, baseline), data)
-    reference = _outputs(baseline, data, kept)
-    outputs = _outputs(candidate, data, kept)
-    y_true = reference if chosen.against_baseline else None
-    before = _score(baseline, data, chosen, kept, y_true)
-    after = _score(candidate, data, chosen, kept, y_true)
-    comparison = paired.compare_scores(
-        chosen,
-        before,
-        after,
-        confidence=level,
-        fidelity=_fidelity(candidate, reference, outputs),
-        agreement=_agreement(chosen, before, candidate, reference, outputs),
-    )
-    _record_comparison(candidate, baseline, comparison)
-    return comparison
-
-
-def _fidelity(candidate: Variant, reference: Any, outputs: Any) -> Fidelity | None:
-    """How near the outputs are; None where they can't be compared (other shapes)."""
-    accumulator = FidelityAccumulator([info.name for info in candidate.outputs])
-    try:
-        accumulator.update(reference, outputs)
-        return accumulator.finish()
-    except MetricError:
-        return None
-
-
-def _agreement(
-    chosen: metrics.TaskMetric,
-    before: metrics.Score,
-    candidate: Variant,
-    reference: Any,
-    outputs: Any,
-) -> float | None:
-    """The share of equal decisions; None for outputs that decide nothing by an argmax."""
-    if before.classes is None and not chosen.decides:
-        return None
-    metric = metrics.get_metric("agreement", chosen.output)
-    names = [info.name for info in candidate.outputs]
-    try:
-        theirs = metrics.select_output(reference, metric.output, names, metric.name)
-        found = metrics.compute(metric, theirs, outputs, candidate.label, tuple(names))
-    except MetricError:
-        return None
-    return found.value
-
-
-def _record_comparison(
-    candidate: Variant, baseline: Variant, comparison: AccuracyComparison
-) -> None:
-    unit = "fraction" if comparison.share else ""
-    interval = (
-        f"; {100 * comparison.confidence:g}% interval, {comparison.method}"
-        if comparison.method
-        else ""
-    )
-    session.record_metric(
-        candidate,
-        "accuracy_drop",
-        Metric(comparison.drop, unit, f"{_PROVENANCE}{interval}", comparison.low, comparison.high),
-    )
-    worst = comparison.worst_class
-    if worst is not None:
-        figure = Metric(
-            worst.drop, "fraction", f"{_PROVENANCE}, class {worst.label}", worst.low, worst.high
-        )
-        session.record_metric(candidate, "worst_class_drop", figure)
-    fidelity = comparison.fidelity
-    if fidelity is None or baseline.fingerprint == candidate.fingerprint:
-        return
-    against = f"measured against {baseline.label} (LiteRT on this host)"
-    if comparison.agreement is not None:
-        session.record_metric(
-            candidate, "agreement", Metric(comparison.agreement, "fraction", against)
-        )
-    undefined = "not defined: all outputs are zero"
-    for name, value, unit in (
-        ("output_cosine", fidelity.cosine, ""),
-        ("output_sqnr", fidelity.sqnr_db, "dB"),
-    ):
-        if value is None:
-            figure = Metric.unavailable(unit, undefined)
-        elif math.isinf(value):
-            figure = Metric.unavailable(unit, "infinite: the outputs are identical")
-        else:
-            figure = Metric(value, unit, against)
-        session.record_metric(candidate, name, figure)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import atexit
 import contextlib
 import dataclasses
-import platform
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -33,7 +32,7 @@ from pytest_edgequant.conversion.finish import build_variant, finish
 from pytest_edgequant.conversion.registry import VariantSpec, get_spec
 from pytest_edgequant.conversion.source import Order, Source, TFLiteFile, open_source, versions
 from pytest_edgequant.conversion.tensorflow_worker import Description
-from pytest_edgequant.data import Dataset, InputSpec, as_inputs, load_dataset
+from pytest_edgequant.data import InputSpec, as_inputs, input_specs, load_dataset
 from pytest_edgequant.errors import (
     CalibrationError,
     CannotRunError,
@@ -43,11 +42,11 @@ from pytest_edgequant.errors import (
     user_facing,
 )
 from pytest_edgequant.isolation import DEFAULT_TIMEOUT, IsolatedProcess
-from pytest_edgequant.measure import litert_worker
 from pytest_edgequant.measure.arena import tflm_worker
 from pytest_edgequant.measure.arena.tflm_worker import TFLMAllocation
 from pytest_edgequant.measure.arena.verification import MOST_SECONDS, check_arena, smallest_arena
-from pytest_edgequant.quantize import dequantize, quantize
+from pytest_edgequant.measure.evaluation.engine import Engine
+from pytest_edgequant.measure.evaluation.runtimes import DEFAULT_TFLM_MACS
 from pytest_edgequant.records import HeldOut, Target, Variant
 from pytest_edgequant.targets import Targets
 from pytest_edgequant.tflite.graph import read_graph
@@ -96,6 +95,7 @@ class Pipeline:
         targets: Targets | None = None,
         dense_per_channel: bool = False,
         arena_verify: bool = False,
+        tflm_macs: int = DEFAULT_TFLM_MACS,
         progress: Progress = _silent,
     ) -> None:
         self._temporary: tempfile.TemporaryDirectory[str] | None = None
@@ -119,13 +119,15 @@ class Pipeline:
         self._verifier = IsolatedProcess("verifying", min(timeout, MOST_SECONDS))
         self._variants: dict[str, Variant] = {}
         self._failures: dict[str, EdgeQuantError] = {}
-        self._predictions: dict[str, list[NDArray[Any]]] = {}
+        self.engine = Engine(self.cache, self._interpreter, timeout)
+        self.tflm_macs = tflm_macs
 
     def close(self) -> None:
         """End the child processes and drop what is temporary."""
         self._converter.close()
         self._interpreter.close()
         self._verifier.close()
+        self.engine.close()
         if self._temporary is not None:
             self._temporary.cleanup()
 
@@ -200,7 +202,9 @@ class Pipeline:
         )
 
     def _split(self, source: Source, dataset: Any) -> Calibration:
-        return split_dataset(load_dataset(dataset), self._describe(source).inputs)
+        loaded = load_dataset(dataset)
+        self.engine.note(dataset, loaded.fingerprint)
+        return split_dataset(loaded, self._describe(source).inputs)
 
     def _calibration(
         self, source: Source, spec: VariantSpec, request: CalibrationRequest
@@ -327,49 +331,8 @@ class Pipeline:
 
     def predict(self, variant: Variant, x: Any) -> list[NDArray[Any]]:
         """Real-valued outputs (N, ...) of a variant on LiteRT, one array an output."""
-        return self._run(variant, as_inputs(x, input_specs(variant), f"{variant.label}: predict"))
-
-    def _run(self, variant: Variant, inputs: list[NDArray[Any]]) -> list[NDArray[Any]]:
-        stored = [
-            (info.index, quantize(array, info))
-            for info, array in zip(variant.inputs, inputs, strict=True)
-        ]
-        graph = read_graph(variant.content, variant.label)
-        stateful = any(t.is_variable for s in graph.subgraphs for t in s.tensors)
-        try:
-            raw = self._interpreter.call(
-                litert_worker.run,
-                variant.fingerprint,
-                variant.content,
-                stateful,
-                stored,
-                [info.index for info in variant.outputs],
-            )
-        except CannotRunError as error:
-            raise CannotRunError(f"{variant.label}: {error}") from None
-        except IsolatedProcessError as error:
-            raise IsolatedProcessError(f"{variant.label}: running it failed: {error}") from None
-        return [dequantize(array, info) for array, info in zip(raw, variant.outputs, strict=True)]
-
-    def predictions(self, variant: Variant, dataset: Dataset) -> list[NDArray[Any]]:
-        """Outputs for the whole dataset, kept in memory and in the cache."""
-        key = digest(
-            "predict",
-            REVISION,
-            variant.fingerprint,
-            [[i.name, i.index] for i in (*variant.inputs, *variant.outputs)],
-            dataset.fingerprint,
-            versions(["ai-edge-litert", "numpy"]),
-            [platform.machine(), platform.system()],
-        )
-        if key not in self._predictions:
-            stored = self.cache.get_arrays(key)
-            if stored is None:
-                with self.progress(f"evaluating {variant.label}"):
-                    stored = self._run(variant, dataset.inputs(input_specs(variant)))
-                self.cache.put_arrays(key, stored, {})
-            self._predictions[key] = stored
-        return self._predictions[key]
+        where = f"{variant.label}: predict"
+        return self.engine.predict(variant, as_inputs(x, input_specs(variant), where), where)
 
     def observe(self, variant: Variant, function: Callable[..., R], *arguments: Any) -> R:
         """What a function of ours finds out about a variant in the interpreter's process."""
@@ -440,11 +403,6 @@ class Pipeline:
 def _is_calibrated_from(source: Source) -> bool:
     """Whether integer forms are made from this source, which needs representative samples."""
     return not isinstance(source, TFLiteFile) or source.form == "float32"
-
-
-def input_specs(variant: Variant) -> list[InputSpec]:
-    """What a variant takes from users: real values."""
-    return [InputSpec(i.name, i.shape, i.real_dtype) for i in variant.inputs]
 
 
 _default: Pipeline | None = None

@@ -28,6 +28,65 @@ def _along_axis(values: tuple[float, ...] | tuple[int, ...], info: TensorInfo) -
     return array.reshape(shape)
 
 
+class Quantizer:
+    """Quantizes batches of one input, up to `capacity` samples each, without allocating.
+
+    What it gives is overwritten by the next call.
+    """
+
+    def __init__(self, info: TensorInfo, capacity: int) -> None:
+        self._info = info
+        self._capacity = capacity
+        quantization = info.quantization
+        self._plain = info.dtype.kind not in "iu" or quantization is None
+        # Wider types have limits, and zero points could have values, that float32 can't hold.
+        self._fast = not self._plain and info.dtype.itemsize <= 2
+        if self._plain or quantization is None:
+            return
+        self._scale = _along_axis(quantization.scales, info).astype(np.float32)
+        points = _along_axis(quantization.zero_points, info)
+        limits = np.iinfo(info.dtype)
+        if self._fast:
+            shape = (capacity, *info.shape[1:]) if info.shape else (capacity,)
+            self._low = (limits.min - points).astype(np.float32)
+            self._high = (limits.max - points).astype(np.float32)
+            self._points = points.astype(np.int32)
+            self._scaled = np.empty(shape, np.float32)
+            self._offset = np.empty(shape, np.float32)
+            self._whole = np.empty(shape, np.int32)
+            self._stored = np.empty(shape, info.dtype)
+
+    def __call__(self, values: NDArray[Any]) -> NDArray[Any]:
+        """Real values (n, ...), of which none is NaN, as the tensor's type."""
+        info = self._info
+        if self._plain:
+            return np.ascontiguousarray(values, dtype=info.dtype)
+        if self._fast and len(values) <= self._capacity and values.shape[1:] == info.shape[1:]:
+            return self._fast_path(values)
+        return quantize(values, info)
+
+    def _fast_path(self, values: NDArray[Any]) -> NDArray[Any]:
+        count = len(values)
+        scaled, offset = self._scaled[:count], self._offset[:count]
+        whole, stored = self._whole[:count], self._stored[:count]
+        with np.errstate(over="ignore"):  # what overflows saturates, as it should
+            np.divide(values, self._scale, out=scaled, dtype=np.float32, casting="unsafe")
+        # Half away from zero: the largest float below 0.5 with the value's sign, added; then cut.
+        bits = offset.view(np.uint32)
+        np.bitwise_and(scaled.view(np.uint32), _SIGN, out=bits)
+        np.bitwise_or(bits, _BELOW_HALF, out=bits)
+        np.add(scaled, offset, out=scaled)
+        np.clip(scaled, self._low, self._high, out=scaled)
+        np.copyto(whole, scaled, casting="unsafe")
+        np.add(whole, self._points, out=whole)
+        np.copyto(stored, whole, casting="unsafe")
+        return stored
+
+
+_SIGN = np.uint32(0x80000000)
+_BELOW_HALF = np.nextafter(np.float32(0.5), np.float32(0)).view(np.uint32)
+
+
 def quantize(values: NDArray[Any], info: TensorInfo) -> NDArray[Any]:
     """Real values (N, ...) as the tensor's type; unquantized tensors are only cast.
 

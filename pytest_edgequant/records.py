@@ -400,7 +400,8 @@ class Evaluation:
     `outcomes` is a boolean array (count,) that tells which samples were right, for metrics that
     judge sample by sample (top-1 and top-k accuracy), else None. `per_sample` is a float64 array
     (count,) for metrics that are a mean over samples (the absolute errors of MAE). `details` are
-    further figures, such as `recall[3]`, the recall of class 3.
+    further figures, such as `recall[3]`, the recall of class 3. `runtime` is what it was run on,
+    `provenance` says so for people, with the part of the samples where it was not all of them.
     """
 
     value: float
@@ -410,6 +411,8 @@ class Evaluation:
     higher_is_better: bool = True
     per_sample: NDArray[np.float64] | None = None
     details: Mapping[str, float] = field(default_factory=dict)
+    runtime: str = "litert"
+    provenance: str = ""
 
 
 @dataclass(frozen=True)
@@ -452,7 +455,8 @@ class AccuracyComparison:
     judge sample by sample. `detectable` is the smallest drop that as many samples can show at that
     confidence, infinite where none can. `classes` has the drop of each class, the worst first, for
     metrics of classes; `agreement` the share of equal decisions, `fidelity` the outputs' distance,
-    `candidate_interval` the interval of the candidate's own value.
+    `candidate_interval` the interval of the candidate's own value. `runtime` is what the candidate
+    was run on, `provenance` says so for people.
     """
 
     drop: float
@@ -474,6 +478,8 @@ class AccuracyComparison:
     agreement: float | None = None
     fidelity: Fidelity | None = None
     candidate_interval: tuple[float, float] | None = None
+    runtime: str = "litert"
+    provenance: str = ""
 
     @property
     def worst_class(self) -> ClassDrop | None:

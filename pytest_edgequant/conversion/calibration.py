@@ -191,7 +191,7 @@ def class_labels(y: NDArray[Any], *, declared: bool = False) -> NDArray[Any] | N
     return y.astype(np.int64) if whole and (declared or len(np.unique(y)) <= 20) else None
 
 
-def _strata(y: NDArray[Any]) -> NDArray[Any]:
+def strata_of(y: NDArray[Any]) -> NDArray[Any]:
     """The stratum of each sample: its class, or the decile of its target."""
     classes = class_labels(y)
     if classes is not None:
@@ -216,7 +216,7 @@ def split_dataset(dataset: Dataset, specs: Sequence[InputSpec]) -> Calibration:
             f"{dataset.where}: {dataset.count} sample is too few to split off representative "
             f"samples; define the fixture {WHERE}"
         )
-    strata = _strata(dataset.y)
+    strata = strata_of(dataset.y)
     order = np.random.default_rng(0).permutation(dataset.count)
     chosen: list[int] = []
     groups = [order[strata[order] == stratum] for stratum in np.unique(strata)]

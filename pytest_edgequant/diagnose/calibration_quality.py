@@ -24,12 +24,12 @@ from pytest_edgequant.conversion.calibration import (
     class_labels,
     read_calibration,
 )
-from pytest_edgequant.data import Dataset, load_dataset
+from pytest_edgequant.data import Dataset, input_specs, load_dataset
 from pytest_edgequant.diagnose import range_worker
 from pytest_edgequant.diagnose.range_worker import Seen
 from pytest_edgequant.errors import DatasetError, MeasurementUnavailable, MetricError, user_facing
 from pytest_edgequant.measure.classification import predicted_classes, read_labels
-from pytest_edgequant.pipeline import current_pipeline, input_specs, load_variant
+from pytest_edgequant.pipeline import current_pipeline, load_variant
 from pytest_edgequant.quantize import quantize
 from pytest_edgequant.records import CalibrationQuality, Quantization, TensorRange, Variant
 from pytest_edgequant.tflite.graph import Subgraph, read_graph

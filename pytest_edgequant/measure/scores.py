@@ -253,6 +253,11 @@ def _joined(parts: Sequence[NDArray[Any]]) -> NDArray[Any]:
 
 def weighted_mean(values: NDArray[Any], weights: NDArray[Any]) -> NDArray[np.float64]:
     """The mean of values (N,) under each row of weights (B, N)."""
+    if len(weights) == 1:
+        # Without BLAS, whose threads take longer to start and to stop than this takes.
+        with np.errstate(invalid="ignore", divide="ignore"):
+            found = (weights[0] * values).sum(dtype=np.float64) / weights[0].sum(dtype=np.float64)
+        return np.asarray([found])
     total = np.asarray(weights.sum(axis=1), dtype=np.float64)
     with np.errstate(invalid="ignore", divide="ignore"):
         return np.asarray((weights @ values.astype(np.float64)) / total)

@@ -386,7 +386,7 @@ def _visit(batching: _Batching, operator: Any) -> None:
         # Constants at work, or shapes: what they give is no sample.
         if given & batching.unknown:
             batching.unknown |= outputs
-        _need(bool(given) and name in _RULES or name == "SHAPE", "holds state or is not known")
+        _need((bool(given) and name in _RULES) or name == "SHAPE", "holds state or is not known")
     else:
         rule = _RULES.get(name)
         _need(rule is not None, "has no rule that keeps samples apart")

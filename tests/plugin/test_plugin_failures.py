@@ -243,10 +243,10 @@ from pytest_edgequant.measure import litert_worker
 
 def test_dies(edge_int8, edge_dataset, monkeypatch):
     monkeypatch.setattr(litert_worker, "run", crashing.{how})
-    evaluate(edge_int8, edge_dataset)
+    evaluate(edge_int8, edge_dataset, runtime="litert")
 
 def test_lives(edge_int8, edge_dataset):
-    assert evaluate(edge_int8, edge_dataset).value > 0.9
+    assert evaluate(edge_int8, edge_dataset, runtime="litert").value > 0.9
 """
 
 

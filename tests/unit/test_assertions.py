@@ -22,7 +22,6 @@ from pytest_edgequant import (
     DatasetError,
     EdgeAssertionError,
     MeasurementUnavailable,
-    MetricError,
     ModelError,
     NotApplicableError,
     NotDeployable,
@@ -43,6 +42,7 @@ from pytest_edgequant import (
     assert_ops_supported,
     assert_size_within,
     compare_accuracy,
+    context,
     evaluate,
     measure_arena,
 )
@@ -428,13 +428,16 @@ def test_the_models_know_their_digits(form: str, tiny: Tiny, tiny_dataset: tuple
 
 
 def test_an_evaluation_is_made_once_and_then_comes_from_the_cache(
-    fresh_pipeline: Pipeline, tiny: Tiny, tiny_dataset: tuple[Any, Any]
+    fresh_pipeline: Pipeline,
+    tiny: Tiny,
+    tiny_dataset: tuple[Any, Any],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     x, y = tiny_dataset
     first = evaluate(tiny["int8"], (x, y))
     again = Pipeline(fresh_pipeline.cache.root, timeout=120)
-    found = again.predictions(load_variant(tiny["int8"]), load_dataset((x.copy(), y.copy())))
-    assert (found[0].argmax(axis=1) == y).mean() == first.value
+    monkeypatch.setattr(context, "pipeline_factory", lambda: again)
+    assert evaluate(tiny["int8"], (x.copy(), y.copy())).value == first.value
     assert (fresh_pipeline._interpreter.starts, again._interpreter.starts) == (1, 0)
 
 
@@ -473,22 +476,13 @@ def test_a_callable_gets_what_is_right_and_what_was_given(
     assert (evaluation.metric, evaluation.outcomes) == ("share_of_sevens", None)
 
 
-@pytest.mark.parametrize(
-    "form, error, message",
-    [
-        ("int8", DatasetError, "the input 'image' has NaN values"),
-        (
-            "float32",
-            MetricError,
-            "tiny_float32/float32: the model's outputs are NaN or infinite fo",
-        ),
-    ],
-)
-def test_nan_in_the_samples_is_told(
-    form: str, error: type[Exception], message: str, tiny: Tiny
-) -> None:
-    samples = np.full((2, 8, 8, 1), np.nan, np.float32)
-    assert said(error, lambda: evaluate(tiny[form], (samples, [0, 1]))).startswith(message)
+@pytest.mark.parametrize("form", ["int8", "float32"])
+def test_nan_in_the_samples_is_told(form: str, tiny: Tiny) -> None:
+    samples = np.zeros((3, 8, 8, 1), np.float32)
+    samples[1:, 0] = np.nan
+    message = said(DatasetError, lambda: evaluate(tiny[form], (samples, [0, 1, 2])))
+    assert message.startswith("edge_dataset: the input 'image' has NaN values in 2 of 3 samples")
+    assert "shape (8, 8, 1)" in message
 
 
 def test_samples_of_another_shape_are_told(tiny: Tiny) -> None:

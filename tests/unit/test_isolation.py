@@ -10,7 +10,8 @@ import pytest
 
 from pytest_edgequant.errors import CannotRunError, EdgeQuantError, IsolatedProcessError
 from pytest_edgequant.isolation import IsolatedProcess
-from pytest_edgequant.measure.litert_worker import run
+from pytest_edgequant.measure.evaluation.jobs import Job
+from pytest_edgequant.measure.litert_worker import prepare
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +52,26 @@ def test_an_exception_comes_back_with_its_type_and_message(child: IsolatedProces
 
 def test_our_own_errors_come_back_as_they_are(child: IsolatedProcess) -> None:
     with pytest.raises(CannotRunError, match="LiteRT refuses the model"):
-        child.call(run, "x", b"no model", False, [(0, np.zeros(1))], [0])
+        child.call(prepare, Job("x", b"no model", "litert", (), (), False, 1))
+
+
+def test_questions_are_answered_in_any_order(child: IsolatedProcess) -> None:
+    first, second = child.post(functions.add, 1, b=1), child.post(functions.fail, "no such layer")
+    third = child.post(functions.add, 2, b=1)
+    assert child.call(functions.add, 3, b=1) == 4
+    assert child.answer(third) == 3
+    with pytest.raises(LookupError, match="no such layer"):
+        child.answer(second)
+    assert child.answer(first) == 2
+
+
+def test_a_question_to_a_child_that_died_is_told_so(child: IsolatedProcess) -> None:
+    dying, waiting = child.post(functions.abort, "bye"), child.post(functions.add, 1, b=1)
+    with pytest.raises(IsolatedProcessError, match="died"):
+        child.answer(dying)
+    with pytest.raises(IsolatedProcessError, match="was ended"):
+        child.answer(waiting)
+    assert_works(child)
 
 
 @pytest.mark.parametrize(

@@ -51,23 +51,47 @@ def _with_stderr(action: Callable[[], None]) -> tuple[str, Exception | None]:
         return capture.read().decode("utf-8", "replace"), failure
 
 
-def measure(content: bytes) -> TFLMAllocation:
-    """Allocate, run one inference, and report the arena of the x86-64 build.
-
-    Raises `CannotRunError` with TFLM's own reason, `MeasurementUnavailable` without the wheel.
-    """
+def _runtime() -> Any:
     try:
         from tflite_micro import runtime
     except ImportError:
         raise MeasurementUnavailable(
             "the tflite-micro wheel is not installed (there is one for Linux x86-64 only)"
         ) from None
+    return runtime
+
+
+def measure(content: bytes) -> TFLMAllocation:
+    """Allocate, run one inference, and report the arena of the x86-64 build.
+
+    Raises `CannotRunError` with TFLM's own reason, `MeasurementUnavailable` without the wheel.
+    """
+    _, text = _first_run(content, lambda interpreter: interpreter.print_allocations())
+    return _parse(text)
+
+
+def interpreter_that_runs(content: bytes) -> Any:
+    """An interpreter that was allocated and has run once; raises as `measure` does."""
+    return _first_run(content, lambda interpreter: interpreter.reset())[0]
+
+
+def _first_run(content: bytes, then: Callable[[Any], None]) -> tuple[Any, str]:
+    """An interpreter in an arena that is large enough, and what it printed."""
+    runtime = _runtime()
     # The end must be 16-aligned, as a device's arena is, or the report is off by up to 16 bytes.
     size = align_up(max(_FIRST_ARENA, 10 * len(content)))
     while True:
-        text, failure = _attempt(runtime, content, size)
+        made: list[Any] = []
+
+        def action(size: int = size, made: list[Any] = made) -> None:
+            made.append(runtime.Interpreter.from_bytes(content, arena_size=size))
+            _set_ones(made[0])
+            made[0].invoke()
+            then(made[0])
+
+        text, failure = _with_stderr(action)
         if failure is None:
-            return _parse(text)
+            return made[0], text
         reason = " ".join(line.strip() for line in text.splitlines() if line.strip())
         if _TOO_SMALL.search(reason) and size < _LARGEST_ARENA:
             size *= 8
@@ -104,16 +128,6 @@ def outputs(content: bytes, size: int) -> list[bytes]:
     if failure is not None:
         raise CannotRunError(f"TFLM refuses the model: {(text.strip() or str(failure))[:600]}")
     return found
-
-
-def _attempt(runtime: object, content: bytes, size: int) -> tuple[str, Exception | None]:
-    def action() -> None:
-        interpreter = runtime.Interpreter.from_bytes(content, arena_size=size)  # type: ignore[attr-defined]
-        _set_ones(interpreter)
-        interpreter.invoke()
-        interpreter.print_allocations()
-
-    return _with_stderr(action)
 
 
 def _set_ones(interpreter: Any) -> None:

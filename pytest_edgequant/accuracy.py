@@ -1,0 +1,257 @@
+"""How accurate a variant is: evaluated, compared with its baseline, and runtimes with each other.
+
+For scripts and notebooks as well: nothing here needs pytest.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from pytest_edgequant import session
+from pytest_edgequant.errors import DatasetError, MetricError, user_facing
+from pytest_edgequant.measure import metrics, paired
+from pytest_edgequant.measure.evaluation.scoring import Scored, Watch, runtime_of, score
+from pytest_edgequant.measure.fidelity import FidelityAccumulator
+from pytest_edgequant.measurements import for_target
+from pytest_edgequant.pipeline import current_pipeline, load_variant
+from pytest_edgequant.records import (
+    AccuracyComparison,
+    Evaluation,
+    Fidelity,
+    Metric,
+    Target,
+    Variant,
+)
+from pytest_edgequant.samples import Preprocess, Samples
+
+MetricLike = metrics.MetricLike
+
+
+def _scored(
+    variants: Sequence[Variant],
+    runtimes: Sequence[str],
+    samples: Samples,
+    metric: metrics.TaskMetric,
+    watch: Callable[[], Watch] | None = None,
+) -> Scored:
+    """The metric's scores, recorded for the report; unavailable where there are none."""
+    pipeline = current_pipeline()
+    shown = ", ".join(dict.fromkeys(variant.label for variant in variants))
+    try:
+        with pipeline.progress(f"evaluating {shown}"):
+            found = score(
+                pipeline.engine, variants, runtimes, samples, metric, pipeline.tflm_macs, watch
+            )
+    except MetricError as error:
+        for variant in variants:
+            figure = Metric.unavailable(metric.unit, str(error))
+            session.record_metric(variant, metric.name, figure)
+        raise
+    for position, variant in enumerate(variants):
+        figure = Metric(found.scores[position].value, metric.unit, found.provenance(position))
+        session.record_metric(variant, metric.name, figure)
+    return found
+
+
+@user_facing
+def evaluate(
+    variant: Any,
+    dataset: Any,
+    *,
+    metric: MetricLike = None,
+    output: str | int | None = None,
+    target: Target | str | None = None,
+    runtime: str | None = None,
+    preprocess: Preprocess | None = None,
+) -> Evaluation:
+    """What `metric` says of a variant on a dataset, in one pass over it.
+
+    `variant` is a Variant, or a path or the bytes of a .tflite. `dataset` is (x, y), an iterable of
+    (x, y) batches (`tf.data.Dataset`, Keras `PyDataset`, ...), or a function that gives one.
+    Samples that were split off for calibration are left out. `preprocess` is applied to x of each
+    batch. `metric` is top-1 accuracy by default, "top-5", "macro_f1", "macro_recall",
+    "worst_class_recall", "roc_auc", "mean_iou", "mae", "mse", "rmse", "r2", a callable
+    `metric(y_true, y_pred) -> float`, or what `task_metric` made of one. `output` chooses one of
+    several outputs, by name or position.
+
+    `runtime` is "litert", "litert-reference" (LiteRT's reference kernels) or "tflm" (TFLM's own
+    interpreter). By default it is TFLM for a microcontroller, where the `tflite-micro` wheel is
+    installed, on a stratified part of the samples where all would be more than `edge_tflm_macs`;
+    LiteRT for other targets and for float32.
+
+    Raises `DatasetError`, `MetricError`, `CannotRunError` where the runtime refuses the model,
+    `MeasurementUnavailable` for a runtime that is not installed.
+    """
+    variant, profile = for_target(variant, target)
+    chosen = metrics.get_metric(metric, output)
+    if chosen.against_baseline:
+        raise MetricError(f"{chosen.name} is with a baseline: use compare_accuracy")
+    used = runtime_of(current_pipeline().engine, variant, profile, runtime)
+    found = _scored([variant], [used], Samples(dataset, preprocess=preprocess), chosen)
+    (result,) = found.scores
+    return Evaluation(
+        result.value,
+        chosen.name,
+        found.coverage.count,
+        result.outcomes,
+        chosen.higher_is_better,
+        result.per_sample,
+        result.details,
+        runtime=used,
+        provenance=found.provenance(0),
+    )
+
+
+class _Distance:
+    """What a comparison observes beside the task metric: the outputs' distance and agreement."""
+
+    def __init__(self, candidate: Variant, chosen: metrics.TaskMetric) -> None:
+        names = [info.name for info in candidate.outputs]
+        self._names = names
+        self._fidelity: FidelityAccumulator | None = FidelityAccumulator(names)
+        self._metric = metrics.get_metric("agreement", chosen.output)
+        self._agreement: metrics.Accumulator | None = self._metric.start(
+            candidate.label, tuple(names)
+        )
+
+    def update(self, blocks: list[list[Any]]) -> None:
+        reference, outputs = (block[0] if len(block) == 1 else block for block in blocks)
+        try:
+            if self._fidelity is not None:
+                self._fidelity.update(reference, outputs)
+        except MetricError:
+            self._fidelity = None
+        try:
+            if self._agreement is not None:
+                metric = self._metric
+                theirs = metrics.select_output(reference, metric.output, self._names, metric.name)
+                self._agreement.update(theirs, outputs)
+        except (MetricError, DatasetError):
+            self._agreement = None
+
+    def fidelity(self) -> Fidelity | None:
+        """How near the outputs are; None where they can't be compared (other shapes)."""
+        try:
+            return self._fidelity.finish() if self._fidelity is not None else None
+        except MetricError:
+            return None
+
+    def agreement(self, chosen: metrics.TaskMetric, before: metrics.Score) -> float | None:
+        """The share of equal decisions; None for outputs that decide nothing by an argmax."""
+        if self._agreement is None or (before.classes is None and not chosen.decides):
+            return None
+        try:
+            return self._agreement.finish().value
+        except (MetricError, DatasetError):
+            return None
+
+
+@user_facing
+def compare_accuracy(
+    candidate: Any,
+    baseline: Any,
+    dataset: Any,
+    *,
+    metric: MetricLike = None,
+    output: str | int | None = None,
+    confidence: float = paired.DEFAULT_CONFIDENCE,
+    target: Target | str | None = None,
+    runtime: str | None = None,
+    preprocess: Preprocess | None = None,
+) -> AccuracyComparison:
+    """How much worse the candidate is than the baseline, on the same samples.
+
+    The drop with its interval at `confidence`: Tango's score interval and McNemar's exact test
+    where the metric judges sample by sample, else a paired bootstrap (seeded). Beside it the drop
+    by class, the share of equal decisions, and the distance of the outputs (cosine similarity,
+    SQNR). Other arguments and errors as for `evaluate`; `metric="agreement"` is the share of
+    samples that the candidate decides as the baseline does. `runtime` is the candidate's, the
+    baseline is run on LiteRT; both side by side, so that one pass over the dataset serves both.
+    """
+    level = paired.check_confidence(confidence)
+    candidate, profile = for_target(candidate, target)
+    baseline = load_variant(baseline)
+    chosen = metrics.get_metric(metric, output)
+    engine = current_pipeline().engine
+    runtimes = [
+        runtime_of(engine, baseline, None, None),
+        runtime_of(engine, candidate, profile, runtime),
+    ]
+    distances: list[_Distance] = []
+
+    def watch() -> Watch:
+        distances[:] = [_Distance(candidate, chosen)]
+        return distances[0].update
+
+    samples = Samples(dataset, preprocess=preprocess)
+    found = _scored([baseline, candidate], runtimes, samples, chosen, watch)
+    before, after = found.scores
+    comparison = dataclasses.replace(
+        paired.compare_scores(
+            chosen,
+            before,
+            after,
+            confidence=level,
+            fidelity=distances[0].fidelity(),
+            agreement=distances[0].agreement(chosen, before),
+        ),
+        runtime=runtimes[1],
+        provenance=found.provenance(1),
+    )
+    _record_comparison(candidate, baseline, comparison)
+    return comparison
+
+
+def _record_comparison(
+    candidate: Variant, baseline: Variant, comparison: AccuracyComparison
+) -> None:
+    unit = "fraction" if comparison.share else ""
+    interval = (
+        f"; {100 * comparison.confidence:g}% interval, {comparison.method}"
+        if comparison.method
+        else ""
+    )
+    session.record_metric(
+        candidate,
+        "accuracy_drop",
+        Metric(
+            comparison.drop,
+            unit,
+            f"{comparison.provenance}{interval}",
+            comparison.low,
+            comparison.high,
+        ),
+    )
+    worst = comparison.worst_class
+    if worst is not None:
+        figure = Metric(
+            worst.drop,
+            "fraction",
+            f"{comparison.provenance}, class {worst.label}",
+            worst.low,
+            worst.high,
+        )
+        session.record_metric(candidate, "worst_class_drop", figure)
+    fidelity = comparison.fidelity
+    if fidelity is None or baseline.fingerprint == candidate.fingerprint:
+        return
+    against = f"measured against {baseline.label} (LiteRT on this host)"
+    if comparison.agreement is not None:
+        session.record_metric(
+            candidate, "agreement", Metric(comparison.agreement, "fraction", against)
+        )
+    undefined = "not defined: all outputs are zero"
+    for name, value, unit in (
+        ("output_cosine", fidelity.cosine, ""),
+        ("output_sqnr", fidelity.sqnr_db, "dB"),
+    ):
+        if value is None:
+            figure = Metric.unavailable(unit, undefined)
+        elif math.isinf(value):
+            figure = Metric.unavailable(unit, "infinite: the outputs are identical")
+        else:
+            figure = Metric(value, unit, against)
+        session.record_metric(candidate, name, figure)

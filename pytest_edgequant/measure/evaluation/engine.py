@@ -1,0 +1,405 @@
+"""Outputs of variants over whole datasets, each computed once in a run and kept where it is small.
+
+A consumer is given labels and outputs block by block, of several variants side by side, so that a
+comparison needs one pass and no more memory than what the consumer keeps.
+"""
+
+from __future__ import annotations
+
+import platform
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pytest_edgequant.cache import Cache, digest
+from pytest_edgequant.conversion.source import versions
+from pytest_edgequant.errors import CannotRunError, DatasetError, IsolatedProcessError
+from pytest_edgequant.isolation import IsolatedProcess
+from pytest_edgequant.measure.evaluation.jobs import Choice
+from pytest_edgequant.measure.evaluation.running import (
+    Lender,
+    Pass,
+    Task,
+    make_task,
+    usable_cores,
+)
+from pytest_edgequant.quantize import dequantize
+from pytest_edgequant.records import Variant
+from pytest_edgequant.samples import Samples
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+REVISION = 2
+_ENTRY_BYTES = 1 << 25
+_TOTAL_BYTES = 1 << 28
+_SEEN = 32
+_PACKAGES = {
+    "litert": "ai-edge-litert",
+    "litert-reference": "ai-edge-litert",
+    "tflm": "tflite-micro",
+}
+
+Outputs = list["NDArray[Any]"]
+Consumer = Callable[[Any, list[Outputs], Outputs | None], None]
+"""Takes a block: labels, real-valued outputs (n, ...) of each variant, and the first one's inputs.
+
+The inputs are overwritten later, and None where nobody asked for them.
+"""
+
+
+@dataclass(frozen=True, eq=False)
+class Selection:
+    """Which samples of a dataset are evaluated; `token` stands for the choice in cache keys.
+
+    `left_out` and `only` are positions; None for no restriction.
+    """
+
+    left_out: NDArray[np.int64] | None = None
+    only: NDArray[np.int64] | None = None
+
+    @property
+    def token(self) -> str:
+        return digest(*(b"" if p is None else p.tobytes() for p in (self.left_out, self.only)))
+
+    def mask(self, start: int, count: int) -> NDArray[np.bool_] | None:
+        """Which samples of a part are evaluated; None for all of them."""
+        if self.left_out is None and self.only is None:
+            return None
+        mask = np.ones(count, dtype=bool)
+        if self.only is not None:
+            mask[:] = False
+            mask[_within(self.only, start, count)] = True
+        if self.left_out is not None:
+            mask[_within(self.left_out, start, count)] = False
+        return mask
+
+
+def _within(positions: NDArray[np.int64], start: int, count: int) -> NDArray[np.int64]:
+    """Sorted positions that lie in a part, relative to its start."""
+    low, high = np.searchsorted(positions, (start, start + count))
+    return positions[low:high] - start
+
+
+@lru_cache(maxsize=1)
+def machine() -> list[str]:
+    """What float results may depend on, beside the software: the processor's instructions."""
+    flags = ""
+    try:
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").split("\n"):
+            if line.startswith(("flags", "Features")):
+                flags = digest(" ".join(sorted(line.split(":", 1)[1].split())))
+                break
+    except OSError:
+        pass
+    return [platform.machine(), platform.system(), flags]
+
+
+class _Recorder:
+    """Collects a variant's raw outputs, as long as they are few enough to be kept."""
+
+    def __init__(self) -> None:
+        self.blocks: list[Outputs] | None = []
+        self._bytes = 0
+
+    def add(self, raw: Outputs) -> None:
+        if self.blocks is None:
+            return
+        self._bytes += sum(array.nbytes for array in raw)
+        if self._bytes > _ENTRY_BYTES:
+            self.blocks = None
+            return
+        self.blocks.append([array.copy() for array in raw])
+
+    def arrays(self) -> Outputs | None:
+        if not self.blocks:
+            return None
+        return [np.concatenate(parts) for parts in zip(*self.blocks, strict=True)]
+
+
+class Engine:
+    """Runs variants over samples, with the child processes and the cache of a pipeline."""
+
+    def __init__(self, cache: Cache, litert: IsolatedProcess, timeout: float) -> None:
+        self._cache = cache
+        self._litert = litert
+        self._timeout = timeout
+        self._tflm: list[IsolatedProcess] = []
+        self._choices: dict[str, Choice] = {}
+        self._outputs: OrderedDict[str, Outputs] = OrderedDict()
+        self._seen: OrderedDict[int, tuple[Any, str]] = OrderedDict()
+        self._tokens: list[Any] = []
+        self._lender = Lender()
+        self._refusals: dict[str, str | None] = {}
+
+    def close(self) -> None:
+        """End TFLM's processes and free the memory; LiteRT's process belongs to the pipeline."""
+        self._lender.close()
+        for process in self._tflm:
+            process.close()
+
+    # -- one pass -----------------------------------------------------------------------------
+
+    def run(
+        self,
+        wanted: Sequence[tuple[Variant, str]],
+        samples: Samples,
+        selection: Selection,
+        start: Callable[[], Consumer],
+        *,
+        inputs: bool = False,
+    ) -> int:
+        """Hand every block to a consumer; gives the number of samples.
+
+        `wanted` are variants with their runtimes. `start` gives a fresh consumer; it is called
+        again where a dataset turns out to give other samples at each pass. `inputs` asks for the
+        inputs as well. Raises what
+        `Pass.run` raises, and `DatasetError` where nothing is left to evaluate.
+        """
+        tasks = [self._task(variant, runtime) for variant, runtime in wanted]
+        expected = samples.fingerprint or self._hint(samples)
+        stored = [self._stored(task, samples, selection, expected) for task in tasks]
+        count = self._attempt(tasks, stored, samples, selection, start(), inputs)
+        if samples.fingerprint != expected and any(s is not None for s in stored):
+            nothing: list[Outputs | None] = [None] * len(tasks)
+            count = self._attempt(tasks, nothing, samples, selection, start(), inputs)
+        if count == 0:
+            raise DatasetError(
+                f"{samples.where}: all {samples.count} samples were used for calibration, none is "
+                "left to evaluate on; define the fixture edge_calibration"
+            )
+        return count
+
+    def _attempt(
+        self,
+        tasks: Sequence[Task],
+        stored: Sequence[Outputs | None],
+        samples: Samples,
+        selection: Selection,
+        consumer: Consumer,
+        inputs: bool,
+    ) -> int:
+        missing = [task for task, found in zip(tasks, stored, strict=True) if found is None]
+        if not missing and samples.is_array and not inputs:
+            return self._replay(tasks, stored, samples, selection, consumer)
+        kept = [] if samples.one_shot else missing
+        recorders = {task.job.key: _Recorder() for task in kept}
+        for task in missing:
+            self._remembered(task)
+        # Where all is known but the labels, the first variant is run to have the samples read.
+        needed = [*tasks[:1], *missing] if inputs else missing or tasks[:1]
+        running = list({task.job.key: task for task in needed}.values())
+        one_pass = Pass(
+            running,
+            samples,
+            self._lender,
+            total=samples.count,
+            choices=self._choices,
+            keep=selection.mask,
+        )
+        done = 0
+        passing = one_pass.run()
+        for y, raw, given in passing:
+            fresh = dict(zip((task.job.key for task in running), raw, strict=True))
+            count = len(raw[0][0])
+            blocks = []
+            for task, known in zip(tasks, stored, strict=True):
+                part = known and [array[done : done + count] for array in known]
+                if part and len(part[0]) != count:
+                    part = None  # another dataset than it was: the caller starts again
+                values = part or fresh.get(task.job.key)
+                if values is None:
+                    break
+                blocks.append(_real(task, values))
+            for key, recorder in recorders.items():
+                recorder.add(fresh[key])
+            if len(blocks) == len(tasks):
+                try:
+                    consumer(y, blocks, given[tasks[0].specs] if inputs else None)
+                except Exception as error:
+                    # The pass must end in order, so that the processes can be used again.
+                    one_pass.give_up(passing, error)
+            done += count
+        for key, choice in one_pass.found.items():
+            self._remember(key, choice)
+        self._note(samples)
+        for task in kept:
+            arrays = recorders[task.job.key].arrays()
+            if arrays is not None:
+                self._store(task, samples, selection, arrays)
+        return done
+
+    @staticmethod
+    def _replay(
+        tasks: Sequence[Task],
+        stored: Sequence[Outputs | None],
+        samples: Samples,
+        selection: Selection,
+        consumer: Consumer,
+    ) -> int:
+        """Outputs that are known, for labels that are."""
+        y = samples.scan()
+        mask = selection.mask(0, len(y))
+        y = y if mask is None else y[mask]
+        if len(y):
+            blocks = [_real(task, known or []) for task, known in zip(tasks, stored, strict=True)]
+            consumer(y, blocks, None)
+        return len(y)
+
+    def predict(self, variant: Variant, inputs: Outputs, where: str) -> Outputs:
+        """Real-valued outputs (N, ...) for arrays, one a model's input, on LiteRT."""
+        task = self._task(variant, "litert")
+        self._remembered(task)
+        given = {spec.name: array for spec, array in zip(task.specs, inputs, strict=True)}
+        samples = Samples((given, np.zeros(len(inputs[0]), np.int8)), where)
+        one_pass = Pass([task], samples, self._lender, total=samples.count, choices=self._choices)
+        blocks = [_real(task, raw[0]) for _, raw, _ in one_pass.run()]
+        for key, choice in one_pass.found.items():
+            self._remember(key, choice)
+        return [np.concatenate(parts) for parts in zip(*blocks, strict=True)]
+
+    def refusal(self, variant: Variant, runtime: str) -> str | None:
+        """Why a runtime does not load the model; None where it does. Kept in the cache."""
+        installed = versions([_PACKAGES[runtime]])
+        key = digest("loads", REVISION, variant.fingerprint, runtime, installed, machine())
+        if key not in self._refusals:
+            entry = self._cache.get(key)
+            if entry is None:
+                entry = self._cache.put(key, b"", self._load(variant, runtime), ".loads")
+            self._refusals[key] = entry.meta["refused"]
+        return self._refusals[key]
+
+    def _load(self, variant: Variant, runtime: str) -> dict[str, str | None]:
+        task = self._task(variant, runtime)
+        try:
+            task.processes[0].call(task.worker.prepare, task.job)
+        except (CannotRunError, IsolatedProcessError) as error:
+            return {"refused": str(error)}
+        return {"refused": None}
+
+    # -- processes and choices ------------------------------------------------------------------
+
+    def _task(self, variant: Variant, runtime: str) -> Task:
+        return make_task(variant, runtime, self._processes(runtime))
+
+    def _processes(self, runtime: str) -> Sequence[IsolatedProcess]:
+        if runtime != "tflm":
+            return [self._litert]
+        while len(self._tflm) < usable_cores():
+            self._tflm.append(IsolatedProcess("TFLM interpreter", self._timeout))
+        return self._tflm
+
+    @staticmethod
+    def _choice_key(job_key: str) -> str:
+        installed = versions(["ai-edge-litert", "numpy"])
+        return digest("choice", REVISION, job_key, installed, machine(), usable_cores())
+
+    def _remembered(self, task: Task) -> None:
+        """Look up how a model runs fastest here."""
+        key = task.job.key
+        if key in self._choices or task.job.runtime == "tflm":
+            return
+        entry = self._cache.get(self._choice_key(key))
+        if entry is not None:
+            self._choices[key] = Choice(**entry.meta)
+
+    def _remember(self, key: str, choice: Choice) -> None:
+        if self._choices.get(key) == choice or not choice.measured:
+            return
+        self._choices[key] = choice
+        document = {
+            "batch": choice.batch,
+            "threads": choice.threads,
+            "reason": choice.reason,
+            "measured": True,
+        }
+        self._cache.put(self._choice_key(key), b"", document, ".choice")
+
+    # -- outputs that are kept --------------------------------------------------------------------
+
+    def note(self, dataset: Any, fingerprint: str) -> None:
+        """Remember the fingerprint that a dataset, as the user gave it, had when it was read."""
+        self._seen[id(dataset)] = dataset, fingerprint
+        while len(self._seen) > _SEEN:
+            self._seen.popitem(last=False)
+
+    def fingerprint(self, samples: Samples) -> str | None:
+        """The samples' fingerprint; a stream that was not read before is read for it.
+
+        None of a generator, which can't be read twice.
+        """
+        found = samples.fingerprint or self._hint(samples)
+        if found is None and not samples.one_shot:
+            samples.scan()
+            self._note(samples)
+            found = samples.fingerprint
+        return found
+
+    def _hint(self, samples: Samples) -> str | None:
+        """The fingerprint that this very dataset object had when it was last read."""
+        found = self._seen.get(id(samples.given))
+        return found[1] if found is not None else None
+
+    def _note(self, samples: Samples) -> None:
+        if samples.fingerprint is not None and not samples.is_array and not samples.one_shot:
+            self.note(samples.given, samples.fingerprint)
+
+    def _key(self, task: Task, samples: Samples, selection: Selection, fingerprint: str) -> str:
+        job = task.job
+        if samples.preprocess is not None and not any(
+            known is samples.preprocess for known in self._tokens
+        ):
+            self._tokens.append(samples.preprocess)
+        preprocess = [i for i, known in enumerate(self._tokens) if known is samples.preprocess]
+        return digest(
+            "outputs",
+            REVISION,
+            job.key,
+            [[i.name, i.index] for i in (*job.inputs, *job.outputs)],
+            fingerprint,
+            selection.token,
+            preprocess,
+            versions([_PACKAGES[job.runtime], "numpy"]),
+            machine(),
+        )
+
+    def _stored(
+        self, task: Task, samples: Samples, selection: Selection, fingerprint: str | None
+    ) -> Outputs | None:
+        if fingerprint is None:
+            return None
+        key = self._key(task, samples, selection, fingerprint)
+        if key not in self._outputs and samples.is_array and samples.preprocess is None:
+            found = self._cache.get_arrays(key)
+            if found is not None:
+                self._keep(key, found)
+        return self._outputs.get(key)
+
+    def _store(self, task: Task, samples: Samples, selection: Selection, arrays: Outputs) -> None:
+        if samples.fingerprint is None or samples.one_shot:
+            return
+        key = self._key(task, samples, selection, samples.fingerprint)
+        self._keep(key, arrays)
+        if samples.is_array and samples.preprocess is None:
+            self._cache.put_arrays(key, arrays, {})
+
+    def _keep(self, key: str, arrays: Outputs) -> None:
+        self._outputs[key] = arrays
+        held = sum(array.nbytes for entry in self._outputs.values() for array in entry)
+        while held > _TOTAL_BYTES and len(self._outputs) > 1:
+            _, dropped = self._outputs.popitem(last=False)
+            held -= sum(array.nbytes for array in dropped)
+
+
+def _real(task: Task, raw: Outputs) -> Outputs:
+    """Outputs as real values; arrays of their own, which may be kept."""
+    found = []
+    for array, info in zip(raw, task.job.outputs, strict=True):
+        real = dequantize(array, info)
+        found.append(array.copy() if real is array else real)
+    return found

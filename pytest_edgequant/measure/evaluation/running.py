@@ -1,0 +1,375 @@
+"""Driving the child processes: samples go into shared memory block by block, outputs come back.
+
+While the children work on one block, this process fills the next and hands on the results of the
+last. However many samples there are, a few blocks are all that is held.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+from collections import deque
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import numpy as np
+
+from pytest_edgequant.data import InputSpec, input_specs
+from pytest_edgequant.errors import CannotRunError, DatasetError, IsolatedProcessError
+from pytest_edgequant.isolation import IsolatedProcess
+from pytest_edgequant.measure import litert_worker
+from pytest_edgequant.measure.evaluation import tflm_worker
+from pytest_edgequant.measure.evaluation.jobs import (
+    Choice,
+    Field,
+    First,
+    Job,
+    Memory,
+    lay_out,
+    output_shape,
+)
+from pytest_edgequant.records import Variant
+from pytest_edgequant.samples import Samples, Specs, joined, take
+from pytest_edgequant.tflite.graph import read_graph
+from pytest_edgequant.tflite.macs import model_macs
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+_BLOCK_BYTES = 1 << 22
+_BLOCK_SAMPLES = 1 << 15
+_BLOCK_MACS = 20_000_000_000
+_SLOTS = 3
+_LEAST_MEMORY = 1 << 24
+_IDLE_MEMORIES = 2
+
+
+def usable_cores() -> int:
+    """The cores that this process may use, shared with other xdist workers."""
+    try:
+        cores = len(os.sched_getaffinity(0))
+    except AttributeError:  # only Linux tells
+        cores = os.cpu_count() or 1
+    try:
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text(encoding="ascii").split()
+        cores = min(cores, max(1, round(int(quota) / int(period))))
+    except (OSError, ValueError):  # no control group, or one without a limit
+        pass
+    workers = os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")
+    return max(1, cores // max(1, int(workers) if workers.isdigit() else 1))
+
+
+Block = tuple[Any, "list[list[NDArray[Any]]]", "dict[Specs, list[NDArray[Any]]]"]
+
+
+@dataclass(frozen=True, eq=False)
+class Task:
+    """A variant on a runtime, and the processes that share its samples."""
+
+    variant: Variant
+    job: Job
+    specs: Specs
+    macs: int
+    processes: Sequence[IsolatedProcess]
+
+    @property
+    def worker(self) -> Any:
+        return tflm_worker if self.job.runtime == "tflm" else litert_worker
+
+
+def make_task(variant: Variant, runtime: str, processes: Sequence[IsolatedProcess]) -> Task:
+    """What it takes to run a variant."""
+    graph = read_graph(variant.content, variant.label)
+    batches = {int(info.shape[0]) for info in variant.inputs if info.shape}
+    job = Job(
+        key=f"{variant.fingerprint}/{runtime}",
+        content=variant.content,
+        runtime=runtime,
+        inputs=variant.inputs,
+        outputs=variant.outputs,
+        stateful=any(t.is_variable for s in graph.subgraphs for t in s.tensors)
+        or any(operator.name == "VAR_HANDLE" for _, operator in graph.operators()),
+        unit=batches.pop() if len(batches) == 1 else 1,
+    )
+    return Task(variant, job, input_specs(variant), model_macs(graph), processes)
+
+
+@dataclass
+class _Slot:
+    """A block's place in shared memory."""
+
+    inputs: dict[Specs, list[Field]]
+    outputs: list[list[Field]]
+    filled: int = 0
+    labels: list[Any] = field(default_factory=list)
+    questions: list[list[int]] = field(default_factory=list)
+
+
+def _shorter(fields: Sequence[Field], start: int, stop: int) -> list[Field]:
+    """The fields of some of the samples."""
+    shortened = []
+    for each in fields:
+        one = Field(0, each.dtype, each.shape[1:]).size
+        shape = (stop - start, *each.shape[1:])
+        shortened.append(Field(each.offset + start * one, each.dtype, shape))
+    return shortened
+
+
+class Lender:
+    """Shared memory for one pass after the other: fresh pages cost time in both processes."""
+
+    def __init__(self) -> None:
+        self._idle: list[Memory] = []
+
+    def lend(self, size: int) -> Memory:
+        for memory in self._idle:
+            if memory.size >= size:
+                self._idle.remove(memory)
+                return memory
+        # The next dataset may be a little larger.
+        return Memory(max(size, _LEAST_MEMORY))
+
+    def take_back(self, memory: Memory) -> None:
+        self._idle.append(memory)
+        self._idle.sort(key=lambda m: m.size)
+        while len(self._idle) > _IDLE_MEMORIES:
+            self._idle.pop(0).close()
+
+    def close(self) -> None:
+        while self._idle:
+            self._idle.pop().close()
+
+
+class Pass:
+    """One pass of several models over the same samples.
+
+    `choices` remembers how a model is run fastest. `keep` chooses samples: it is given a position
+    and a count, and gives a boolean array, or None for all of them.
+    """
+
+    def __init__(
+        self,
+        tasks: Sequence[Task],
+        samples: Samples,
+        lender: Lender,
+        *,
+        total: int | None = None,
+        choices: Mapping[str, Choice] | None = None,
+        keep: Callable[[int, int], NDArray[np.bool_] | None] | None = None,
+    ) -> None:
+        self.tasks = tasks
+        self.samples = samples
+        self.threads = usable_cores()
+        self.kept = 0
+        self.found: dict[str, Choice] = {}
+        self._lender = lender
+        self._total = total
+        self._known = choices or {}
+        self._keep = keep
+        self._kinds = list(dict.fromkeys(task.specs for task in tasks))
+        self._size = self._block_size()
+        self._memory: Memory | None = None
+        self._begun = False
+
+    def _block_size(self) -> int:
+        each = sum(
+            sum(_bytes(s.sample_shape, s.dtype) for s in specs) for specs in self._kinds
+        ) + sum(
+            _bytes(output_shape(task.job, i), info.dtype)
+            for task in self.tasks
+            for i, info in enumerate(task.job.outputs)
+        )
+        size = min(_BLOCK_SAMPLES, max(_BLOCK_BYTES // max(each, 1), 16 * self.threads))
+        macs = sum(task.macs for task in self.tasks)
+        size = min(size, max(_BLOCK_MACS // max(macs, 1), 8 * self.threads))
+        if self._total is not None:
+            size = min(size, max(self._total, 1))
+        unit = math.lcm(*(task.job.unit for task in self.tasks))
+        return -(-size // unit) * unit
+
+    def _slots(self) -> list[_Slot]:
+        arrays: list[tuple[str, tuple[int, ...]]] = []
+        for specs in self._kinds:
+            arrays += [(s.dtype.str, (self._size, *s.sample_shape)) for s in specs]
+        for task in self.tasks:
+            arrays += [
+                (info.dtype.str, (self._size, *output_shape(task.job, i)))
+                for i, info in enumerate(task.job.outputs)
+            ]
+        fields, size = lay_out(arrays * _SLOTS)
+        self._memory = self._lender.lend(size)
+        slots, left = [], iter(fields)
+        for _ in range(_SLOTS):
+            inputs = {specs: [next(left) for _ in specs] for specs in self._kinds}
+            slots.append(_Slot(inputs, [[next(left) for _ in t.job.outputs] for t in self.tasks]))
+        return slots
+
+    def run(self) -> Iterator[Block]:
+        """Block after block: labels, each task's raw outputs (n, ...), inputs by their specs.
+
+        The arrays are overwritten later: copy what is kept. Raises `DatasetError`,
+        `CannotRunError`, `IsolatedProcessError`.
+        """
+        for task in self.tasks:
+            for process in task.processes:
+                self._ask(task, partial(process.call, task.worker.prepare, task.job))
+        slots = self._slots()
+        try:
+            yield from self._blocks(deque(slots))
+        except Exception:
+            self._settle(slots)
+            raise
+        except BaseException:
+            # Left before its end, by an interrupt or by whoever takes the blocks.
+            for process in {p for task in self.tasks for p in task.processes}:
+                process.close()
+            raise
+        finally:
+            if self._memory is not None:
+                self._lender.take_back(self._memory)
+
+    @staticmethod
+    def give_up(blocks: Iterator[Block], error: Exception) -> NoReturn:
+        """End a pass for an error of whoever takes its blocks, and raise that."""
+        assert isinstance(blocks, Generator)
+        blocks.throw(error)
+        raise error
+
+    def _blocks(self, free: deque[_Slot]) -> Iterator[Block]:
+        busy: deque[_Slot] = deque()
+        current = free.popleft()
+        for inputs, y, count in self._chosen():
+            done = 0
+            while done < count:
+                taken = min(count - done, self._size - current.filled)
+                self._fill(current, inputs, y, done, taken)
+                done += taken
+                if current.filled < self._size:
+                    continue
+                self._post(current)
+                busy.append(current)
+                if not free:
+                    free.append(busy[0])
+                    yield self._collect(busy.popleft())
+                current = free.popleft()
+        if current.filled:
+            self._post(current)
+            busy.append(current)
+        while busy:
+            yield self._collect(busy.popleft())
+
+    def _settle(self, slots: Sequence[_Slot]) -> None:
+        """Take the answers that nobody waits for any more: they would be in the way."""
+        for slot in slots:
+            for task, numbers in zip(self.tasks, slot.questions, strict=False):
+                for process, number in zip(task.processes, numbers, strict=False):
+                    with contextlib.suppress(Exception):
+                        process.answer(number)
+
+    def _chosen(self) -> Iterator[tuple[dict[Specs, list[NDArray[Any]]], Any, int]]:
+        """The samples that are evaluated."""
+        for part in self.samples.read(self._kinds, self._size):
+            mask = self._keep(part.start, part.count) if self._keep is not None else None
+            if mask is None or mask.all():
+                self.kept += part.count
+                yield part.inputs, part.y, part.count
+            elif mask.any():
+                count = int(mask.sum())
+                self.kept += count
+                yield (
+                    {specs: [a[mask] for a in arrays] for specs, arrays in part.inputs.items()},
+                    take(part.y, mask),
+                    count,
+                )
+
+    def _fill(
+        self, slot: _Slot, inputs: dict[Specs, list[NDArray[Any]]], y: Any, start: int, count: int
+    ) -> None:
+        """Copy some samples to the end of a block."""
+        assert self._memory is not None
+        begin, end = slot.filled, slot.filled + count
+        for specs, arrays in inputs.items():
+            for spec, array, place in zip(specs, arrays, slot.inputs[specs], strict=True):
+                part = array[start : start + count]
+                if part.dtype.kind == "f" and part.size and np.isnan(part.min()):
+                    self._complain_of_nan(part, spec)
+                np.copyto(self._memory.array(place)[begin:end], part, casting="unsafe")
+        slot.labels.append(take(y, slice(start, start + count)))
+        slot.filled = end
+
+    def _complain_of_nan(self, part: NDArray[Any], spec: InputSpec) -> None:
+        bad = np.isnan(part.reshape(len(part), -1)).any(axis=1)
+        raise DatasetError(
+            f"{self.samples.where}: the input {spec.name!r} has NaN values in {int(bad.sum())} of "
+            f"{len(bad)} samples; expected finite values of shape {spec.sample_shape}: clean or "
+            "drop these samples"
+        )
+
+    def _post(self, slot: _Slot) -> None:
+        assert self._memory is not None
+        slot.questions = []
+        path = str(self._memory.path)
+        for task, outputs in zip(self.tasks, slot.outputs, strict=True):
+            first = None
+            if not self._begun:
+                first = First(self._known.get(task.job.key), self.threads, self._total)
+            numbers = []
+            for process, start, stop in _shares(task, slot.filled):
+                numbers.append(
+                    process.post(
+                        task.worker.run,
+                        task.job.key,
+                        path,
+                        _shorter(slot.inputs[task.specs], start, stop),
+                        _shorter(outputs, start, stop),
+                        first,
+                    )
+                )
+            slot.questions.append(numbers)
+        self._begun = True
+
+    def _collect(self, slot: _Slot) -> Block:
+        assert self._memory is not None
+        outputs = []
+        for task, numbers, fields in zip(self.tasks, slot.questions, slot.outputs, strict=True):
+            for process, number in zip(task.processes, numbers, strict=False):
+                choice = self._ask(task, partial(process.answer, number))
+                if choice is not None:
+                    self.found[task.job.key] = choice
+            outputs.append([self._memory.array(f)[: slot.filled] for f in fields])
+        slot.questions = []
+        y = joined(slot.labels)
+        inputs = {
+            specs: [self._memory.array(f)[: slot.filled] for f in fields]
+            for specs, fields in slot.inputs.items()
+        }
+        slot.labels, slot.filled = [], 0
+        return y, outputs, inputs
+
+    @staticmethod
+    def _ask(task: Task, action: Callable[[], Any]) -> Any:
+        label = task.variant.label
+        try:
+            return action()
+        except CannotRunError as error:
+            raise CannotRunError(f"{label}: {error}") from None
+        except IsolatedProcessError as error:
+            raise IsolatedProcessError(f"{label}: running it failed: {error}") from None
+
+
+def _bytes(shape: tuple[int, ...], dtype: np.dtype[Any]) -> int:
+    return math.prod(shape) * dtype.itemsize
+
+
+def _shares(task: Task, count: int) -> Iterator[tuple[IsolatedProcess, int, int]]:
+    """The samples of a block, one share for each process."""
+    units = -(-count // task.job.unit)
+    share = -(-units // len(task.processes)) * task.job.unit
+    for position, process in enumerate(task.processes):
+        start, stop = position * share, min((position + 1) * share, count)
+        if start < stop:
+            yield process, start, stop

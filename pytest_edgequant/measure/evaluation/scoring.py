@@ -1,0 +1,160 @@
+"""A metric's scores of one or two variants on one pass over the same samples."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pytest_edgequant.data import input_specs
+from pytest_edgequant.errors import MeasurementUnavailable
+from pytest_edgequant.measure.evaluation.engine import Consumer, Engine, Outputs, Selection
+from pytest_edgequant.measure.evaluation.runtimes import (
+    TITLES,
+    check_runtime,
+    default_runtime,
+    part_size,
+    stratified_part,
+)
+from pytest_edgequant.measure.scores import Score, TaskMetric
+from pytest_edgequant.records import Target, Variant
+from pytest_edgequant.samples import Drawn, Samples
+from pytest_edgequant.tflite.graph import read_graph
+from pytest_edgequant.tflite.macs import model_macs
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+Watch = Callable[[list[Outputs]], None]
+"""Takes the real-valued outputs of all variants, block by block."""
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """Which samples were evaluated: `count` of `total`, all of them, or a part and which."""
+
+    count: int
+    total: int
+    part: str = ""
+
+    def provenance(self, runtime: str) -> str:
+        """How a figure was obtained."""
+        share = f", {self.part} of {self.total:,} samples" if self.part else ""
+        return f"measured ({TITLES[runtime]}{share})"
+
+
+@dataclass(frozen=True, eq=False)
+class Scored:
+    """The scores of the variants in their order, with their runtimes."""
+
+    scores: tuple[Score, ...]
+    runtimes: tuple[str, ...]
+    coverage: Coverage
+
+    def provenance(self, position: int) -> str:
+        return self.coverage.provenance(self.runtimes[position])
+
+
+def runtime_of(engine: Engine, variant: Variant, target: Target | None, runtime: str | None) -> str:
+    """The runtime asked for, else the one that the target ships."""
+    if runtime is not None:
+        return check_runtime(runtime)
+    return default_runtime(variant, target, lambda name: engine.refusal(variant, name))
+
+
+def select(
+    engine: Engine,
+    variants: Sequence[Variant],
+    runtimes: Sequence[str],
+    samples: Samples,
+    limit: int,
+) -> tuple[Samples, Selection, str]:
+    """The samples to evaluate: without those of calibration, and few enough for TFLM.
+
+    `limit` is the most samples x MACs that TFLM is given. The last value names the part, empty
+    where it is all of them.
+    """
+    left_out = _left_out(engine, variants, samples)
+    macs = [
+        model_macs(read_graph(variant.content, variant.label))
+        for variant, runtime in zip(variants, runtimes, strict=True)
+        if runtime == "tflm"
+    ]
+    if not macs:
+        return samples, Selection(left_out), ""
+    if samples.one_shot:
+        size = part_size(1 << 62, max(macs), limit)
+        drawn = Drawn(samples, list(dict.fromkeys(map(input_specs, variants))), size)
+        part = f"{drawn.count:,} drawn at random" if drawn.total > size else ""
+        return drawn, Selection(), part
+    if samples.count is None:
+        engine.fingerprint(samples)
+    if samples.count is None:
+        samples.scan()
+    assert samples.count is not None
+    positions = np.arange(samples.count)
+    if left_out is not None:
+        positions = np.setdiff1d(positions, left_out, assume_unique=True)
+    size = part_size(len(positions), max(macs), limit)
+    if size == len(positions):
+        return samples, Selection(left_out), ""
+    only = stratified_part(samples.scan(), positions, size)
+    return samples, Selection(None, only), f"{size:,}, a stratified part,"
+
+
+def _left_out(
+    engine: Engine, variants: Sequence[Variant], samples: Samples
+) -> NDArray[np.int64] | None:
+    """Positions of the samples that a variant was calibrated with."""
+    held = [variant.held_out for variant in variants if variant.held_out is not None]
+    if not held:
+        return None
+    fingerprint = engine.fingerprint(samples)
+    positions = {i for h in held if h.dataset == fingerprint for i in h.indices}
+    return np.asarray(sorted(positions), dtype=np.int64) if positions else None
+
+
+def score(
+    engine: Engine,
+    variants: Sequence[Variant],
+    runtimes: Sequence[str],
+    samples: Samples,
+    metric: TaskMetric,
+    limit: int,
+    watch: Callable[[], Watch] | None = None,
+) -> Scored:
+    """Run the variants side by side over the samples, and score each.
+
+    Metrics `against_baseline` take the first variant's outputs for labels. `watch` gives a fresh
+    observer of all outputs, again where the samples have to be read anew.
+    """
+    samples, selection, part = select(engine, variants, runtimes, samples, limit)
+    accumulators: list[Any] = []
+
+    def start() -> Consumer:
+        accumulators[:] = [
+            metric.start(variant.label, tuple(info.name for info in variant.outputs))
+            for variant in variants
+        ]
+        observer = watch() if watch is not None else None
+
+        def consume(y: Any, blocks: list[Outputs], x: Outputs | None) -> None:
+            given = x if x is None or len(x) > 1 else x[0]
+            predictions = [block[0] if len(block) == 1 else block for block in blocks]
+            labels = predictions[0] if metric.against_baseline else y
+            for accumulator, y_pred in zip(accumulators, predictions, strict=True):
+                accumulator.update(labels, y_pred, given)
+            if observer is not None:
+                observer(blocks)
+
+        return consume
+
+    wanted = list(zip(variants, runtimes, strict=True))
+    count = engine.run(wanted, samples, selection, start, inputs=metric.needs_inputs)
+    total = getattr(samples, "total", samples.count)
+    if total is None:
+        raise MeasurementUnavailable(f"{samples.where}: the number of samples is not known")
+    scores = tuple(accumulator.finish() for accumulator in accumulators)
+    return Scored(scores, tuple(runtimes), Coverage(count, total, part))

@@ -1,0 +1,303 @@
+"""Evaluation samples in one pass, whatever they come as, without holding more than a part.
+
+Arrays (also `np.memmap`) are cut into parts; generators, iterables of batches, `tf.data.Dataset`,
+Keras `PyDataset` and what is indexed like one are read as they come.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pytest_edgequant.data import (
+    ContentHash,
+    Dataset,
+    InputSpec,
+    Raw,
+    as_inputs,
+    check_labels,
+    freeze,
+    is_pair,
+    load_dataset,
+    to_numpy,
+)
+from pytest_edgequant.errors import DatasetError, EdgeQuantError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+Preprocess = Callable[[Any], Any]
+Specs = tuple[InputSpec, ...]
+
+
+@dataclass(frozen=True)
+class Part:
+    """Some samples: the position of the first, their number, inputs by specs, labels (n, ...)."""
+
+    start: int
+    count: int
+    inputs: dict[Specs, list[NDArray[Any]]]
+    y: Any
+
+
+class Samples:
+    """An evaluation set that is read part by part.
+
+    `one_shot` sets (bare generators) serve one pass only. `count` and `fingerprint` are known of
+    arrays at once, of others after a pass.
+    """
+
+    def __init__(
+        self, dataset: Any, where: str = "edge_dataset", preprocess: Preprocess | None = None
+    ) -> None:
+        self.given = dataset
+        self.where = where
+        self.preprocess = preprocess
+        self.count: int | None = None
+        self._whole: Dataset | None = None
+        self._fingerprint: str | None = None
+        if not isinstance(dataset, Dataset):
+            dataset = self._called(dataset)
+            if dataset is None:
+                raise DatasetError(
+                    f"{where}: got None; return (x, y) or an iterable of (x, y) batches"
+                )
+        self._source = dataset
+        if isinstance(dataset, Dataset) or is_pair(dataset):
+            self._whole = load_dataset(dataset, where)
+            self.count = self._whole.count
+        self.one_shot = self._whole is None and hasattr(dataset, "__next__") and not self._made
+
+    @property
+    def is_array(self) -> bool:
+        return self._whole is not None
+
+    @property
+    def fingerprint(self) -> str | None:
+        """SHA-256 of samples and labels, before preprocessing; None before the first whole pass."""
+        if self._whole is not None:
+            return self._whole.fingerprint
+        return self._fingerprint
+
+    def _called(self, dataset: Any) -> Any:
+        """What a function gives; `_made` tells that it can be called again."""
+        self._made = callable(dataset) and not isinstance(dataset, Iterable)
+        if self._made and not _is_indexed(dataset):
+            try:
+                return dataset()
+            except EdgeQuantError:
+                raise
+            except Exception as error:
+                raise DatasetError(
+                    f"{self.where}: the function that gives the samples raised "
+                    f"{type(error).__name__}: {error}"
+                ) from error
+        return dataset
+
+    def scan(self) -> Any:
+        """All labels; reads a stream once for them, and for `count` and `fingerprint`."""
+        if self._whole is not None:
+            return self._whole.y
+        return joined([part.y for part in self.read((), 0)])
+
+    # -- reading ------------------------------------------------------------------------------
+
+    def read(self, kinds: Sequence[Specs], size: int) -> Iterator[Part]:
+        """All samples in order, in parts of at most `size` where they are arrays.
+
+        Raises `DatasetError` for what does not fit the model or its labels, is empty, or used up.
+        """
+        if self._whole is not None:
+            yield from self._read_whole(self._whole, kinds, size)
+        else:
+            yield from self._read_stream(kinds)
+
+    def _read_whole(self, whole: Dataset, kinds: Sequence[Specs], size: int) -> Iterator[Part]:
+        if self.preprocess is None:
+            inputs = {specs: whole.inputs(specs) for specs in kinds}
+            for start in range(0, whole.count, size):
+                stop = min(start + size, whole.count)
+                cut = {k: [array[start:stop] for array in v] for k, v in inputs.items()}
+                yield Part(start, stop - start, cut, whole.y[start:stop])
+            return
+        start = 0
+        for x, count in zip(whole.x, whole.labels, strict=True):
+            leaves = _stacked(x, count)
+            for begin in range(0, count, size):
+                end = min(begin + size, count)
+                place = f"{self.where} samples {start + begin} to {start + end - 1}"
+                raw = _sliced(leaves, begin, end)
+                y = whole.y[start + begin : start + end]
+                yield self._part(raw, y, start + begin, place, kinds, batched=False)
+            start += count
+
+    def _read_stream(self, kinds: Sequence[Specs]) -> Iterator[Part]:
+        content, start, index = ContentHash(), 0, -1
+        for index, element in enumerate(self._elements()):
+            place = f"{self.where} batch {index}"
+            if not isinstance(element, tuple | list) or len(element) not in (2, 3):
+                raise DatasetError(f"{place}: expected (x, y), got {type(element).__name__}")
+            x = freeze(element[0], f"{place} x")
+            y = _labels(element[1], f"{place} y")
+            content.update(x, y)
+            if kinds:
+                part = self._part(x, y, start, place, kinds, batched=True)
+            else:
+                part = Part(start, _length(y), {}, y)
+            start += part.count
+            yield part
+        if start == 0:
+            used_up = hasattr(self._source, "__next__") and index < 0
+            raise DatasetError(
+                f"{self.where}: no samples"
+                + (
+                    ": a generator serves one evaluation only, and this one is used up; return "
+                    "arrays, or a function that makes a fresh generator"
+                    if used_up
+                    else "; return (x, y) with at least one sample"
+                )
+            )
+        self.count, self._fingerprint = start, content.digest()
+
+    def _elements(self) -> Iterator[Any]:
+        """The batches as they come; what the user's code raises names the place."""
+        source = self._source
+        if self._made and hasattr(source, "__next__"):
+            # The first pass takes what the call gave, further ones a fresh one.
+            self._source = None
+        if source is None:
+            source = self._called(self.given)
+        if isinstance(source, str | bytes | Mapping | np.ndarray):
+            raise DatasetError(
+                f"{self.where}: expected (x, y), got {type(source).__name__} without labels"
+            )
+        if _is_indexed(source):
+            iterator: Iterator[Any] = (source[i] for i in range(len(source)))
+        elif isinstance(source, Iterable):
+            iterator = iter(source)
+        else:
+            raise DatasetError(
+                f"{self.where}: expected (x, y), an iterable of (x, y) batches, or a function that "
+                f"gives one, got {type(source).__name__}"
+            )
+        for index in itertools.count():
+            try:
+                element = next(iterator)
+            except StopIteration:
+                return
+            except EdgeQuantError:
+                raise
+            except Exception as error:
+                raise DatasetError(
+                    f"{self.where} batch {index}: reading it raised {type(error).__name__}: {error}"
+                ) from error
+            yield element
+
+    def _part(
+        self, raw: Raw, y: Any, start: int, place: str, kinds: Sequence[Specs], *, batched: bool
+    ) -> Part:
+        if self.preprocess is not None:
+            try:
+                raw = freeze(self.preprocess(raw), f"{place} x after edge_preprocess")
+            except EdgeQuantError:
+                raise
+            except Exception as error:
+                raise DatasetError(
+                    f"{place}: edge_preprocess raised {type(error).__name__}: {error}"
+                ) from error
+            place = f"{place} (after edge_preprocess)"
+        inputs = {specs: as_inputs(raw, specs, place) for specs in kinds}
+        counts = {len(arrays[0]) for arrays in inputs.values()}
+        for count in counts:
+            check_labels(count, _length(y), place, batched=batched)
+        return Part(start, _length(y), inputs, y)
+
+
+class Drawn(Samples):
+    """Samples that were drawn from a generator while it lasted, and are held."""
+
+    def __init__(self, samples: Samples, kinds: Sequence[Specs], size: int) -> None:
+        """Draw `size` samples, each sample with the same chance; the same ones for a generator."""
+        self.given = samples.given
+        self.where = samples.where
+        self.preprocess = None
+        self.one_shot = True
+        self._whole = None
+        self._fingerprint = None
+        self._parts: list[Part] = []
+        rng = np.random.default_rng(0)
+        held: dict[int, Part] = {}
+        total = 0
+        for part in samples.read(kinds, size):
+            for position in range(part.count):
+                number = total + position
+                place = number if number < size else int(rng.integers(0, number + 1))
+                if place < size:
+                    one = slice(position, position + 1)
+                    inputs = {k: [a[one].copy() for a in v] for k, v in part.inputs.items()}
+                    held[place] = Part(number, 1, inputs, take(part.y, one))
+            total += part.count
+        self._parts = sorted(held.values(), key=lambda p: p.start)
+        self.total = total
+        self.count = len(self._parts)
+
+    def scan(self) -> Any:
+        return joined([part.y for part in self._parts])
+
+    def read(self, kinds: Sequence[Specs], size: int) -> Iterator[Part]:
+        yield from self._parts
+
+
+def _is_indexed(source: Any) -> bool:
+    """A Keras `PyDataset`, and what is read by index like one."""
+    return (
+        hasattr(type(source), "__getitem__")
+        and hasattr(type(source), "__len__")
+        and not hasattr(type(source), "__iter__")
+    )
+
+
+def _labels(y: Any, place: str) -> Any:
+    if isinstance(y, Mapping):
+        return {str(key): _labels(value, f"{place}[{key!r}]") for key, value in y.items()}
+    array = to_numpy(y, place)
+    return array[np.newaxis] if array.ndim == 0 else array
+
+
+def _length(y: Any) -> int:
+    return _length(next(iter(y.values()))) if isinstance(y, Mapping) else len(y)
+
+
+def _stacked(x: Raw, count: int) -> Raw:
+    """A list of samples as one array, so that it can be cut; a list of inputs as it is."""
+    if isinstance(x, list) and len(x) == count and any(len(np.atleast_1d(p)) != count for p in x):
+        return np.stack(x)
+    return x
+
+
+def _sliced(x: Raw, start: int, stop: int) -> Raw:
+    if isinstance(x, Mapping):
+        return {key: _sliced(part, start, stop) for key, part in x.items()}
+    if isinstance(x, tuple | list):
+        return type(x)(_sliced(part, start, stop) for part in x)
+    return x[start:stop]
+
+
+def take(value: Any, chosen: Any) -> Any:
+    """Those of (n, ...) labels, also where they come as a dict."""
+    if isinstance(value, Mapping):
+        return {key: take(part, chosen) for key, part in value.items()}
+    return value[chosen]
+
+
+def joined(parts: Sequence[Any]) -> Any:
+    """Labels of several parts as one."""
+    if len(parts) == 1:
+        return parts[0]
+    if isinstance(parts[0], Mapping):
+        return {key: joined([part[key] for part in parts]) for key in parts[0]}
+    return np.concatenate(parts)
