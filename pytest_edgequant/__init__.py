@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from pytest_edgequant.accuracy import compare_accuracy, evaluate
+    from pytest_edgequant.accuracy import compare_accuracy, evaluate, measure_runtime_parity
     from pytest_edgequant.assertions import (
         assert_arena_fits,
         assert_calibration_robust,
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         assert_latency_within,
         assert_max_accuracy_drop,
         assert_ops_supported,
+        assert_runtime_parity,
         assert_size_within,
         assert_speedup,
     )
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
         NotDeployable,
         NotDerivableError,
         NotFullyInteger,
+        RuntimesDiffer,
         SettingsError,
         SizeExceeded,
         SpeedupMissed,
@@ -91,6 +93,7 @@ if TYPE_CHECKING:
         Peak,
         PlannedBuffer,
         Result,
+        RuntimeParity,
         Target,
         TensorInfo,
         Variant,
@@ -137,6 +140,8 @@ __all__ = [
     "Peak",
     "PlannedBuffer",
     "Result",
+    "RuntimeParity",
+    "RuntimesDiffer",
     "SettingsError",
     "SizeExceeded",
     "SpeedupMissed",
@@ -159,6 +164,7 @@ __all__ = [
     "assert_latency_within",
     "assert_max_accuracy_drop",
     "assert_ops_supported",
+    "assert_runtime_parity",
     "assert_size_within",
     "assert_speedup",
     "calibration_quality",
@@ -171,6 +177,7 @@ __all__ = [
     "load_target",
     "mean_iou",
     "measure_arena",
+    "measure_runtime_parity",
     "measure_speedup",
     "optimize_arena",
     "roc_auc",

@@ -13,7 +13,17 @@ from typing import Any
 from pytest_edgequant import session
 from pytest_edgequant.errors import DatasetError, MetricError, user_facing
 from pytest_edgequant.measure import metrics, paired
-from pytest_edgequant.measure.evaluation.scoring import Scored, Watch, runtime_of, score
+from pytest_edgequant.measure.evaluation.engine import Consumer
+from pytest_edgequant.measure.evaluation.parity import ParityAccumulator
+from pytest_edgequant.measure.evaluation.runtimes import TITLES, check_runtime
+from pytest_edgequant.measure.evaluation.scoring import (
+    Coverage,
+    Scored,
+    Watch,
+    runtime_of,
+    score,
+    select,
+)
 from pytest_edgequant.measure.fidelity import FidelityAccumulator
 from pytest_edgequant.measurements import for_target
 from pytest_edgequant.pipeline import current_pipeline, load_variant
@@ -22,10 +32,12 @@ from pytest_edgequant.records import (
     Evaluation,
     Fidelity,
     Metric,
+    RuntimeParity,
     Target,
     Variant,
 )
 from pytest_edgequant.samples import Preprocess, Samples
+from pytest_edgequant.tflite.graph import read_graph
 
 MetricLike = metrics.MetricLike
 
@@ -39,17 +51,16 @@ def _scored(
 ) -> Scored:
     """The metric's scores, recorded for the report; unavailable where there are none."""
     pipeline = current_pipeline()
+
+    def failed(variant: Variant, error: MetricError) -> None:
+        figure = Metric.unavailable(metric.unit, str(error))
+        session.record_metric(variant, metric.name, figure)
+
     shown = ", ".join(dict.fromkeys(variant.label for variant in variants))
-    try:
-        with pipeline.progress(f"evaluating {shown}"):
-            found = score(
-                pipeline.engine, variants, runtimes, samples, metric, pipeline.tflm_macs, watch
-            )
-    except MetricError as error:
-        for variant in variants:
-            figure = Metric.unavailable(metric.unit, str(error))
-            session.record_metric(variant, metric.name, figure)
-        raise
+    with pipeline.progress(f"evaluating {shown}"):
+        found = score(
+            pipeline.engine, variants, runtimes, samples, metric, pipeline.tflm_macs, watch, failed
+        )
     for position, variant in enumerate(variants):
         figure = Metric(found.scores[position].value, metric.unit, found.provenance(position))
         session.record_metric(variant, metric.name, figure)
@@ -255,3 +266,43 @@ def _record_comparison(
         else:
             figure = Metric(value, unit, against)
         session.record_metric(candidate, name, figure)
+
+
+@user_facing
+def measure_runtime_parity(
+    variant: Any,
+    dataset: Any,
+    *,
+    target: Target | str | None = None,
+    runtimes: tuple[str, str] = ("litert", "tflm"),
+    preprocess: Preprocess | None = None,
+) -> RuntimeParity:
+    """How far a variant's outputs on two runtimes differ, on the same samples.
+
+    By default LiteRT (what people evaluate with) against TFLM (what the device runs). Arguments and
+    errors as for `evaluate`.
+    """
+    variant, _ = for_target(variant, target)
+    pipeline = current_pipeline()
+    used = [check_runtime(runtime) for runtime in runtimes]
+    samples = Samples(dataset, preprocess=preprocess)
+    pair = [variant, variant]
+    samples, selection, part = select(pipeline.engine, pair, used, samples, pipeline.tflm_macs)
+    graph = read_graph(variant.content, variant.label)
+    accumulators: list[ParityAccumulator] = []
+
+    def start() -> Consumer:
+        accumulators[:] = [ParityAccumulator(graph, variant.outputs)]
+        return lambda y, blocks, x: accumulators[0].update(*blocks)
+
+    with pipeline.progress(f"comparing runtimes on {variant.label}"):
+        count = pipeline.engine.run(list(zip(pair, used, strict=True)), samples, selection, start)
+    coverage = Coverage(count, samples.total or count, part)
+    provenance = f"{coverage.provenance(used[1])}, against {TITLES[used[0]]}"
+    parity = accumulators[0].finish((used[0], used[1]), provenance)
+    for name, value, unit in (
+        ("parity_max_steps", parity.max_steps, "steps"),
+        ("parity_changed", parity.changed, "samples"),
+    ):
+        session.record_metric(variant, name, Metric(value, unit, provenance))
+    return parity

@@ -7,10 +7,12 @@ never passes. Verdicts and figures are recorded for the report before anything i
 from __future__ import annotations
 
 import dataclasses
+import math
+import numbers
 from typing import Any
 
 from pytest_edgequant import session
-from pytest_edgequant.accuracy import MetricLike, compare_accuracy
+from pytest_edgequant.accuracy import MetricLike, compare_accuracy, measure_runtime_parity
 from pytest_edgequant.accuracy_verdicts import (
     judge_agreement,
     judge_drop,
@@ -25,17 +27,20 @@ from pytest_edgequant.assertions_latency import assert_speedup as assert_speedup
 from pytest_edgequant.budget import judge
 from pytest_edgequant.conversion.check import float_tensors
 from pytest_edgequant.conversion.registry import VARIANTS
+from pytest_edgequant.data import is_pair
 from pytest_edgequant.diagnose.advice import accuracy_drop_advice
 from pytest_edgequant.diagnose.calibration_quality import calibration_quality
 from pytest_edgequant.errors import (
     AccuracyDropExceeded,
     ArenaExceeded,
+    CannotRunError,
     EdgeQuantError,
     Inconclusive,
     MeasurementUnavailable,
     MetricError,
     NotDeployable,
     NotFullyInteger,
+    RuntimesDiffer,
     SettingsError,
     SizeExceeded,
     Unavailable,
@@ -62,6 +67,7 @@ from pytest_edgequant.records import (
     CalibrationRobustness,
     Metric,
     Outcome,
+    RuntimeParity,
     Target,
     Variant,
     Verdict,
@@ -351,7 +357,7 @@ def assert_max_accuracy_drop(
     subject, demanded = candidate.label, confidence is not None
     verdict = judge_drop(subject, comparison, limit, demanded=demanded)
     if verdict.verdict is Outcome.FAIL:
-        advice = _drop_advice(candidate, baseline, comparison, dataset)
+        advice = _drop_advice(candidate, baseline, comparison, dataset, preprocess)
         verdict = dataclasses.replace(verdict, message=f"{verdict.message} {advice}")
     verdicts = [verdict]
     if floor is not None:
@@ -393,7 +399,11 @@ def _raise_all(variant: Variant, verdicts: list[Verdict]) -> None:
 
 
 def _drop_advice(
-    variant: Variant, baseline: Any, comparison: AccuracyComparison, dataset: Any
+    variant: Variant,
+    baseline: Any,
+    comparison: AccuracyComparison,
+    dataset: Any,
+    preprocess: Preprocess | None,
 ) -> str:
     """What is wrong with the calibration, as measured, and what to do by the size of the drop."""
     size = comparison.drop
@@ -402,7 +412,8 @@ def _drop_advice(
     spec = VARIANTS.get(variant.name)
     calibrated = spec is None or spec.calibrated
     sentences = [accuracy_drop_advice(size, calibrated)]
-    if calibrated:
+    # Only of arrays: what is read as a stream may be too much to hold, or used up.
+    if calibrated and preprocess is None and is_pair(dataset):
         reference = load_variant(baseline)
         try:
             found = calibration_quality(
@@ -438,6 +449,72 @@ def assert_calibration_robust(
     )
     verdict = judge_robustness(variant.label, robustness, limit)
     _raise(variant, verdict, AccuracyDropExceeded)
+
+
+@user_facing
+def assert_runtime_parity(
+    variant: Any,
+    dataset: Any,
+    *,
+    max_steps: float | None = None,
+    max_changed: float | None = 0.01,
+    target: Target | str | None = None,
+    runtimes: tuple[str, str] = ("litert", "tflm"),
+    preprocess: Preprocess | None = None,
+) -> RuntimeParity:
+    """LiteRT's and TFLM's outputs for the same samples are as good as equal.
+
+    `max_steps` limits the largest difference of any output value, in steps of the output's scale;
+    `max_changed` the share of samples with another decision (0.01 is one in a hundred). None for no
+    limit. On a stratified part of the samples where all would be more than `edge_tflm_macs`.
+
+    Raises `RuntimesDiffer`, `CannotRun` where the target refuses the variant, `Unavailable` where
+    a runtime is not installed or refuses the model, `DatasetError`, `SettingsError`.
+    """
+    limits = {"max_steps": max_steps, "max_changed": max_changed}
+    for name, limit in limits.items():
+        real = isinstance(limit, numbers.Real) and not isinstance(limit, bool)
+        if limit is not None and not (real and limit >= 0 and math.isfinite(limit)):
+            raise SettingsError(f"{name}: expected a number of 0 or more, got {limit!r}")
+    if max_changed is not None and max_changed > 1:
+        raise SettingsError(f"max_changed: {max_changed!r} is more than all; 0.01 is one in 100")
+    if max_steps is None and max_changed is None:
+        raise SettingsError("assert_runtime_parity: give max_steps, max_changed or both")
+    variant, profile = for_target(variant, target)
+    _legal("runtime_parity", variant, profile)
+    try:
+        parity = measure_runtime_parity(variant, dataset, runtimes=runtimes, preprocess=preprocess)
+    except (MeasurementUnavailable, CannotRunError, MetricError) as error:
+        message = f"{variant.label}: runtime parity is unavailable: {error}"
+        verdict = Verdict("runtime_parity", Outcome.UNAVAILABLE, message)
+        session.record_verdict(variant, verdict)
+        raise Unavailable(message, verdict) from None
+    share = parity.changed / parity.count
+    first, second = runtimes
+    apart = (
+        f"differ by up to {parity.max_steps:g} steps of the output {parity.output!r}"
+        if parity.output
+        else "give equal outputs"
+    )
+    message = (
+        f"{variant.label}: {first} and {second} {apart}, with {parity.changed} of {parity.count} "
+        f"decisions changed ({share:.2%})"
+    )
+    broken = []
+    if max_steps is not None and parity.max_steps > max_steps:
+        broken.append(f"allowed are {max_steps:g} steps")
+    if max_changed is not None and share > max_changed:
+        broken.append(f"allowed are {max_changed:.2%} changed")
+    if broken:
+        message += (
+            f"; {' and '.join(broken)}. Judge the accuracy with runtime={second!r}, which is what "
+            "ships"
+        )
+    outcome = Outcome.FAIL if broken else Outcome.PASS
+    limit_shown = ", ".join(f"{k}={v:g}" for k, v in limits.items() if v is not None)
+    verdict = Verdict("runtime_parity", outcome, message, limit_shown, parity.max_steps)
+    _raise(variant, verdict, RuntimesDiffer)
+    return parity
 
 
 # -- everything -------------------------------------------------------------------------------

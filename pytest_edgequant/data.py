@@ -7,14 +7,14 @@ for several inputs; whole arrays, batches, or single samples.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pytest_edgequant.errors import DatasetError
+from pytest_edgequant.errors import DatasetError, EdgeQuantError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -207,6 +207,20 @@ class ContentHash:
         return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
+def preprocessed(x: Raw, count: int, function: Callable[[Any], Any], place: str) -> Raw:
+    """What the user's function makes of a batch; raises `DatasetError` where it fails."""
+    if isinstance(x, list) and len(x) == count and any(len(np.atleast_1d(p)) != count for p in x):
+        x = np.stack(x)  # a list of samples, not one of inputs
+    try:
+        return freeze(function(x), f"{place} after edge_preprocess")
+    except EdgeQuantError:
+        raise
+    except Exception as error:
+        raise DatasetError(
+            f"{place}: edge_preprocess raised {type(error).__name__}: {error}"
+        ) from error
+
+
 def check_labels(samples: int, labels: int, place: str, *, batched: bool) -> None:
     """Raise `DatasetError` where samples and labels are not as many."""
     if samples == labels:
@@ -240,9 +254,14 @@ class Dataset:
             start += count
         return total.digest()
 
-    def inputs(self, specs: Sequence[InputSpec]) -> list[NDArray[Any]]:
+    def inputs(
+        self, specs: Sequence[InputSpec], preprocess: Callable[[Any], Any] | None = None
+    ) -> list[NDArray[Any]]:
         """All samples, one array (N, ...) an input; raises `DatasetError`."""
-        batches = [as_inputs(batch, specs, self.where) for batch in self.x]
+        batches = []
+        for x, count in zip(self.x, self.labels, strict=True):
+            raw = x if preprocess is None else preprocessed(x, count, preprocess, self.where)
+            batches.append(as_inputs(raw, specs, self.where))
         for number, (batch, labels) in enumerate(zip(batches, self.labels, strict=True)):
             place = f"{self.where} batch {number}" if len(batches) > 1 else self.where
             check_labels(len(batch[0]), labels, place, batched=True)

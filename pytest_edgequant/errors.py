@@ -101,6 +101,10 @@ class AccuracyDropExceeded(EdgeAssertionError):
     """The candidate lost more than the test allows."""
 
 
+class RuntimesDiffer(EdgeAssertionError):
+    """Two runtimes' outputs for the same samples are further apart than the test allows."""
+
+
 class Inconclusive(EdgeAssertionError):
     """A gate that demands evidence, on samples that prove neither that it holds nor that not."""
 

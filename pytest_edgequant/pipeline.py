@@ -46,8 +46,8 @@ from pytest_edgequant.measure.arena import tflm_worker
 from pytest_edgequant.measure.arena.tflm_worker import TFLMAllocation
 from pytest_edgequant.measure.arena.verification import MOST_SECONDS, check_arena, smallest_arena
 from pytest_edgequant.measure.evaluation.engine import Engine
-from pytest_edgequant.measure.evaluation.runtimes import DEFAULT_TFLM_MACS
 from pytest_edgequant.records import HeldOut, Target, Variant
+from pytest_edgequant.settings import DEFAULT_TFLM_MACS
 from pytest_edgequant.targets import Targets
 from pytest_edgequant.tflite.graph import read_graph
 
@@ -74,12 +74,14 @@ def _nothing() -> Any:
 class CalibrationRequest:
     """Where representative samples come from; asked only when a conversion needs them.
 
-    `samples` gives what the user defined, or None; then `dataset` is split. `split_applies` tells
-    that this dataset is also evaluated on, so that every variant must leave the split out.
+    `samples` gives what the user defined, or None; then `dataset` is split, and `preprocess` gives
+    the function that its samples go through, or None. `split_applies` tells that this dataset is
+    also evaluated on, so that every variant must leave the split out.
     """
 
     samples: Callable[[], Any] = _nothing
     dataset: Callable[[], Any] = _nothing
+    preprocess: Callable[[], Any] = _nothing
     split_applies: bool = False
 
 
@@ -165,7 +167,7 @@ class Pipeline:
         if held_out is None and calibration.split_applies and _is_calibrated_from(source):
             dataset = calibration.dataset()
             if dataset is not None and not hasattr(dataset, "__next__"):
-                held_out = self._split(source, dataset).held_out
+                held_out = self._split(source, dataset, calibration.preprocess()).held_out
         return dataclasses.replace(variant, model_name=label, target=target, held_out=held_out)
 
     def _as_is(self, source: TFLiteFile, name: str) -> Variant:
@@ -201,10 +203,10 @@ class Pipeline:
             meta["recurrent"],
         )
 
-    def _split(self, source: Source, dataset: Any) -> Calibration:
+    def _split(self, source: Source, dataset: Any, preprocess: Any) -> Calibration:
         loaded = load_dataset(dataset)
         self.engine.note(dataset, loaded.fingerprint)
-        return split_dataset(loaded, self._describe(source).inputs)
+        return split_dataset(loaded, self._describe(source).inputs, preprocess)
 
     def _calibration(
         self, source: Source, spec: VariantSpec, request: CalibrationRequest
@@ -222,7 +224,7 @@ class Pipeline:
                 f"be split off: define the fixture {WHERE}, or return arrays or a function"
             )
         if dataset is not None:
-            return self._split(source, dataset)
+            return self._split(source, dataset, request.preprocess())
         raise CalibrationError(
             f"{source.where}: {spec.name} needs representative samples: define the fixture {WHERE} "
             "(100 samples at least, from validation data), or edge_dataset to split them off; "

@@ -22,6 +22,7 @@ _INI_TYPES: dict[str, Any] = {
     "path": "string",
     "flag": "bool",
     "seconds": "string",
+    "count": "string",
 }
 _MARKER = (
     "edge(*, target=None, variant=None): gate on these targets and variants (a name or a list of "
@@ -215,6 +216,12 @@ def edge_dataset() -> Any:
         "the fixture edge_dataset is not defined; define it in conftest.py to return (x, y), an "
         "iterable of (x, y) batches, or a function that gives one"
     )
+
+
+@pytest.fixture(scope="session")
+def edge_preprocess() -> Any:
+    """A function of x, given each batch of edge_dataset: override it. None for none by default."""
+    return None
 
 
 @pytest.fixture(scope="session")

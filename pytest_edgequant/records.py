@@ -488,6 +488,25 @@ class AccuracyComparison:
 
 
 @dataclass(frozen=True)
+class RuntimeParity:
+    """How far a variant's outputs differ between two runtimes, over `count` samples.
+
+    `max_steps` and `mean_steps` are in steps of the output's scale (float outputs: in float32
+    steps at the output's magnitude), `output` is where the largest difference is. `differing`
+    samples have any difference, `changed` ones another decision (the highest score).
+    """
+
+    runtimes: tuple[str, str]
+    count: int
+    max_steps: float
+    mean_steps: float
+    differing: int
+    changed: int
+    output: str
+    provenance: str
+
+
+@dataclass(frozen=True)
 class TensorRange:
     """A tensor's calibrated range, `low` to `high`, and the real values that were seen in it.
 

@@ -142,6 +142,7 @@ class Run:
                 targets=self.targets,
                 dense_per_channel=settings.dense_per_channel,
                 arena_verify=settings.arena_verify,
+                tflm_macs=settings.tflm_macs,
                 progress=self._progress,
             )
         return self._pipeline
@@ -404,6 +405,7 @@ class Run:
         return CalibrationRequest(
             samples=lambda: value_of("edge_calibration"),
             dataset=lambda: value_of("edge_dataset"),
+            preprocess=lambda: value_of("edge_preprocess"),
             split_applies=evaluated and value_of("edge_calibration") is None,
         )
 

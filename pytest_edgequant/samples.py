@@ -23,6 +23,7 @@ from pytest_edgequant.data import (
     freeze,
     is_pair,
     load_dataset,
+    preprocessed,
     to_numpy,
 )
 from pytest_edgequant.errors import DatasetError, EdgeQuantError
@@ -71,6 +72,11 @@ class Samples:
             self._whole = load_dataset(dataset, where)
             self.count = self._whole.count
         self.one_shot = self._whole is None and hasattr(dataset, "__next__") and not self._made
+
+    @property
+    def total(self) -> int | None:
+        """How many samples there are in all; None where that is not known yet."""
+        return self.count
 
     @property
     def is_array(self) -> bool:
@@ -126,11 +132,10 @@ class Samples:
             return
         start = 0
         for x, count in zip(whole.x, whole.labels, strict=True):
-            leaves = _stacked(x, count)
             for begin in range(0, count, size):
                 end = min(begin + size, count)
                 place = f"{self.where} samples {start + begin} to {start + end - 1}"
-                raw = _sliced(leaves, begin, end)
+                raw = _sliced(x, count, begin, end)
                 y = whole.y[start + begin : start + end]
                 yield self._part(raw, y, start + begin, place, kinds, batched=False)
             start += count
@@ -201,14 +206,7 @@ class Samples:
         self, raw: Raw, y: Any, start: int, place: str, kinds: Sequence[Specs], *, batched: bool
     ) -> Part:
         if self.preprocess is not None:
-            try:
-                raw = freeze(self.preprocess(raw), f"{place} x after edge_preprocess")
-            except EdgeQuantError:
-                raise
-            except Exception as error:
-                raise DatasetError(
-                    f"{place}: edge_preprocess raised {type(error).__name__}: {error}"
-                ) from error
+            raw = preprocessed(raw, _length(y), self.preprocess, place)
             place = f"{place} (after edge_preprocess)"
         inputs = {specs: as_inputs(raw, specs, place) for specs in kinds}
         counts = {len(arrays[0]) for arrays in inputs.values()}
@@ -242,8 +240,12 @@ class Drawn(Samples):
                     held[place] = Part(number, 1, inputs, take(part.y, one))
             total += part.count
         self._parts = sorted(held.values(), key=lambda p: p.start)
-        self.total = total
+        self._total = total
         self.count = len(self._parts)
+
+    @property
+    def total(self) -> int:
+        return self._total
 
     def scan(self) -> Any:
         return joined([part.y for part in self._parts])
@@ -272,18 +274,14 @@ def _length(y: Any) -> int:
     return _length(next(iter(y.values()))) if isinstance(y, Mapping) else len(y)
 
 
-def _stacked(x: Raw, count: int) -> Raw:
-    """A list of samples as one array, so that it can be cut; a list of inputs as it is."""
-    if isinstance(x, list) and len(x) == count and any(len(np.atleast_1d(p)) != count for p in x):
-        return np.stack(x)
-    return x
-
-
-def _sliced(x: Raw, start: int, stop: int) -> Raw:
+def _sliced(x: Raw, count: int, start: int, stop: int) -> Raw:
+    """Some of the samples; of lists that hold one element a sample, some of the elements."""
     if isinstance(x, Mapping):
-        return {key: _sliced(part, start, stop) for key, part in x.items()}
+        return {key: _sliced(part, count, start, stop) for key, part in x.items()}
+    if isinstance(x, list) and len(x) == count and any(len(np.atleast_1d(p)) != count for p in x):
+        return x[start:stop]
     if isinstance(x, tuple | list):
-        return type(x)(_sliced(part, start, stop) for part in x)
+        return type(x)(_sliced(part, count, start, stop) for part in x)
     return x[start:stop]
 
 

@@ -13,11 +13,13 @@ from typing import Any
 from pytest_edgequant.errors import SettingsError
 
 SECTION = "[tool.edgequant]"
+DEFAULT_TFLM_MACS = 5_000_000_000
+"""Some seconds on one core with TFLM's reference kernels."""
 
 
 @dataclass(frozen=True)
 class Option:
-    """One option. `kind` is names, paths, path, flag or seconds; the first two are lists."""
+    """One option. `kind` is names, paths, path, flag, seconds or count; the first two are lists."""
 
     name: str
     kind: str
@@ -79,6 +81,13 @@ OPTIONS = (
         "how long one conversion or evaluation may take (default: 900)",
         "SECONDS",
     ),
+    Option(
+        "tflm_macs",
+        "count",
+        "the most samples x multiply-accumulates to evaluate with TFLM's interpreter; beyond, a "
+        "stratified part of the samples is evaluated (default: 5e9)",
+        "MACS",
+    ),
 )
 
 
@@ -98,6 +107,7 @@ class Settings:
     arena_verify: bool = False
     device_results: Path | None = None
     timeout: float = 900.0
+    tflm_macs: int = DEFAULT_TFLM_MACS
     target_given: bool = False
     origins: Mapping[str, str] = field(default_factory=dict)
     user_targets: Mapping[str, Any] | None = None
@@ -143,6 +153,17 @@ def _seconds(value: object, where: str) -> float:
     return seconds
 
 
+def _count(value: object, where: str) -> int:
+    """A whole number above 0; "5e9" is one."""
+    try:
+        count = float(value) if not isinstance(value, bool) else float("nan")  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        count = float("nan")
+    if not (1 <= count < 1e18) or count != int(count):
+        raise SettingsError(f"{where}: expected a whole number above 0, got {value!r}")
+    return int(count)
+
+
 def _read(option: Option, value: object, base: Path, where: str) -> Any:
     if option.kind == "names":
         return split_names(value, where)
@@ -155,6 +176,8 @@ def _read(option: Option, value: object, base: Path, where: str) -> Any:
         return paths[0]
     if option.kind == "seconds":
         return _seconds(value, where)
+    if option.kind == "count":
+        return _count(value, where)
     return _flag(value, where)
 
 

@@ -7,7 +7,7 @@ Guideline (TensorFlow Lite's post-training quantization guide and practice): 100
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -203,13 +203,15 @@ def strata_of(y: NDArray[Any]) -> NDArray[Any]:
     return np.zeros(len(y), dtype=np.int64)
 
 
-def split_dataset(dataset: Dataset, specs: Sequence[InputSpec]) -> Calibration:
+def split_dataset(
+    dataset: Dataset, specs: Sequence[InputSpec], preprocess: Callable[[Any], Any] | None = None
+) -> Calibration:
     """Representative samples out of the evaluation set, which then leaves them out.
 
     At most 300 samples and at most half of the set, stratified by class or by target decile; the
     same samples for the same dataset. Raises `CalibrationError` when the set is too small.
     """
-    inputs = dataset.inputs(specs)
+    inputs = dataset.inputs(specs, preprocess)
     count = min(SPLIT_AT_MOST, dataset.count // 2)
     if count == 0:
         raise CalibrationError(

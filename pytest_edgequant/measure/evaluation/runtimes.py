@@ -21,8 +21,6 @@ TITLES = {
     "litert-reference": "LiteRT's reference kernels on this host",
     "tflm": "TFLM's interpreter on this host",
 }
-DEFAULT_TFLM_MACS = 5_000_000_000
-"""Some ten seconds on one core with TFLM's reference kernels."""
 LEAST_PART = 100
 _NO_WHEEL = (
     "the tflite-micro wheel is not installed here (there is one for Linux x86-64 only), so "

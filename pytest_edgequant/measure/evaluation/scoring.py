@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from pytest_edgequant.data import input_specs
-from pytest_edgequant.errors import MeasurementUnavailable
+from pytest_edgequant.errors import MetricError
 from pytest_edgequant.measure.evaluation.engine import Consumer, Engine, Outputs, Selection
 from pytest_edgequant.measure.evaluation.runtimes import (
     TITLES,
@@ -33,7 +34,7 @@ Watch = Callable[[list[Outputs]], None]
 
 @dataclass(frozen=True)
 class Coverage:
-    """Which samples were evaluated: `count` of `total`, all of them, or a part and which."""
+    """Which samples were evaluated: `count` of `total`; `part` is how they were chosen."""
 
     count: int
     total: int
@@ -41,7 +42,7 @@ class Coverage:
 
     def provenance(self, runtime: str) -> str:
         """How a figure was obtained."""
-        share = f", {self.part} of {self.total:,} samples" if self.part else ""
+        share = f", {self.count:,} of {self.total:,} samples, {self.part}" if self.part else ""
         return f"measured ({TITLES[runtime]}{share})"
 
 
@@ -87,7 +88,7 @@ def select(
     if samples.one_shot:
         size = part_size(1 << 62, max(macs), limit)
         drawn = Drawn(samples, list(dict.fromkeys(map(input_specs, variants))), size)
-        part = f"{drawn.count:,} drawn at random" if drawn.total > size else ""
+        part = "drawn at random" if drawn.total > size else ""
         return drawn, Selection(), part
     if samples.count is None:
         engine.fingerprint(samples)
@@ -101,7 +102,7 @@ def select(
     if size == len(positions):
         return samples, Selection(left_out), ""
     only = stratified_part(samples.scan(), positions, size)
-    return samples, Selection(None, only), f"{size:,}, a stratified part,"
+    return samples, Selection(None, only), "a stratified part"
 
 
 def _left_out(
@@ -124,14 +125,25 @@ def score(
     metric: TaskMetric,
     limit: int,
     watch: Callable[[], Watch] | None = None,
+    failed: Callable[[Variant, MetricError], None] | None = None,
 ) -> Scored:
     """Run the variants side by side over the samples, and score each.
 
     Metrics `against_baseline` take the first variant's outputs for labels. `watch` gives a fresh
-    observer of all outputs, again where the samples have to be read anew.
+    observer of all outputs, again where the samples have to be read anew. `failed` is told of a
+    metric that can't be computed, before that is raised.
     """
     samples, selection, part = select(engine, variants, runtimes, samples, limit)
     accumulators: list[Any] = []
+
+    @contextlib.contextmanager
+    def telling(position: int) -> Iterator[None]:
+        try:
+            yield
+        except MetricError as error:
+            if failed is not None:
+                failed(variants[position], error)
+            raise
 
     def start() -> Consumer:
         accumulators[:] = [
@@ -144,8 +156,9 @@ def score(
             given = x if x is None or len(x) > 1 else x[0]
             predictions = [block[0] if len(block) == 1 else block for block in blocks]
             labels = predictions[0] if metric.against_baseline else y
-            for accumulator, y_pred in zip(accumulators, predictions, strict=True):
-                accumulator.update(labels, y_pred, given)
+            for position, y_pred in enumerate(predictions):
+                with telling(position):
+                    accumulators[position].update(labels, y_pred, given)
             if observer is not None:
                 observer(blocks)
 
@@ -153,8 +166,8 @@ def score(
 
     wanted = list(zip(variants, runtimes, strict=True))
     count = engine.run(wanted, samples, selection, start, inputs=metric.needs_inputs)
-    total = getattr(samples, "total", samples.count)
-    if total is None:
-        raise MeasurementUnavailable(f"{samples.where}: the number of samples is not known")
-    scores = tuple(accumulator.finish() for accumulator in accumulators)
-    return Scored(scores, tuple(runtimes), Coverage(count, total, part))
+    scores = []
+    for position, accumulator in enumerate(accumulators):
+        with telling(position):
+            scores.append(accumulator.finish())
+    return Scored(tuple(scores), tuple(runtimes), Coverage(count, samples.total or count, part))
