@@ -143,7 +143,8 @@ def test_streams_give_what_arrays_give(tiny: Tiny, tiny_dataset: tuple[Any, Any]
             whole.candidate,
             whole.count,
         )
-        assert found.fidelity is not None and whole.fidelity is not None
+        assert found.fidelity is not None
+        assert whole.fidelity is not None
         assert found.fidelity.cosine == pytest.approx(whole.fidelity.cosine)
 
 
