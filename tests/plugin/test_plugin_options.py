@@ -23,6 +23,7 @@ CASES: dict[str, tuple[str, Any]] = {
     "arena_verify": ("true", True),
     "device_results": ("results.jsonl", "results.jsonl"),
     "timeout": ("7.5", 7.5),
+    "tflm_macs": ("2e6", 2_000_000),
 }
 
 

@@ -24,6 +24,7 @@ GIVEN: dict[str, list[tuple[Any, Any]]] = {
     "arena_verify": [(True, True), (False, False), (True, True)],
     "device_results": [("c", CWD / "c"), ("i", ROOT / "i"), ("t", ROOT / "t")],
     "timeout": [("1", 1.0), ("2.5", 2.5), (3, 3.0)],
+    "tflm_macs": [("5e9", 5_000_000_000), (1000, 1000), ("1", 1)],
 }
 
 
@@ -125,6 +126,9 @@ def test_flags_are_words_too(word: str, truth: bool) -> None:
         ("timeout", float("nan"), "timeout: expected a number of seconds above 0"),
         ("timeout", float("inf"), "timeout: expected a number of seconds above 0"),
         ("timeout", True, "timeout: expected a number of seconds above 0"),
+        ("tflm_macs", 0, "tflm_macs: expected a whole number above 0, got 0"),
+        ("tflm_macs", "1.5", "tflm_macs: expected a whole number above 0, got '1.5'"),
+        ("tflm_macs", "many", "tflm_macs: expected a whole number above 0, got 'many'"),
         ("no_cache", "maybe", "no_cache: expected true or false, got 'maybe'"),
         ("no_cache", 1, "no_cache: expected true or false, got 1"),
         ("cache_dir", ["a", "b"], "cache_dir: expected one path"),
