@@ -100,6 +100,26 @@ def test_the_fingerprint_does_not_depend_on_how_samples_come() -> None:
     assert Samples((X, Y[::-1])).fingerprint not in found
 
 
+def test_every_value_and_every_place_counts_in_large_arrays() -> None:
+    x = np.random.default_rng(0).random((90_000, 2, 3, 2), dtype=np.float32)
+    y = np.zeros(90_000)
+    found = {load_dataset((x, y)).fingerprint}
+    for cut in (1, 70_000, 89_999):
+        parts = [(x[:cut], y[:cut]), (x[cut:], y[cut:])]
+        assert load_dataset(parts).fingerprint in found
+    for place in (0, 1, 262_143, 262_144, 1_079_999):
+        for change in (np.nextafter, lambda value, _: -value):
+            other = x.copy()
+            other.flat[place] = change(other.flat[place], np.float32(2))
+            found.add(load_dataset((other, y)).fingerprint)
+    swapped = x.copy()
+    swapped[[0, 80_000]] = swapped[[80_000, 0]]
+    found.add(load_dataset((swapped, y)).fingerprint)
+    found.add(load_dataset((-x, y)).fingerprint)
+    found.add(load_dataset((x.astype(np.float64), y)).fingerprint)
+    assert len(found) == 14
+
+
 def test_a_function_serves_many_passes_and_a_generator_one() -> None:
     again = Samples(batches)
     assert len(read(again)[1]) == len(read(again)[1]) == 10
