@@ -27,7 +27,6 @@ from pytest_edgequant.assertions_latency import assert_speedup as assert_speedup
 from pytest_edgequant.budget import judge
 from pytest_edgequant.conversion.check import float_tensors
 from pytest_edgequant.conversion.registry import VARIANTS
-from pytest_edgequant.data import is_pair
 from pytest_edgequant.diagnose.advice import accuracy_drop_advice
 from pytest_edgequant.diagnose.calibration_quality import calibration_quality
 from pytest_edgequant.errors import (
@@ -412,16 +411,19 @@ def _drop_advice(
     spec = VARIANTS.get(variant.name)
     calibrated = spec is None or spec.calibrated
     sentences = [accuracy_drop_advice(size, calibrated)]
-    # Only of arrays: what is read as a stream may be too much to hold, or used up.
-    if calibrated and preprocess is None and is_pair(dataset):
+    if calibrated:
         reference = load_variant(baseline)
         try:
             found = calibration_quality(
-                variant, None, dataset, reference=reference if reference.name == "float32" else None
+                variant,
+                None,
+                dataset,
+                reference=reference if reference.name == "float32" else None,
+                preprocess=preprocess,
             )
             sentences += [f"Calibration: {finding}" for finding in found.findings]
         except EdgeQuantError:
-            pass  # the drop is the news, whatever keeps its cause from being measured
+            pass  # the drop is the news; a generator is used up, say, and can't be read again
     return " ".join(f"{sentence}." for sentence in sentences)
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,21 +25,28 @@ from pytest_edgequant.conversion.calibration import (
     class_labels,
     read_calibration,
 )
-from pytest_edgequant.data import Dataset, input_specs, load_dataset
+from pytest_edgequant.data import input_specs
 from pytest_edgequant.diagnose import range_worker
 from pytest_edgequant.diagnose.range_worker import Seen
-from pytest_edgequant.errors import DatasetError, MeasurementUnavailable, MetricError, user_facing
-from pytest_edgequant.measure.classification import predicted_classes, read_labels
+from pytest_edgequant.errors import DatasetError, MeasurementUnavailable, user_facing
+from pytest_edgequant.measure.classification import predicted_classes
 from pytest_edgequant.pipeline import current_pipeline, load_variant
 from pytest_edgequant.quantize import quantize
-from pytest_edgequant.records import CalibrationQuality, Quantization, TensorRange, Variant
+from pytest_edgequant.records import (
+    CalibrationQuality,
+    Quantization,
+    TensorInfo,
+    TensorRange,
+    Variant,
+)
+from pytest_edgequant.samples import Preprocess, Samples, Specs
 from pytest_edgequant.tflite.graph import Subgraph, read_graph
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 SAMPLES = 256
-"""How many evaluation samples the inner activations are observed on, evenly spread."""
+"""How many evaluation samples the inner activations are observed on at least, where there are."""
 INPUTS_OUTSIDE = 0.001
 ACTIVATIONS_OUTSIDE = 0.01
 RANGE_USED = 0.25
@@ -69,31 +77,73 @@ def _range(quantization: Quantization, dtype: np.dtype[Any]) -> tuple[float, flo
     return scale * (lowest - zero), scale * (limits.max - zero)
 
 
-def _input_ranges(variant: Variant, inputs: Sequence[NDArray[Any]]) -> list[TensorRange]:
-    """Each integer input's real values against its range, over all samples."""
-    found = []
-    for info, array in zip(variant.inputs, inputs, strict=True):
-        quantized = info.quantization is not None and info.dtype.kind in "iu"
-        if not quantized or info.quantization is None or array.dtype.kind not in "fiu":
-            continue
-        low, high = _range(info.quantization, info.dtype)
-        half = info.quantization.scales[0] / 2
-        values = array.astype(np.float64)
-        finite = values[np.isfinite(values)]
+class _InputRange:
+    """One integer input's real values against its range, part by part."""
+
+    def __init__(self, info: TensorInfo) -> None:
+        self._info = info
+        self._seen = Seen()
+
+    def update(self, values: NDArray[Any]) -> None:
+        quantization = self._info.quantization
+        if quantization is None or values.dtype.kind not in "fiu":
+            return
+        low, high = _range(quantization, self._info.dtype)
+        half = quantization.scales[0] / 2
+        seen, real = self._seen, values.astype(np.float64)
+        finite = real[np.isfinite(real)]
+        seen.below += int((real < low - half).sum())
+        seen.above += int((real > high + half).sum())
+        seen.total += real.size
         if finite.size:
-            found.append(
-                TensorRange(
-                    info.name,
-                    "input",
-                    low,
-                    high,
-                    float((values < low - half).mean()),
-                    float((values > high + half).mean()),
-                    float(finite.min()),
-                    float(finite.max()),
-                )
-            )
-    return found
+            seen.low = min(seen.low, float(finite.min()))
+            seen.high = max(seen.high, float(finite.max()))
+
+    def finish(self) -> TensorRange | None:
+        quantization = self._info.quantization
+        if quantization is None or not math.isfinite(self._seen.low):
+            return None
+        low, high = _range(quantization, self._info.dtype)
+        return _tensor_range(self._info.name, "input", (low, high), self._seen)
+
+
+def _tensor_range(
+    name: str,
+    operator: str,
+    limits: tuple[float, float],
+    seen: Seen,
+    scale: float = 1,
+    zero: int = 0,
+) -> TensorRange:
+    """The record of what was seen; `scale` and `zero` turn it into real values."""
+    total = max(seen.total, 1)
+    ends = (scale * (value - zero) for value in (seen.low, seen.high))
+    return TensorRange(name, operator, *limits, seen.below / total, seen.above / total, *ends)
+
+
+class _Spread:
+    """Samples evenly spread over a stream of unknown length: SAMPLES at least, twice that at most.
+
+    Every second one is dropped whenever there are too many.
+    """
+
+    def __init__(self) -> None:
+        self._kept: list[list[NDArray[Any]]] = []
+        self._step = 1
+        self._number = 0
+
+    def update(self, inputs: Sequence[NDArray[Any]]) -> None:
+        count = len(inputs[0])
+        first = -self._number % self._step
+        for position in range(first, count, self._step):
+            self._kept.append([array[position : position + 1].copy() for array in inputs])
+        self._number += count
+        while len(self._kept) > 2 * SAMPLES:
+            self._kept = self._kept[::2]
+            self._step *= 2
+
+    def arrays(self) -> list[NDArray[Any]]:
+        return [np.concatenate(parts) for parts in zip(*self._kept, strict=True)]
 
 
 def _observe(
@@ -134,20 +184,8 @@ def _against_reference(
     for index, other, operator in matched:
         tensor = graph.tensors[index]
         assert tensor.quantization is not None
-        low, high = _range(tensor.quantization, tensor.dtype)
-        total = max(seen[other].total, 1)
-        found.append(
-            TensorRange(
-                tensor.name,
-                operator,
-                low,
-                high,
-                seen[other].below / total,
-                seen[other].above / total,
-                seen[other].low,
-                seen[other].high,
-            )
-        )
+        span = _range(tensor.quantization, tensor.dtype)
+        found.append(_tensor_range(tensor.name, operator, span, seen[other]))
     return found
 
 
@@ -169,20 +207,8 @@ def _at_the_ends(variant: Variant, inputs: Sequence[NDArray[Any]]) -> list[Tenso
         tensor = graph.tensors[index]
         assert tensor.quantization is not None
         scale, zero = tensor.quantization.scales[0], tensor.quantization.zero_points[0]
-        low, high = _range(tensor.quantization, tensor.dtype)
-        total = max(seen[index].total, 1)
-        found.append(
-            TensorRange(
-                tensor.name,
-                operator,
-                low,
-                high,
-                seen[index].below / total,
-                seen[index].above / total,
-                scale * (seen[index].low - zero),
-                scale * (seen[index].high - zero),
-            )
-        )
+        span = _range(tensor.quantization, tensor.dtype)
+        found.append(_tensor_range(tensor.name, operator, span, seen[index], scale, zero))
     return found
 
 
@@ -197,15 +223,6 @@ def _hashes(inputs: Sequence[NDArray[Any]]) -> list[bytes]:
     ]
 
 
-def _kept(variant: Variant, dataset: Dataset, inputs: list[NDArray[Any]]) -> Any:
-    """Indices of the samples that are evaluated on: not those that calibration was split off."""
-    held = variant.held_out
-    every = np.arange(len(inputs[0]))
-    if held is None or held.dataset != dataset.fingerprint:
-        return every
-    return np.setdiff1d(every, np.asarray(held.indices))
-
-
 @user_facing
 def calibration_quality(
     variant: Any,
@@ -213,13 +230,15 @@ def calibration_quality(
     dataset: Any = None,
     *,
     reference: Any = None,
+    preprocess: Preprocess | None = None,
 ) -> CalibrationQuality:
     """How well the calibrated ranges of an integer variant fit the evaluation set.
 
     `variant` is a Variant, a path or the bytes of a .tflite; `calibration` are the samples that it
     was calibrated with (arrays, batches, with or without labels; default: those that the Variant
-    was made with), `dataset` the evaluation set, `reference` the float32 model, on whose values the
-    inner ranges are judged. Activations are observed on at most 256 samples, evenly spread.
+    was made with), `dataset` the evaluation set, read once, `reference` the float32 model, on whose
+    values the inner ranges are judged. `preprocess` is applied to x of each batch of `dataset`.
+    Activations are observed on 256 to 512 samples, evenly spread.
 
     Raises `DatasetError` and `CalibrationError` for samples that don't fit,
     `MeasurementUnavailable` for a variant without calibrated ranges.
@@ -235,65 +254,110 @@ def calibration_quality(
             f"{loaded.label} has no calibrated ranges (float inputs and activations)"
         )
     specs = input_specs(loaded)
-    data = load_dataset(dataset)
-    inputs = data.inputs(specs)
-    kept = _kept(loaded, data, inputs)
-    inputs = [array[kept] for array in inputs]
-    spread = np.unique(np.linspace(0, len(kept) - 1, min(SAMPLES, len(kept))).astype(np.int64))
-    shown = [array[spread] for array in inputs]
-    activations: list[TensorRange] | None = None
+    given = calibration if calibration is not None else loaded.calibration
+    own = labels = None
+    if given is not None:
+        whole = given if isinstance(given, Calibration) else read_calibration(given)
+        own, labels = calibration_inputs(whole, specs)
+    samples = Samples(dataset, preprocess=preprocess)
+    seen = _read(loaded, samples, specs, own)
     float32 = load_variant(reference) if reference is not None else None
+    activations: list[TensorRange] | None = None
     method = "float32 values against calibrated ranges"
     if float32 is not None:
-        activations = _against_reference(loaded, float32, shown)
+        activations = _against_reference(loaded, float32, seen.shown)
     if activations is None:
-        activations = _at_the_ends(loaded, shown)
+        activations = _at_the_ends(loaded, seen.shown)
         method = "integer values at the ends of their range"
-    given = calibration if calibration is not None else loaded.calibration
-    count = missing = shared = None
-    labelled = True
-    if given is not None:
-        samples = given if isinstance(given, Calibration) else read_calibration(given)
-        own, labels = calibration_inputs(samples, specs)
-        count = len(own[0])
-        calibrated = set(_hashes(own))
-        shared = sum(digest in calibrated for digest in _hashes(inputs))
-        labelled = labels is not None
-        missing = _missing_classes(float32 or loaded, own, labels, data.y[kept])
     quality = CalibrationQuality(
-        count=count,
-        evaluated=len(kept),
-        inputs=tuple(_input_ranges(loaded, inputs)),
+        count=None if own is None else len(own[0]),
+        evaluated=seen.count,
+        inputs=tuple(seen.inputs),
         activations=tuple(sorted(activations, key=lambda t: -t.outside)),
-        missing_classes=missing,
-        shared_samples=shared,
+        missing_classes=None
+        if own is None or seen.classes is None
+        else _missing_classes(float32 or loaded, own, labels, seen.classes),
+        shared_samples=seen.shared,
         method=method,
-        labelled=labelled,
+        labelled=own is None or labels is not None,
     )
     return _with_findings(quality)
 
 
+@dataclass(frozen=True)
+class _Read:
+    """What one pass over the evaluation set found."""
+
+    count: int
+    inputs: list[TensorRange]
+    shown: list[NDArray[Any]]
+    classes: set[int] | None
+    shared: int | None
+
+
+def _read(
+    variant: Variant, samples: Samples, specs: Specs, calibration: list[NDArray[Any]] | None
+) -> _Read:
+    """Read the evaluation set once, without the samples that calibration was split off."""
+    held = variant.held_out
+    left_out = np.zeros(0, np.int64)
+    if held is not None and held.dataset == current_pipeline().engine.fingerprint(samples):
+        left_out = np.asarray(held.indices, dtype=np.int64)
+    calibrated = None if calibration is None else set(_hashes(calibration))
+    integer = [i if i.dtype.kind in "iu" else None for i in variant.inputs]
+    ranges = [None if info is None else _InputRange(info) for info in integer]
+    spread = _Spread()
+    count = shared = 0
+    classes: set[int] | None = set()
+    for part in samples.read([specs], SAMPLES):
+        kept = np.setdiff1d(np.arange(part.start, part.start + part.count), left_out) - part.start
+        if not len(kept):
+            continue
+        inputs = [array[kept] for array in part.inputs[specs]]
+        count += len(kept)
+        for found, array in zip(ranges, inputs, strict=True):
+            if found is not None:
+                found.update(array)
+        if calibrated is not None:
+            shared += sum(digest in calibrated for digest in _hashes(inputs))
+        spread.update(inputs)
+        labels = None if isinstance(part.y, Mapping) else class_labels(part.y[kept])
+        if classes is not None and labels is not None and labels.dtype.kind not in "US":
+            classes.update(labels.astype(int).tolist())
+        else:
+            classes = None
+    if not count:
+        raise DatasetError(f"{samples.where}: no sample is left that was not calibrated with")
+    found_ranges = [found.finish() for found in ranges if found is not None]
+    return _Read(
+        count,
+        [found for found in found_ranges if found is not None],
+        spread.arrays(),
+        classes,
+        None if calibrated is None else shared,
+    )
+
+
 def _missing_classes(
-    decider: Variant, inputs: list[NDArray[Any]], labels: NDArray[Any] | None, y: NDArray[Any]
+    decider: Variant,
+    inputs: list[NDArray[Any]],
+    labels: NDArray[Any] | None,
+    evaluated: set[int],
 ) -> tuple[int, ...] | None:
     """Classes of the evaluation set without a calibration sample; None for other targets.
 
     By the calibration's labels, else by what the model itself takes its samples for.
     """
-    evaluated = class_labels(y)
-    if evaluated is None or evaluated.dtype.kind in "US":
-        return None
     covered = class_labels(labels) if labels is not None else None
     if covered is None:
         outputs = current_pipeline().predict(
             decider, {i.name: part for i, part in zip(decider.inputs, inputs, strict=True)}
         )
-        try:
-            read_labels(evaluated, outputs[0][:1].repeat(len(evaluated), axis=0), "coverage")
-        except (MetricError, DatasetError):
+        width = int(np.prod(outputs[0].shape[1:]))
+        if len(outputs) > 1 or not evaluated <= set(range(2 if width == 1 else width)):
             return None
         covered = predicted_classes(outputs[0])
-    return tuple(sorted(set(evaluated.astype(int).tolist()) - set(covered.astype(int).tolist())))
+    return tuple(sorted(evaluated - set(covered.astype(int).tolist())))
 
 
 def _with_findings(quality: CalibrationQuality) -> CalibrationQuality:

@@ -116,3 +116,24 @@ def test_samples_that_do_not_fit_are_told(tiny: Tiny, tiny_dataset: Any) -> None
         calibration_quality(tiny["int8"], x[:, :4], (x, y))
     with pytest.raises(MeasurementUnavailable, match="give dataset="):
         calibration_quality(tiny["int8"], x)
+
+
+def test_a_stream_is_read_once_in_parts(
+    tiny: Tiny, tiny_dataset: Any, tiny_calibration: Any
+) -> None:
+    x, y = tiny_dataset
+    passes = []
+
+    def batches() -> Any:
+        passes.append(1)
+        for start in range(0, 397, 50):
+            yield x[start : start + 50], y[start : start + 50]
+
+    whole = calibration_quality(tiny["int8"], tiny_calibration, (3 * x, y))
+    parts = calibration_quality(
+        tiny["int8"], tiny_calibration, batches, preprocess=lambda part: 3 * part
+    )
+    assert (parts.evaluated, len(passes)) == (397, 1)
+    assert parts.inputs == whole.inputs
+    assert parts.activations == whole.activations
+    assert parts.findings == whole.findings
