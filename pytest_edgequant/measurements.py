@@ -49,20 +49,24 @@ def for_target(variant: Any, target: Target | str | None) -> tuple[Variant, Targ
 def refusals(variant: Variant, target: Target, *, wrong_results: bool = True) -> list[str]:
     """Why the target's runtime can't run the variant; empty where it can.
 
-    By the variant's name, by its graph, and, where the `tflite-micro` wheel is there, by what the
-    interpreter itself says. Without `wrong_results` only what does not run at all.
+    By the variant's name, by its graph, and by what the interpreter itself says (LiteRT's, or
+    TFLM's where the `tflite-micro` wheel is there). Without `wrong_results` only what does not run
+    at all.
     """
     by_name = legality.variant_refused(variant.name, target)
     if by_name is not None:
         return [by_name]
     graph = read_graph(variant.content, variant.label)
     found = legality.graph_refusals(graph, target, wrong_results=wrong_results)
-    # The interpreter on this machine has none of the operators that only the firmware registers.
-    if not found and target.is_microcontroller and not legality.foreign_operators(graph):
+    # The interpreters on this machine have none of the operators that only the firmware registers.
+    if not found and not legality.foreign_operators(graph, target):
         try:
-            current_pipeline().tflm_allocation(variant.content)
+            if target.is_microcontroller:
+                current_pipeline().tflm_allocation(variant.content)
+            else:
+                current_pipeline().check_litert(variant.content)
         except CannotRunError as error:
-            found.append(legality.named_by_interpreter(str(error), graph))
+            found.append(legality.named_by_interpreter(str(error), graph, target))
         except MeasurementUnavailable:
             pass
     return found

@@ -10,7 +10,7 @@ import atexit
 import contextlib
 import dataclasses
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -42,6 +42,7 @@ from pytest_edgequant.errors import (
     user_facing,
 )
 from pytest_edgequant.isolation import DEFAULT_TIMEOUT, IsolatedProcess
+from pytest_edgequant.measure import litert_worker
 from pytest_edgequant.measure.arena import tflm_worker
 from pytest_edgequant.measure.arena.tflm_worker import TFLMAllocation
 from pytest_edgequant.measure.arena.verification import MOST_SECONDS, check_arena, smallest_arena
@@ -356,20 +357,40 @@ class Pipeline:
             raise MeasurementUnavailable(
                 "the tflite-micro wheel is not installed here (there is one for Linux x86-64 only)"
             )
-        key = digest("tflm", REVISION, content, installed)
+        found = self._asked("tflm", "TFLM's", tflm_worker.measure, content, installed)
+        return TFLMAllocation(**found)
+
+    def check_litert(self, content: bytes) -> None:
+        """Raise `CannotRunError` with LiteRT's reason where it refuses a model."""
+        installed = versions(["ai-edge-litert"])
+        self._asked("litert", "LiteRT's", litert_worker.check, content, installed)
+
+    def _asked(
+        self,
+        kind: str,
+        whose: str,
+        question: Callable[[bytes], Any],
+        content: bytes,
+        installed: Mapping[str, str],
+    ) -> Mapping[str, Any]:
+        """What an interpreter says of a model, a dataclass's fields; kept in the cache.
+
+        Raises `CannotRunError` where it refuses the model or dies of it.
+        """
+        key = digest(kind, REVISION, content, installed)
         entry = self.cache.get(key)
         if entry is None:
             try:
-                found: TFLMAllocation = self._interpreter.call(tflm_worker.measure, content)
-                document: dict[str, Any] = dataclasses.asdict(found)
+                found = self._interpreter.call(question, content)
+                document: dict[str, Any] = {} if found is None else dataclasses.asdict(found)
             except CannotRunError as error:
                 document = {"refused": str(error)}
             except IsolatedProcessError as error:
-                raise CannotRunError(f"TFLM's interpreter failed on the model: {error}") from None
-            entry = self.cache.put(key, b"", document, ".tflm")
+                raise CannotRunError(f"{whose} interpreter failed on the model: {error}") from None
+            entry = self.cache.put(key, b"", document, f".{kind}")
         if "refused" in entry.meta:
             raise CannotRunError(entry.meta["refused"])
-        return TFLMAllocation(**entry.meta)
+        return entry.meta
 
     def arena_verification(self, content: bytes, label: str) -> str:
         """What checking a model's arena against the interpreter found; empty where not asked for.

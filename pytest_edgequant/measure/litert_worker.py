@@ -321,6 +321,16 @@ def _in_threads(
 # -- what the parent calls ------------------------------------------------------------------------
 
 
+def check(content: bytes) -> None:
+    """Allocate a model's tensors; raises `CannotRunError` where LiteRT refuses it."""
+    from ai_edge_litert.interpreter import Interpreter
+
+    try:
+        Interpreter(model_content=content, num_threads=1).allocate_tensors()
+    except (RuntimeError, ValueError) as error:
+        raise CannotRunError(f"LiteRT refuses the model: {_message(error)}") from None
+
+
 def prepare(job: Job) -> None:
     """Load a model; raises `CannotRunError` where LiteRT refuses it."""
     if job.key not in _runners:

@@ -383,6 +383,16 @@ def test_what_no_rule_finds_is_tflms_reason_with_the_layer() -> None:
     assert "CUMSUM (operator 0, layer 'my_layer', FLOAT32 -> FLOAT32). Replace the layer" in message
 
 
+def test_what_litert_refuses_passes_nothing_on_its_boards() -> None:
+    x, y = (tensor(n, [1, 4], "INT8", scales=[0.5] * 4, zero_points=[0] * 4, axis=3) for n in "xy")
+    model = one_operator("RELU", [x], y)
+    check = partial(assert_size_within, model, "1 MiB", target="rpi4")
+    message = said(CannotRun, check)
+    assert "cannot run on rpi4: LiteRT refuses the model: " in message
+    assert message.endswith("Convert the model again with a newer converter")
+    assert_size_within(lone("SQRT"), "1 MiB", target="rpi4")
+
+
 @pytest.mark.parametrize("form", ["int8", "uint8_io"])
 def test_integer_inputs_and_outputs_pass_where_they_are_demanded(form: str, tiny: Tiny) -> None:
     assert_ops_supported(tiny[form], target(requires_integer_io=True))

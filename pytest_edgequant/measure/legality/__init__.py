@@ -109,17 +109,19 @@ def warnings(graph: Graph, target: Target) -> list[str]:
     return explain([f for f in findings(graph, target) if f.severity is Severity.WARNING])
 
 
-def foreign_operators(graph: Graph) -> set[str]:
-    """Custom operators that TFLM's own sources don't have."""
+def foreign_operators(graph: Graph, target: Target) -> set[str]:
+    """Custom operators that the target's interpreter has not from its own sources."""
     codes = {operator.custom_code for _, operator in graph.operators() if operator.name == "CUSTOM"}
-    return codes - TFLM_CUSTOM_OPERATORS
+    return codes - TFLM_CUSTOM_OPERATORS if target.is_microcontroller else codes
 
 
 _NODE = re.compile(r"Node (\w+) \(number (\d+)\)")
 
 
-def named_by_interpreter(message: str, graph: Graph) -> str:
-    """What TFLM's interpreter says of a model, with the operator's layer and what to do."""
+def named_by_interpreter(message: str, graph: Graph, target: Target) -> str:
+    """What an interpreter says of a model, with the operator's layer and what to do."""
+    if not target.is_microcontroller:
+        return f"{message.removesuffix('.')}. Convert the model again with a newer converter"
     node = _NODE.search(message)
     if node is not None:
         name, number = node.group(1), int(node.group(2))
