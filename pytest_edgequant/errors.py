@@ -58,6 +58,10 @@ class ConversionError(EdgeQuantError):
     """A variant that could not be made, or was made and is not what its name says."""
 
 
+class TrainingError(EdgeQuantError):
+    """A training that can't be done as asked, or that came to no number."""
+
+
 class NotDerivableError(ConversionError):
     """A variant that can't be made from this source at all (int8 has no way back to float32)."""
 

@@ -1,0 +1,480 @@
+"""TFLite's operators in float, as TensorFlow functions that gradients flow through.
+
+The file's graph has the batch at 1 and may move that dimension anywhere, so samples run along an
+axis of their own in front: an activation of shape S in the file is (samples, *S) here. Constants
+keep their shape. Layouts of weights are those that `stored_layout` gives: output channel last.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from pytest_edgequant.tflite.graph import Operator
+
+
+@dataclass(frozen=True)
+class Value:
+    """An operator's argument: samples in front where it is `batched`; `shape` as in the file."""
+
+    tensor: Any
+    shape: tuple[int, ...]
+    batched: bool
+
+    @property
+    def constant(self) -> Any:
+        """The value of a constant that the operator needs to know (axes, shapes)."""
+        return np.asarray(self.tensor)
+
+
+@dataclass(frozen=True)
+class Call:
+    """One operator with its arguments; an input that is left out is None."""
+
+    operator: Operator
+    inputs: Sequence[Value | None]
+    shapes: Sequence[tuple[int, ...]]
+
+    def option(self, name: str, default: int = 0) -> int:
+        return int(self.operator.options.get(name, default) or 0)
+
+    def value(self, position: int = 0) -> Value:
+        found = self.inputs[position]
+        assert found is not None
+        return found
+
+
+Kernel = Callable[[Any, Call], Any]
+KERNELS: dict[str, Kernel] = {}
+
+
+def _kernel(*names: str) -> Callable[[Kernel], Kernel]:
+    def register(function: Kernel) -> Kernel:
+        for name in names:
+            KERNELS[name] = function
+        return function
+
+    return register
+
+
+# -- layout -----------------------------------------------------------------------------------
+
+_TO_TRAINED = {"CONV_2D": (1, 2, 3, 0), "TRANSPOSE_CONV": (1, 2, 3, 0), "FULLY_CONNECTED": (1, 0)}
+
+
+def to_trained(name: str, rank: int) -> tuple[int, ...] | None:
+    """The permutation from the file's layout of an operator's weights to output channel last."""
+    order = _TO_TRAINED.get(name)
+    return order if order is not None and len(order) == rank else None
+
+
+def _samples(value: Value) -> Any:
+    """(samples * batch, ...): the shape that TensorFlow's operators with a batch take."""
+    import tensorflow as tf
+
+    if not value.batched:
+        return tf.convert_to_tensor(value.tensor)
+    return tf.reshape(value.tensor, (-1, *value.shape[1:]))
+
+
+def _aligned(tf: Any, value: Value, rank: int) -> Any:
+    """With 1s before its shape where it must be broadcast to a higher rank."""
+    missing = rank - len(value.shape)
+    if not value.batched or missing <= 0:
+        return tf.convert_to_tensor(value.tensor)
+    return tf.reshape(value.tensor, (-1, *([1] * missing), *value.shape))
+
+
+def _batched(tf: Any, value: Value, count: Any) -> Any:
+    """A constant repeated for every sample."""
+    if value.batched:
+        return value.tensor
+    tensor = tf.convert_to_tensor(value.tensor)
+    return tf.broadcast_to(tensor[tf.newaxis], tf.concat([[count], tf.shape(tensor)], 0))
+
+
+def _all_batched(tf: Any, call: Call) -> list[Any]:
+    values = [v for v in call.inputs if v is not None]
+    count = next(tf.shape(v.tensor)[0] for v in values if v.batched)
+    return [_batched(tf, v, count) for v in values]
+
+
+def _axes(value: Value, rank: int) -> list[int]:
+    return sorted({int(a) % rank for a in value.constant.reshape(-1)})
+
+
+ACTIVATIONS = {
+    0: None,
+    1: "relu",
+    2: "relu_n1_to_1",
+    3: "relu6",
+    4: "tanh",
+}
+"""The schema's ActivationFunctionType."""
+
+
+def activate(tf: Any, tensor: Any, kind: int) -> Any:
+    """The activation that is fused into an operator."""
+    if kind == 1:
+        return tf.nn.relu(tensor)
+    if kind == 2:
+        return tf.clip_by_value(tensor, -1.0, 1.0)
+    if kind == 3:
+        return tf.nn.relu6(tensor)
+    if kind == 4:
+        return tf.tanh(tensor)
+    return tensor
+
+
+# -- with weights -------------------------------------------------------------------------------
+
+
+def _padding(call: Call) -> str:
+    return "VALID" if call.option("padding") == 1 else "SAME"
+
+
+def _strides(call: Call) -> list[int]:
+    return [1, call.option("strideH", 1), call.option("strideW", 1), 1]
+
+
+def _dilations(call: Call) -> list[int]:
+    return [call.option("dilationHFactor", 1) or 1, call.option("dilationWFactor", 1) or 1]
+
+
+@_kernel("CONV_2D")
+def _conv_2d(tf: Any, call: Call) -> Any:
+    return tf.nn.conv2d(
+        _samples(call.value(0)),
+        call.value(1).tensor,
+        _strides(call),
+        _padding(call),
+        dilations=_dilations(call),
+    )
+
+
+@_kernel("DEPTHWISE_CONV_2D")
+def _depthwise_conv_2d(tf: Any, call: Call) -> Any:
+    source, filters = call.value(0), call.value(1)
+    channels = source.shape[-1]
+    multiplier = filters.shape[-1] // channels
+    kernel = tf.reshape(filters.tensor, (*filters.shape[1:3], channels, multiplier))
+    strides, dilations, padding = _strides(call), _dilations(call), _padding(call)
+    if strides[1] == strides[2]:
+        return tf.nn.depthwise_conv2d(
+            _samples(source), kernel, strides, padding, dilations=dilations
+        )
+    # TensorFlow has no depthwise kernel with different strides: one with stride 1, thinned out.
+    data = _samples(source)
+    if padding == "SAME":
+        pads = [[0, 0]]
+        for axis in (1, 2):
+            span = (filters.shape[axis] - 1) * dilations[axis - 1] + 1
+            extent, stride = source.shape[axis], strides[axis]
+            whole = max((-(-extent // stride) - 1) * stride + span - extent, 0)
+            pads.append([whole // 2, whole - whole // 2])
+        data = tf.pad(data, [*pads, [0, 0]])
+    dense = tf.nn.depthwise_conv2d(data, kernel, [1, 1, 1, 1], "VALID", dilations=dilations)
+    return dense[:, :: strides[1], :: strides[2]]
+
+
+@_kernel("TRANSPOSE_CONV")
+def _transpose_conv(tf: Any, call: Call) -> Any:
+    data = _samples(call.value(2))
+    height, width, channels = call.shapes[0][1:]
+    # Output channel last here; TensorFlow wants (height, width, out, in).
+    kernel = tf.transpose(call.value(1).tensor, (0, 1, 3, 2))
+    shape = tf.stack([tf.shape(data)[0], height, width, channels])
+    return tf.nn.conv2d_transpose(data, kernel, shape, _strides(call), _padding(call))
+
+
+@_kernel("FULLY_CONNECTED")
+def _fully_connected(tf: Any, call: Call) -> Any:
+    source, weights = call.value(0), call.value(1)
+    if weights.batched:  # the weights are computed in the graph
+        data = tf.reshape(source.tensor, (tf.shape(source.tensor)[0], -1, weights.shape[-1]))
+        return tf.matmul(data, weights.tensor, transpose_b=True)
+    inside = weights.shape[1]
+    return tf.matmul(tf.reshape(source.tensor, (-1, inside)), weights.tensor)
+
+
+@_kernel("BATCH_MATMUL")
+def _batch_matmul(tf: Any, call: Call) -> Any:
+    first, second = (call.value(i) for i in (0, 1))
+    rank = max(len(first.shape), len(second.shape))
+    return tf.matmul(
+        _aligned(tf, first, rank),
+        _aligned(tf, second, rank),
+        transpose_a=bool(call.option("adjX")),
+        transpose_b=bool(call.option("adjY")),
+    )
+
+
+# -- element by element ---------------------------------------------------------------------------
+
+
+def _binary(function: Callable[[Any], Callable[[Any, Any], Any]]) -> Kernel:
+    def kernel(tf: Any, call: Call) -> Any:
+        rank = len(call.shapes[0])
+        return function(tf)(*(_aligned(tf, call.value(i), rank) for i in (0, 1)))
+
+    return kernel
+
+
+KERNELS["ADD"] = _binary(lambda tf: tf.add)
+KERNELS["SUB"] = _binary(lambda tf: tf.subtract)
+KERNELS["MUL"] = _binary(lambda tf: tf.multiply)
+KERNELS["DIV"] = _binary(lambda tf: tf.divide)
+KERNELS["MAXIMUM"] = _binary(lambda tf: tf.maximum)
+KERNELS["MINIMUM"] = _binary(lambda tf: tf.minimum)
+KERNELS["SQUARED_DIFFERENCE"] = _binary(lambda tf: tf.math.squared_difference)
+
+
+def _unary(function: Callable[[Any], Callable[[Any], Any]]) -> Kernel:
+    def kernel(tf: Any, call: Call) -> Any:
+        return function(tf)(call.value(0).tensor)
+
+    return kernel
+
+
+KERNELS["QUANTIZE"] = _unary(lambda tf: tf.identity)
+KERNELS["DEQUANTIZE"] = _unary(lambda tf: tf.identity)
+KERNELS["RELU"] = _unary(lambda tf: tf.nn.relu)
+KERNELS["RELU6"] = _unary(lambda tf: tf.nn.relu6)
+KERNELS["RELU_N1_TO_1"] = _unary(lambda tf: lambda x: tf.clip_by_value(x, -1.0, 1.0))
+KERNELS["RELU_0_TO_1"] = _unary(lambda tf: lambda x: tf.clip_by_value(x, 0.0, 1.0))
+KERNELS["LOGISTIC"] = _unary(lambda tf: tf.sigmoid)
+KERNELS["TANH"] = _unary(lambda tf: tf.tanh)
+KERNELS["ELU"] = _unary(lambda tf: tf.nn.elu)
+KERNELS["EXP"] = _unary(lambda tf: tf.exp)
+KERNELS["LOG"] = _unary(lambda tf: tf.math.log)
+KERNELS["ABS"] = _unary(lambda tf: tf.abs)
+KERNELS["NEG"] = _unary(lambda tf: tf.negative)
+KERNELS["SQRT"] = _unary(lambda tf: tf.sqrt)
+KERNELS["RSQRT"] = _unary(lambda tf: tf.math.rsqrt)
+KERNELS["SQUARE"] = _unary(lambda tf: tf.square)
+KERNELS["SIN"] = _unary(lambda tf: tf.sin)
+KERNELS["COS"] = _unary(lambda tf: tf.cos)
+KERNELS["HARD_SWISH"] = _unary(lambda tf: lambda x: x * tf.nn.relu6(x + 3.0) / 6.0)
+KERNELS["LOG_SOFTMAX"] = _unary(lambda tf: tf.nn.log_softmax)
+
+
+@_kernel("GELU")
+def _gelu(tf: Any, call: Call) -> Any:
+    return tf.nn.gelu(call.value(0).tensor, approximate=bool(call.option("approximate")))
+
+
+@_kernel("LEAKY_RELU")
+def _leaky_relu(tf: Any, call: Call) -> Any:
+    return tf.nn.leaky_relu(call.value(0).tensor, float(call.operator.options.get("alpha", 0.2)))
+
+
+@_kernel("PRELU")
+def _prelu(tf: Any, call: Call) -> Any:
+    source = call.value(0).tensor
+    return tf.nn.relu(source) - call.value(1).tensor * tf.nn.relu(-source)
+
+
+@_kernel("SOFTMAX")
+def _softmax(tf: Any, call: Call) -> Any:
+    return tf.nn.softmax(call.value(0).tensor * float(call.operator.options.get("beta", 1.0)))
+
+
+@_kernel("L2_NORMALIZATION")
+def _l2_normalization(tf: Any, call: Call) -> Any:
+    return tf.math.l2_normalize(call.value(0).tensor, axis=-1)
+
+
+@_kernel("CAST")
+def _cast(tf: Any, call: Call) -> Any:
+    return tf.cast(call.value(0).tensor, tf.float32)
+
+
+# -- reductions and pooling -----------------------------------------------------------------------
+
+
+def _reduction(function: Callable[[Any], Callable[..., Any]]) -> Kernel:
+    def kernel(tf: Any, call: Call) -> Any:
+        source = call.value(0)
+        axes = [a + 1 for a in _axes(call.value(1), len(source.shape))]
+        return function(tf)(source.tensor, axis=axes)
+
+    return kernel
+
+
+KERNELS["MEAN"] = _reduction(lambda tf: tf.reduce_mean)
+KERNELS["SUM"] = _reduction(lambda tf: tf.reduce_sum)
+KERNELS["REDUCE_MAX"] = _reduction(lambda tf: tf.reduce_max)
+KERNELS["REDUCE_MIN"] = _reduction(lambda tf: tf.reduce_min)
+
+
+def _pooling(function: Callable[[Any], Callable[..., Any]]) -> Kernel:
+    def kernel(tf: Any, call: Call) -> Any:
+        window = [call.option("filterHeight", 1), call.option("filterWidth", 1)]
+        return function(tf)(
+            _samples(call.value(0)), [1, *window, 1], _strides(call), _padding(call)
+        )
+
+    return kernel
+
+
+KERNELS["MAX_POOL_2D"] = _pooling(lambda tf: tf.nn.max_pool2d)
+KERNELS["AVERAGE_POOL_2D"] = _pooling(lambda tf: tf.nn.avg_pool2d)
+
+
+# -- moving data --------------------------------------------------------------------------------
+
+
+@_kernel("RESHAPE", "SQUEEZE", "EXPAND_DIMS")
+def _reshape(tf: Any, call: Call) -> Any:
+    return call.value(0).tensor  # every output is given its shape afterwards
+
+
+@_kernel("TRANSPOSE")
+def _transpose(tf: Any, call: Call) -> Any:
+    order = [0, *(int(a) + 1 for a in call.value(1).constant)]
+    return tf.transpose(call.value(0).tensor, order)
+
+
+@_kernel("CONCATENATION")
+def _concatenation(tf: Any, call: Call) -> Any:
+    rank = len(call.shapes[0])
+    axis = int(call.operator.options.get("axis", 0)) % rank + 1
+    return tf.concat(_all_batched(tf, call), axis)
+
+
+@_kernel("PACK")
+def _pack(tf: Any, call: Call) -> Any:
+    rank = len(call.shapes[0])
+    return tf.stack(_all_batched(tf, call), int(call.operator.options.get("axis", 0)) % rank + 1)
+
+
+@_kernel("UNPACK")
+def _unpack(tf: Any, call: Call) -> Any:
+    source = call.value(0)
+    axis = int(call.operator.options.get("axis", 0)) % len(source.shape)
+    return tf.unstack(source.tensor, num=source.shape[axis], axis=axis + 1)
+
+
+@_kernel("SPLIT")
+def _split(tf: Any, call: Call) -> Any:
+    axis = int(call.value(0).constant.reshape(-1)[0]) % len(call.value(1).shape)
+    return tf.split(call.value(1).tensor, len(call.shapes), axis + 1)
+
+
+@_kernel("SPLIT_V")
+def _split_v(tf: Any, call: Call) -> Any:
+    axis = int(call.value(2).constant.reshape(-1)[0]) % len(call.value(0).shape)
+    return tf.split(call.value(0).tensor, [s[axis] for s in call.shapes], axis + 1)
+
+
+@_kernel("SLICE")
+def _slice(tf: Any, call: Call) -> Any:
+    begin = [0, *(int(b) for b in call.value(1).constant)]
+    return tf.slice(call.value(0).tensor, begin, [-1, *call.shapes[0]])
+
+
+@_kernel("STRIDED_SLICE")
+def _strided_slice(tf: Any, call: Call) -> Any:
+    begin, end, strides = ([int(v) for v in call.value(i).constant] for i in (1, 2, 3))
+    masks = {
+        name: int(call.operator.options.get(option, 0)) << 1
+        for name, option in (
+            ("end_mask", "endMask"),
+            ("ellipsis_mask", "ellipsisMask"),
+            ("new_axis_mask", "newAxisMask"),
+            ("shrink_axis_mask", "shrinkAxisMask"),
+        )
+    }
+    return tf.strided_slice(
+        call.value(0).tensor,
+        [0, *begin],
+        [0, *end],
+        [1, *strides],
+        begin_mask=(int(call.operator.options.get("beginMask", 0)) << 1) | 1,
+        **{**masks, "end_mask": masks["end_mask"] | 1},
+    )
+
+
+@_kernel("GATHER")
+def _gather(tf: Any, call: Call) -> Any:
+    table, indices = call.value(0), call.value(1)
+    axis = int(call.operator.options.get("axis", 0)) % max(len(table.shape), 1)
+    if not table.batched:
+        return tf.gather(table.tensor, tf.cast(indices.tensor, tf.int32), axis=axis)
+    if indices.batched:
+        return tf.gather(table.tensor, tf.cast(indices.tensor, tf.int32), axis=axis + 1, batch_dims=1)
+    return tf.gather(table.tensor, indices.constant, axis=axis + 1)
+
+
+@_kernel("EMBEDDING_LOOKUP")
+def _embedding_lookup(tf: Any, call: Call) -> Any:
+    return tf.gather(call.value(1).tensor, tf.cast(call.value(0).tensor, tf.int32))
+
+
+def _pads(value: Value) -> Any:
+    return np.concatenate([[[0, 0]], value.constant.reshape(-1, 2)])
+
+
+@_kernel("PAD")
+def _pad(tf: Any, call: Call) -> Any:
+    return tf.pad(call.value(0).tensor, _pads(call.value(1)))
+
+
+@_kernel("PADV2")
+def _pad_v2(tf: Any, call: Call) -> Any:
+    filler = tf.reshape(call.value(2).tensor, ())
+    source = call.value(0).tensor
+    return tf.pad(source - filler, _pads(call.value(1))) + filler
+
+
+@_kernel("MIRROR_PAD")
+def _mirror_pad(tf: Any, call: Call) -> Any:
+    mode = "SYMMETRIC" if call.option("mode") == 1 else "REFLECT"
+    return tf.pad(call.value(0).tensor, _pads(call.value(1)), mode=mode)
+
+
+@_kernel("TILE")
+def _tile(tf: Any, call: Call) -> Any:
+    return tf.tile(call.value(0).tensor, [1, *(int(m) for m in call.value(1).constant)])
+
+
+@_kernel("BROADCAST_TO")
+def _broadcast_to(tf: Any, call: Call) -> Any:
+    rank = len(call.shapes[0])
+    source = _aligned(tf, call.value(0), rank)
+    return tf.broadcast_to(source, tf.concat([tf.shape(source)[:1], call.shapes[0]], 0))
+
+
+@_kernel("REVERSE_V2")
+def _reverse(tf: Any, call: Call) -> Any:
+    source = call.value(0)
+    return tf.reverse(source.tensor, [a + 1 for a in _axes(call.value(1), len(source.shape))])
+
+
+@_kernel("RESIZE_BILINEAR", "RESIZE_NEAREST_NEIGHBOR")
+def _resize(tf: Any, call: Call) -> Any:
+    raw = tf.raw_ops
+    function = (
+        raw.ResizeBilinear
+        if call.operator.name == "RESIZE_BILINEAR"
+        else raw.ResizeNearestNeighbor
+    )
+    return function(
+        images=_samples(call.value(0)),
+        size=[int(v) for v in call.value(1).constant],
+        align_corners=bool(call.option("alignCorners")),
+        half_pixel_centers=bool(call.option("halfPixelCenters")),
+    )
+
+
+@_kernel("DEPTH_TO_SPACE")
+def _depth_to_space(tf: Any, call: Call) -> Any:
+    return tf.nn.depth_to_space(_samples(call.value(0)), call.option("blockSize"))
+
+
+@_kernel("SPACE_TO_DEPTH")
+def _space_to_depth(tf: Any, call: Call) -> Any:
+    return tf.nn.space_to_depth(_samples(call.value(0)), call.option("blockSize"))

@@ -1,0 +1,275 @@
+"""The training loop over a simulation."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pytest_edgequant.conversion.qat import losses
+from pytest_edgequant.conversion.qat.plan import Plan
+from pytest_edgequant.conversion.qat.recipe import Arrays, TrainingRecipe, default_epochs
+from pytest_edgequant.conversion.qat.rewrite import write
+from pytest_edgequant.conversion.qat.simulation import Mode, Simulation
+from pytest_edgequant.errors import TrainingError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+_BATCH = 128
+_MEASURE_WITH = 512
+_STATISTICS_FOLLOW = 1 / 3
+"""The share of the epochs in which batch normalization's statistics follow the batches."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Score:
+    """What validation says: `drop` from the float model's (less is better), and the loss."""
+
+    value: float
+    drop: float
+    loss: float
+
+    @property
+    def order(self) -> tuple[float, float]:
+        return (self.drop, self.loss)
+
+
+@dataclasses.dataclass(frozen=True)
+class Progress:
+    """What is known after an epoch (0: before the first)."""
+
+    epoch: int
+    epochs: int
+    loss: float
+    score: Score
+    best: int
+    finished: bool
+
+
+@dataclasses.dataclass(frozen=True)
+class Ends:
+    """Where the user's inputs and outputs are among the file's, and what outputs are."""
+
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
+    kinds: tuple[losses.OutputKind, ...]
+
+
+def _classes(y: NDArray[Any], prediction: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Labels and predictions as class numbers."""
+    if prediction.shape[-1] > 1:
+        found = prediction.argmax(axis=-1)
+        if y.shape == prediction.shape:
+            y = y.argmax(axis=-1)
+    else:
+        found = prediction[..., 0] > 0.5
+    return y.reshape(found.shape), found
+
+
+class Trainer:
+    """One training: begun, taken epoch by epoch, finished."""
+
+    def __init__(
+        self, plan: Plan, ends: Ends, arrays: Arrays, recipe: TrainingRecipe, specs: Any, where: str
+    ) -> None:
+        import tensorflow as tf
+
+        loss_description, optimizer_description = specs
+        self.tf, self.plan, self.ends, self.arrays = tf, plan, ends, arrays
+        self.recipe, self.where = recipe, where
+        self.simulation = Simulation(plan, where)
+        self.descriptions = losses.for_outputs(loss_description, ends.kinds, arrays.y)
+        self.losses = [losses.make_loss(d) for d in self.descriptions]
+        self.judged = all(losses.judges_classes(d) for d in self.descriptions)
+        self.batch = min(recipe.batch_size, arrays.count)
+        self.steps = max(arrays.count // self.batch, 1)
+        self.epochs = recipe.epochs or default_epochs(self.steps)
+        self.optimizer = losses.make_optimizer(
+            optimizer_description, recipe.learning_rate, self.steps * self.epochs
+        )
+        self.optimizer.build(self.simulation.trained)
+        self.random = np.random.default_rng(recipe.seed)
+        self.epoch = 0
+        self.following = 0
+        if plan.normalized:
+            self.simulation.start_statistics(self._float_moments())
+            self.following = math.ceil(self.epochs * _STATISTICS_FOLLOW)
+        self._x = [tf.constant(a.astype(np.float32, copy=False)) for a in self._ordered(arrays.x)]
+        self._y = [tf.constant(y) for y in arrays.y]
+        self._steps: dict[bool, Any] = {}
+        self._predict: dict[bool, Any] = {}
+        self.float_score = self._evaluate(quantize=False, reference=None)
+        self.start = self.score = self._evaluate(quantize=True, reference=self.float_score)
+        if not np.isfinite(self.start.loss):
+            raise TrainingError(
+                f"{where}: qat_int8: the loss is {self.start.loss} before training; check that the "
+                "loss fits the model's outputs (probabilities or logits) and the labels"
+            )
+        self.best_epoch, self.best = 0, self.start
+        self._kept = self.simulation.snapshot()
+
+    def _ordered(self, x: Sequence[NDArray[Any]]) -> list[NDArray[Any]]:
+        """Inputs in the file's order."""
+        return [x[i] for i in self.ends.inputs]
+
+    def _outputs(self, found: Sequence[Any]) -> list[Any]:
+        """Outputs in the user's order, without the file's batch dimension."""
+        tf = self.tf
+        return [
+            tf.reshape(found[i], (-1, *kind.shape))
+            for i, kind in zip(self.ends.outputs, self.ends.kinds, strict=True)
+        ]
+
+    # -- evaluation -------------------------------------------------------------------------------
+
+    def predict(
+        self, x: Sequence[NDArray[Any]], *, quantize: bool = True
+    ) -> list[NDArray[np.float32]]:
+        """Outputs of the simulated model (or of the float one) in the user's order."""
+        if quantize not in self._predict:
+            mode = Mode(quantize=quantize)
+
+            @self.tf.function(reduce_retracing=True)  # type: ignore[untyped-decorator,unused-ignore]
+            def run(inputs: Any) -> Any:
+                return self._outputs(self.simulation(inputs, mode)[0])
+
+            self._predict[quantize] = run
+        ordered = self._ordered(x)
+        parts = [
+            [np.asarray(o) for o in self._predict[quantize](
+                [self.tf.constant(a[i : i + _BATCH].astype(np.float32)) for a in ordered]
+            )]
+            for i in range(0, len(ordered[0]), _BATCH)
+        ]
+        return [np.concatenate(column) for column in zip(*parts, strict=True)]
+
+    def _evaluate(self, *, quantize: bool, reference: Score | None) -> Score:
+        arrays = self.arrays
+        found = self.predict(arrays.x_validation, quantize=quantize)
+        loss = sum(
+            float(function(self.tf.constant(y), self.tf.constant(p)))
+            for function, y, p in zip(self.losses, arrays.y_validation, found, strict=True)
+        )
+        if not self.judged:
+            return Score(loss, loss - reference.loss if reference else 0.0, loss)
+        right = []
+        for description, y, prediction in zip(
+            self.descriptions, arrays.y_validation, found, strict=True
+        ):
+            config = description.get("config", {}) if isinstance(description, dict) else {}
+            if config.get("from_logits") and prediction.shape[-1] == 1:
+                prediction = 1 / (1 + np.exp(-prediction))
+            truth, guess = _classes(y, prediction)
+            right.append(float((truth == guess).mean()))
+        value = float(np.mean(right))
+        return Score(value, reference.value - value if reference else 0.0, loss)
+
+    def _float_moments(self) -> dict[int, tuple[NDArray[Any], NDArray[Any]]]:
+        """Mean and variance a channel of what batch normalizations see in the float model."""
+        tf = self.tf
+        ordered = self._ordered([a[:_MEASURE_WITH] for a in self.arrays.x])
+        mode = Mode(quantize=False, follow_statistics=True)
+
+        @tf.function(reduce_retracing=True)  # type: ignore[untyped-decorator,unused-ignore]
+        def run(inputs: Any) -> Any:
+            return self.simulation(inputs, mode)[1].moments
+
+        means: dict[int, list[Any]] = {}
+        variances: dict[int, list[Any]] = {}
+        counts = []
+        for i in range(0, len(ordered[0]), _BATCH):
+            batch = [a[i : i + _BATCH].astype(np.float32) for a in ordered]
+            counts.append(len(batch[0]))
+            for index, (mean, variance) in run([tf.constant(a) for a in batch]).items():
+                means.setdefault(index, []).append(np.asarray(mean, np.float64))
+                variances.setdefault(index, []).append(np.asarray(variance, np.float64))
+        found = {}
+        for index in means:
+            mean = np.average(means[index], axis=0, weights=counts)
+            spread = np.average(np.square(means[index]), axis=0, weights=counts) - np.square(mean)
+            variance = np.average(variances[index], axis=0, weights=counts) + spread
+            found[index] = (mean.astype(np.float32), np.maximum(variance, 0).astype(np.float32))
+        return found
+
+    # -- training ---------------------------------------------------------------------------------
+
+    def _step(self, follow_statistics: bool) -> Any:
+        if follow_statistics in self._steps:
+            return self._steps[follow_statistics]
+        tf, simulation = self.tf, self.simulation
+        mode = Mode(follow_ranges=True, follow_statistics=follow_statistics, loss=True)
+        variables = [v.value for v in simulation.trained]
+
+        @tf.function  # type: ignore[untyped-decorator,unused-ignore]
+        def step(chosen: Any) -> Any:
+            inputs = [tf.gather(x, chosen) for x in self._x]
+            labels = [tf.gather(y, chosen) for y in self._y]
+            with tf.GradientTape(watch_accessed_variables=False) as tape:
+                tape.watch(variables)
+                found, state = simulation(inputs, mode)
+                outputs = self._outputs(found)
+                loss = tf.add_n(
+                    [f(y, p) for f, y, p in zip(self.losses, labels, outputs, strict=True)]
+                )
+            gradients = tape.gradient(loss, variables, unconnected_gradients="zero")
+            self.optimizer.apply(gradients, simulation.trained)
+            simulation.follow(state)
+            return loss
+
+        self._steps[follow_statistics] = step
+        return step
+
+    def run_epoch(self) -> Progress:
+        """Train one epoch and validate; raises `TrainingError` when the loss is no number."""
+        tf = self.tf
+        step = self._step(self.epoch < self.following)
+        order = self.random.permutation(self.arrays.count)
+        found = [
+            step(tf.constant(order[i * self.batch : (i + 1) * self.batch], tf.int32))
+            for i in range(self.steps)
+        ]
+        values = np.asarray([np.asarray(loss) for loss in found])
+        if not np.isfinite(values).all():
+            first = int(np.argmin(np.isfinite(values)))
+            raise TrainingError(
+                f"{self.where}: qat_int8: the loss became {values[first]} in epoch "
+                f"{self.epoch + 1}, step {first + 1} of {self.steps}. Lower the learning rate, and "
+                "check the loss and the labels; the float model is unchanged"
+            )
+        self.epoch += 1
+        self.score = self._evaluate(quantize=True, reference=self.float_score)
+        if not np.isfinite(self.score.loss):
+            raise TrainingError(
+                f"{self.where}: qat_int8: the validation loss became {self.score.loss} in epoch "
+                f"{self.epoch}. Lower the learning rate, and check the loss and the labels; the "
+                "float model is unchanged"
+            )
+        if self.score.order < self.best.order:
+            self.best, self.best_epoch = self.score, self.epoch
+            self._kept = self.simulation.snapshot()
+        return self.progress(float(values.mean()))
+
+    def progress(self, loss: float) -> Progress:
+        finished = (
+            self.epoch >= self.epochs or self.epoch - self.best_epoch >= self.recipe.patience
+        )
+        return Progress(self.epoch, self.epochs, loss, self.score, self.best_epoch, finished)
+
+    def finish(self) -> bytes:
+        """Go back to the best epoch and give its file."""
+        self.simulation.restore(self._kept)
+        gains = {}
+        for index in self.simulation.statistics:
+            gain = self.simulation.gain(index)
+            assert gain is not None
+            gains[index] = (np.asarray(gain[0]), np.asarray(gain[1]))
+        return write(
+            self.plan,
+            self.simulation.weights_in_file(),
+            np.asarray(self.simulation.ranges),
+            gains,
+        )
