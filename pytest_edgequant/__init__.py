@@ -25,6 +25,7 @@ if TYPE_CHECKING:
         assert_size_within,
         assert_speedup,
     )
+    from pytest_edgequant.conversion.qat.recipe import TrainingRecipe
     from pytest_edgequant.diagnose.calibration_quality import calibration_quality
     from pytest_edgequant.diagnose.robustness import calibration_robustness
     from pytest_edgequant.errors import (
@@ -54,6 +55,7 @@ if TYPE_CHECKING:
         SizeExceeded,
         SpeedupMissed,
         TargetError,
+        TrainingError,
         Unavailable,
         UnitError,
         UnknownNameError,
@@ -96,6 +98,7 @@ if TYPE_CHECKING:
         RuntimeParity,
         Target,
         TensorInfo,
+        TrainingSummary,
         Variant,
         Verdict,
     )
@@ -150,6 +153,9 @@ __all__ = [
     "TargetError",
     "TaskMetric",
     "TensorInfo",
+    "TrainingError",
+    "TrainingRecipe",
+    "TrainingSummary",
     "Unavailable",
     "UnitError",
     "UnknownNameError",
@@ -191,6 +197,7 @@ _HOMES = (
     "errors",
     "records",
     "targets",
+    "conversion.qat.recipe",
     "measure.metrics",
     "measure.paired",
     "pipeline",

@@ -29,6 +29,7 @@ from pytest_edgequant.conversion.calibration import (
     split_dataset,
 )
 from pytest_edgequant.conversion.finish import build_variant, finish
+from pytest_edgequant.conversion.qat.recipe import Training, calibration_from, read_training
 from pytest_edgequant.conversion.registry import VariantSpec, get_spec
 from pytest_edgequant.conversion.source import Order, Source, TFLiteFile, open_source, versions
 from pytest_edgequant.conversion.tensorflow_worker import Description
@@ -78,9 +79,12 @@ class CalibrationRequest:
     `samples` gives what the user defined, or None; then `dataset` is split, and `preprocess` gives
     the function that its samples go through, or None. `split_applies` tells that this dataset is
     also evaluated on, so that every variant must leave the split out.
+    `training` gives what a trained variant is trained with; without `samples` it is calibrated
+    with these too.
     """
 
     samples: Callable[[], Any] = _nothing
+    training: Callable[[], Any] = _nothing
     dataset: Callable[[], Any] = _nothing
     preprocess: Callable[[], Any] = _nothing
     split_applies: bool = False
@@ -160,9 +164,10 @@ class Pipeline:
             variant = self._as_is(source, source.form if spec.name == "as_is" else spec.name)
         else:
             source.check_derivable(spec)
-            samples = self._calibration(source, spec, calibration)
+            training = read_training(calibration.training()) if spec.trained else None
+            samples = self._calibration(source, spec, calibration, training)
             variant = dataclasses.replace(
-                self._made(source, spec, samples, per_channel), calibration=samples
+                self._made(source, spec, samples, per_channel, training), calibration=samples
             )
             held_out = samples.held_out if samples is not None else None
         if held_out is None and calibration.split_applies and _is_calibrated_from(source):
@@ -210,11 +215,17 @@ class Pipeline:
         return split_dataset(loaded, self._describe(source).inputs, preprocess)
 
     def _calibration(
-        self, source: Source, spec: VariantSpec, request: CalibrationRequest
+        self,
+        source: Source,
+        spec: VariantSpec,
+        request: CalibrationRequest,
+        training: Training | None,
     ) -> Calibration | None:
         if not spec.calibrated:
             return None
         samples = request.samples()
+        if samples is None and training is not None:
+            return calibration_from(training, self._describe(source).inputs)
         if samples is not None:
             calibration = read_calibration(samples)
             return self._with_coverage(source, calibration, request)
@@ -253,6 +264,7 @@ class Pipeline:
         spec: VariantSpec,
         calibration: Calibration | None,
         dense_per_channel: bool,
+        training: Training | None = None,
     ) -> Variant:
         """A variant that has to be converted, unless it is there already."""
         family_key = digest(
@@ -263,6 +275,7 @@ class Pipeline:
             source.toolchain,
             calibration.fingerprint if calibration else None,
             dense_per_channel,
+            *([training.fingerprint] if training else []),
         )
         key = digest(family_key, spec.name)
         notes = calibration.notes if calibration else ()
@@ -278,7 +291,7 @@ class Pipeline:
                 if entry is None:
                     try:
                         entry = self._convert(
-                            source, spec, calibration, dense_per_channel, family_key
+                            source, spec, calibration, dense_per_channel, training, family_key
                         )
                     except EdgeQuantError as error:
                         self._failures[key] = error
@@ -294,14 +307,16 @@ class Pipeline:
         spec: VariantSpec,
         calibration: Calibration | None,
         dense_per_channel: bool,
+        training: Training | None,
         family_key: str,
     ) -> Entry:
         """Convert once and store every variant of the family; gives the one that was asked for."""
         description = (
             self._describe(source) if spec.calibrated or isinstance(source, TFLiteFile) else None
         )
-        with self.progress(f"converting {source.where} to {spec.family}"):
-            order = Order(spec, calibration, description, dense_per_channel)
+        order = Order(spec, calibration, description, dense_per_channel, training, self.progress)
+        what = f"converting {source.where} to {spec.family}"
+        with _silent(what) if training else self.progress(what):
             converted = source.convert(self._converter, order)
         self.converted += 1
         wanted: Entry | None = None
@@ -316,6 +331,7 @@ class Pipeline:
                 "inputs": [list(pair) for pair in converted.inputs],
                 "outputs": [list(pair) for pair in converted.outputs],
                 "notes": [*converted.notes, *notes],
+                "training": dict(converted.training) if converted.training else None,
             }
             entry = self.cache.put(digest(family_key, member.name), content, meta, ".tflite")
             if member.name == spec.name:
@@ -455,6 +471,7 @@ def convert(
     variant: str,
     *,
     calibration: Any = None,
+    training: Any = None,
     name: str | None = None,
     target: Target | str | None = None,
     dense_per_channel: bool = False,
@@ -464,18 +481,21 @@ def convert(
     `model` is a Keras 3 or tf_keras model object, a path (.keras, .h5, SavedModel folder, .tflite),
     or the bytes of a .tflite. `variant` is a name of the registry ("int8", ...). `calibration`
     are representative samples: an array (N, ...), list, generator, `tf.data.Dataset`, or a dict by
-    input name; the integer variants need them, 100 at least. `dense_per_channel` quantizes fully
+    input name; the integer variants need them, 100 at least. `training` is what "qat_int8" is
+    fine-tuned with: (x, y) of the training set, or a `TrainingRecipe`; it is calibrated with
+    samples of it unless `calibration` is given. `dense_per_channel` quantizes fully
     connected weights per channel, which TFLM before August 2024 computes wrongly.
 
     Raises `ModelError`, `CalibrationError`, `ConversionError` (naming tensors and operators),
-    `NotDerivableError`, `MissingExtraError`, `UnknownNameError`.
+    `NotDerivableError`, `MissingExtraError`, `UnknownNameError`; for "qat_int8" also
+    `DatasetError` and `TrainingError`.
     """
     pipeline = current_pipeline()
     profile = pipeline.targets.get(target) if isinstance(target, str) else target
     return pipeline.variant(
         model,
         variant,
-        CalibrationRequest(samples=lambda: calibration),
+        CalibrationRequest(samples=lambda: calibration, training=lambda: training),
         model_name=name,
         target=profile,
         dense_per_channel=dense_per_channel,

@@ -234,6 +234,19 @@ def edge_calibration() -> Any:
 
 
 @pytest.fixture(scope="session")
+def edge_training() -> Any:
+    """What qat_int8 is trained with: override it. (x, y) of the training set, or a TrainingRecipe.
+
+    `pytest_edgequant.TrainingRecipe(data=(x, y), ...)` sets validation samples, loss, optimizer,
+    epochs, early stopping and the seed.
+    """
+    return Undefined(
+        "the fixture edge_training is not defined; define it in conftest.py to return (x, y) of "
+        "the training set, or a pytest_edgequant.TrainingRecipe"
+    )
+
+
+@pytest.fixture(scope="session")
 def edge_metric() -> Any:
     """The task metric: override it with a name or a callable; top-1 accuracy by default."""
     return "accuracy"

@@ -154,6 +154,27 @@ class HeldOut:
     indices: tuple[int, ...]
 
 
+@dataclass(frozen=True)
+class TrainingSummary:
+    """What a quantization-aware training came to, on its validation samples.
+
+    `metric` is "accuracy" (a fraction) or "loss"; `float_value`, `untrained_value` and
+    `trained_value` are those of the float model, of int8 before training, and of the best epoch,
+    the last two simulated. `best_epoch` is 0 where no epoch was better than none. `agreement` is
+    the share of samples for which the simulated model and the file name the same class; None for a
+    model without classes.
+    """
+
+    metric: str
+    float_value: float
+    untrained_value: float
+    trained_value: float
+    samples: int
+    epochs: int
+    best_epoch: int
+    agreement: float | None
+
+
 @dataclass(frozen=True, repr=False)
 class Variant:
     """One quantization form of one model: the file that would be deployed, and what is known of it.
@@ -162,6 +183,7 @@ class Variant:
     user. `tensors` are all tensors of the main subgraph, with their quantization parameters.
     `calibration` are the samples that it was calibrated with, None where there were none or where
     they are not known.
+    `training` is there for a variant that was trained.
     """
 
     name: str
@@ -176,6 +198,7 @@ class Variant:
     notes: tuple[str, ...] = ()
     held_out: HeldOut | None = None
     calibration: Any = field(default=None, compare=False)
+    training: TrainingSummary | None = None
 
     def __repr__(self) -> str:
         target = f" for {self.target.name}" if self.target else ""

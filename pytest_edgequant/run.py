@@ -404,6 +404,7 @@ class Run:
         evaluated = "edge_dataset" in request.fixturenames
         return CalibrationRequest(
             samples=lambda: value_of("edge_calibration"),
+            training=lambda: value_of("edge_training"),
             dataset=lambda: value_of("edge_dataset"),
             preprocess=lambda: value_of("edge_preprocess"),
             split_applies=evaluated and value_of("edge_calibration") is None,

@@ -10,7 +10,7 @@ from typing import Any
 from pytest_edgequant.conversion import check
 from pytest_edgequant.conversion.registry import VariantSpec
 from pytest_edgequant.conversion.tensorflow_worker import Converted
-from pytest_edgequant.records import TensorInfo, Variant
+from pytest_edgequant.records import TensorInfo, TrainingSummary, Variant
 from pytest_edgequant.tflite.graph import Graph, read_graph
 from pytest_edgequant.tflite.io_types import with_io_type
 from pytest_edgequant.tflite.passthrough import without_float_detours
@@ -71,4 +71,5 @@ def build_variant(
         outputs=_ends(graph, graph.main.outputs, graph.output_names, meta.get("outputs")),
         tensors=tuple(_info(graph, i) for i in range(len(graph.main.tensors))),
         notes=tuple(meta.get("notes", ())),
+        training=TrainingSummary(**meta["training"]) if meta.get("training") else None,
     )

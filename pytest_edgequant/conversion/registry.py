@@ -16,7 +16,8 @@ from pytest_edgequant.names import fold, unknown
 class VariantSpec:
     """One form: what is quantized, the type of its inputs and outputs, whether it is calibrated.
 
-    `activations` is the type that an integer form must have inside, None for the others.
+    `activations` is the type that an integer form must have inside, None for the others. `trained`
+    forms need training data; `runs_as` names the form that a target must run to run this one.
     """
 
     name: str
@@ -24,6 +25,8 @@ class VariantSpec:
     summary: str
     io: str = "float32"
     activations: str | None = None
+    trained: bool = False
+    runs_as: str | None = None
 
     @property
     def calibrated(self) -> bool:
@@ -48,6 +51,15 @@ _SPECS = (
         "int8 weights, int16 activations, inputs and outputs",
         "int16",
         "int16",
+    ),
+    VariantSpec(
+        "qat_int8",
+        "qat_int8",
+        "as int8, after fine-tuning with simulated quantization",
+        "int8",
+        "int8",
+        trained=True,
+        runs_as="int8",
     ),
     VariantSpec("as_is", "as_is", "a .tflite file as it is, whatever its form"),
 )

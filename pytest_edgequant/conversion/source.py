@@ -12,7 +12,8 @@ import tempfile
 import weakref
 import zipfile
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from importlib import metadata
 from pathlib import Path
@@ -24,6 +25,8 @@ from pytest_edgequant.context import Undefined
 from pytest_edgequant.conversion import quantizer_worker, tensorflow_worker, tracing
 from pytest_edgequant.conversion.calibration import Calibration
 from pytest_edgequant.conversion.check import detect_form
+from pytest_edgequant.conversion.qat import driver, preconditions
+from pytest_edgequant.conversion.qat.recipe import Training
 from pytest_edgequant.conversion.registry import VariantSpec
 from pytest_edgequant.conversion.tensorflow_worker import Converted, Description
 from pytest_edgequant.conversion.tracing import Exported
@@ -57,12 +60,17 @@ def versions(packages: Sequence[str]) -> dict[str, str]:
 
 @dataclass(frozen=True)
 class Order:
-    """What to convert to: the variant, its samples, and what is known of the source."""
+    """What to convert to: the variant, its samples, and what is known of the source.
+
+    `progress` shows a line while something takes its time.
+    """
 
     spec: VariantSpec
     calibration: Calibration | None
     description: Description | None
     dense_per_channel: bool
+    training: Training | None = None
+    progress: Callable[[str], AbstractContextManager[None]] = lambda _: nullcontext()
 
 
 class Source(Protocol):
@@ -91,6 +99,8 @@ def _attempts(order: Order) -> list[bool]:
     description = order.description
     if not order.spec.calibrated or description is None or not description.recurrent:
         return [False]
+    if order.training is not None:
+        return [True]
     return [False, True] if description.legacy_keras else [True]
 
 
@@ -114,12 +124,7 @@ def _try_each(order: Order, convert: Callable[[bool], Converted], where: str) ->
                 ) from None
             raise
         if unrolled:
-            return Converted(
-                converted.content,
-                converted.inputs,
-                converted.outputs,
-                (*converted.notes, _UNROLLED_NOTE),
-            )
+            return replace(converted, notes=(*converted.notes, _UNROLLED_NOTE))
         return converted
     raise AssertionError("no attempt was made")
 
@@ -178,6 +183,9 @@ class TensorFlowFile:
 
     def convert(self, process: IsolatedProcess, order: Order) -> Converted:
         def once(unrolled: bool) -> Converted:
+            if order.training is not None:
+                origin = self._arguments()[:2]
+                return driver.train(process, origin, self.where, order, unrolled)
             converted: Converted = process.call(
                 tensorflow_worker.convert,
                 *self._arguments(),
@@ -245,6 +253,9 @@ class LiveModel:
 
     def convert(self, process: IsolatedProcess, order: Order) -> Converted:
         def once(unrolled: bool) -> Converted:
+            if order.training is not None:
+                preconditions.check_model(self._model, self.where)
+                return driver.train(process, self._export(unrolled), self.where, order, unrolled)
             converted: Converted = process.call(
                 tensorflow_worker.convert_exported,
                 self._export(unrolled),
@@ -293,6 +304,11 @@ class TFLiteFile:
                 f"{self.where}: the file is {self.form} already, {spec.name} can't be made from "
                 "it. Quantized files are gated as they are: ask for that variant (or as_is), or "
                 "give the float model"
+            )
+        if spec.trained:
+            raise NotDerivableError(
+                f"{self.where}: {spec.name} is trained from a Keras model or SavedModel; a .tflite "
+                "file can't be trained: give the model that it was converted from"
             )
 
     def describe(self, process: IsolatedProcess) -> Description:

@@ -13,7 +13,7 @@ import re
 import sys
 import tempfile
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -47,13 +47,15 @@ class Description:
 class Converted:
     """What a conversion gives: the file with float inputs and outputs, and what to say of it.
 
-    `inputs` and `outputs` are (name, signature key) in the model's order.
+    `inputs` and `outputs` are (name, signature key) in the model's order. `training` is what a
+    training came to, as plain values of a `TrainingSummary`.
     """
 
     content: bytes
     inputs: tuple[tuple[str, str], ...] = ()
     outputs: tuple[tuple[str, str], ...] = ()
     notes: tuple[str, ...] = ()
+    training: Mapping[str, Any] | None = None
 
 
 @dataclass
@@ -71,7 +73,8 @@ _loaded: dict[tuple[str, str], _Loaded] = {}
 _scratch: list[tempfile.TemporaryDirectory[str]] = []
 
 
-def _tensorflow() -> Any:
+def tensorflow() -> Any:
+    """TensorFlow, imported at the first call, with its chatter off."""
     if "tensorflow" not in sys.modules:
         warnings.filterwarnings("ignore")
         # TensorFlow makes a million objects that live as long as the process. The converter calls
@@ -125,7 +128,7 @@ def _load_keras(path: str, where: str) -> Any:
 
 
 def _load_saved_model(path: str, where: str, loaded: _Loaded) -> None:
-    tf = _tensorflow()
+    tf = tensorflow()
     try:
         module = tf.saved_model.load(path)
     except Exception as error:
@@ -145,7 +148,7 @@ def _load_saved_model(path: str, where: str, loaded: _Loaded) -> None:
 def _load(kind: str, path: str, where: str) -> _Loaded:
     loaded = _loaded.get((kind, path))
     if loaded is None:
-        _tensorflow()
+        tensorflow()
         loaded = _Loaded(where)
         if kind == "keras":
             loaded.model = _load_keras(path, where)
@@ -202,8 +205,14 @@ def _pin_saved_model(loaded: _Loaded, folder: Path) -> Exported:
     return tracing.Traced(function, inputs, outputs, names, outputs).save(folder, loaded.keep)
 
 
+def exported_file(kind: str, path: str, where: str, unrolled: bool) -> tuple[Any, Exported]:
+    """A file's Keras model (None for a SavedModel), and the SavedModel with the batch at 1."""
+    loaded = _load(kind, path, where)
+    return loaded.model, _export(loaded, unrolled)
+
+
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """No chatter from Python code; native code writes to the captured stderr anyway."""
     with warnings.catch_warnings(), open(os.devnull, "w") as nothing:
         warnings.simplefilter("ignore")
@@ -253,7 +262,7 @@ def convert_exported(
     dense_per_channel: bool = False,
 ) -> Converted:
     """As `convert`, for what is a SavedModel with the batch at 1 already."""
-    tf = _tensorflow()
+    tf = tensorflow()
     notes: list[str] = []
     converter = tf.lite.TFLiteConverter.from_saved_model(exported.folder)
     converter._experimental_disable_per_channel_quantization_for_dense_layers = (
@@ -275,7 +284,7 @@ def convert_exported(
             else [ops.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8]
         )
     try:
-        with _quiet():
+        with quiet():
             content = bytes(converter.convert())
     except Exception as error:
         raise ConversionError(

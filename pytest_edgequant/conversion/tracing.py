@@ -87,7 +87,7 @@ def is_legacy_keras(model: object) -> bool:
     return any(cls.__module__.split(".")[0] == "tf_keras" for cls in type(model).__mro__)
 
 
-def _flatten_layers(model: Any) -> list[Any]:
+def flatten_layers(model: Any) -> list[Any]:
     """Every layer of the model, nested ones and those inside wrappers included."""
     flatten = getattr(model, "_flatten_layers", None)
     if flatten is not None:
@@ -97,13 +97,13 @@ def _flatten_layers(model: Any) -> list[Any]:
 
 def has_recurrent_layers(model: Any) -> bool:
     """Whether an LSTM, GRU or the like is in it, which can be unrolled."""
-    return any(hasattr(layer, "unroll") for layer in _flatten_layers(model))
+    return any(hasattr(layer, "unroll") for layer in flatten_layers(model))
 
 
 @contextlib.contextmanager
 def _unrolled(model: Any, active: bool) -> Iterator[None]:
     """The model's recurrent layers unrolled while it is traced, then as they were."""
-    layers = [layer for layer in _flatten_layers(model) if hasattr(layer, "unroll")] * active
+    layers = [layer for layer in flatten_layers(model) if hasattr(layer, "unroll")] * active
     changes = [(layer, "unroll", layer.unroll, True) for layer in layers] + [
         # tf_keras decides for its fused operator when the layer is made.
         (layer, "_could_use_gpu_kernel", layer._could_use_gpu_kernel, False)

@@ -405,7 +405,9 @@ def _gather(tf: Any, call: Call) -> Any:
     if not table.batched:
         return tf.gather(table.tensor, tf.cast(indices.tensor, tf.int32), axis=axis)
     if indices.batched:
-        return tf.gather(table.tensor, tf.cast(indices.tensor, tf.int32), axis=axis + 1, batch_dims=1)
+        return tf.gather(
+            table.tensor, tf.cast(indices.tensor, tf.int32), axis=axis + 1, batch_dims=1
+        )
     return tf.gather(table.tensor, indices.constant, axis=axis + 1)
 
 
@@ -458,9 +460,7 @@ def _reverse(tf: Any, call: Call) -> Any:
 def _resize(tf: Any, call: Call) -> Any:
     raw = tf.raw_ops
     function = (
-        raw.ResizeBilinear
-        if call.operator.name == "RESIZE_BILINEAR"
-        else raw.ResizeNearestNeighbor
+        raw.ResizeBilinear if call.operator.name == "RESIZE_BILINEAR" else raw.ResizeNearestNeighbor
     )
     return function(
         images=_samples(call.value(0)),

@@ -157,9 +157,9 @@ def default_loss(output: OutputKind, y: NDArray[Any]) -> dict[str, Any]:
         )
     binary = bool(np.isin(y, (0, 1)).all())
     same = y.shape[1:] == output.shape
-    if same and classes > 1 and binary and output.operator != "LOGISTIC":
-        if output.operator == "SOFTMAX" or class_labels(y) is not None:
-            return _entropy("CategoricalCrossentropy", logits)
+    one_hot = same and classes > 1 and binary and output.operator != "LOGISTIC"
+    if one_hot and (output.operator == "SOFTMAX" or class_labels(y) is not None):
+        return _entropy("CategoricalCrossentropy", logits)
     if binary and (output.operator == "LOGISTIC" or (classes == 1 and y.dtype.kind in "biu")):
         return _entropy("BinaryCrossentropy", logits)
     return {"class_name": "MeanSquaredError", "config": {}}

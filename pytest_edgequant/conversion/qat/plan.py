@@ -32,9 +32,9 @@ MOVES_DATA = frozenset(
     "REDUCE_MIN RESIZE_NEAREST_NEIGHBOR DEPTH_TO_SPACE SPACE_TO_DEPTH SPACE_TO_BATCH_ND "
     "BATCH_TO_SPACE_ND REVERSE_V2".split()
 )
-"""Operators whose outputs are values of their inputs: on the grid already where scales are equal."""
+"""Operators whose outputs are values of their inputs: on the grid where scales are equal."""
 _EDGES = ("QUANTIZE", "DEQUANTIZE")
-_BATCH_NORMALIZATION = ("batchnorm/", "FusedBatchNorm", "batch_normalization")
+_BATCH_NORMALIZATION = ("batchnorm/", "FusedBatchNorm")
 _MOST_RESCALED = 4.0
 """Tensors on both sides of a QUANTIZE share one scale up to this ratio of their ranges: 2 bits."""
 
@@ -105,6 +105,8 @@ def _dequantized(tensor: Tensor, stored: NDArray[Any]) -> tuple[NDArray[Any], ND
         shape = [1] * stored.ndim
         shape[tensor.quantization.axis] = -1
         scales, points = scales.reshape(shape), points.reshape(shape)
+    else:
+        scales, points = scales[0], points[0]
     return (stored.astype(np.float64) - points) * scales, np.broadcast_to(scales, stored.shape)
 
 
@@ -234,12 +236,16 @@ def _folded_normalization(main: Subgraph, operator: Operator) -> bool:
     bias = WEIGHTED[operator.name][1]
     if bias is None or len(operator.inputs) <= bias or operator.inputs[bias] < 0:
         return False
-    names = [main.tensors[operator.inputs[bias]].name, main.tensors[operator.outputs[0]].name]
-    return any(mark in name for name in names for mark in _BATCH_NORMALIZATION)
+    # The name lists what was fused. A matrix product also takes in a normalization before it;
+    # one after it comes last.
+    name = main.tensors[operator.inputs[bias]].name
+    if operator.name == "FULLY_CONNECTED":
+        name = name.split(";")[-1]
+    return any(mark in name for mark in _BATCH_NORMALIZATION)
 
 
 def _shares_weights(main: Subgraph, operator: Operator, sources: Mapping[int, int]) -> bool:
-    """Whether another operator has the same weights or bias: statistics of one can't change them."""
+    """Whether another operator has the same weights or bias, which one's statistics can't move."""
     places = WEIGHTED[operator.name]
     own = {sources.get(operator.inputs[p], -1) for p in places if p is not None} - {-1}
     others = {

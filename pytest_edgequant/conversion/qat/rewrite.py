@@ -35,7 +35,8 @@ def symmetric_steps(values: NDArray[Any], axis: int | None) -> NDArray[np.float3
     """The step of the symmetric grid from -127 to 127: one, or one for each index along `axis`."""
     axes = None if axis is None else tuple(a for a in range(values.ndim) if a != axis)
     largest = np.abs(values).max(axis=axes, initial=0.0).astype(np.float32).reshape(-1)
-    return np.maximum(largest, _SMALLEST_STEP).astype(np.float32) / np.float32(127.0)
+    steps: NDArray[np.float32] = np.maximum(largest, _SMALLEST_STEP) / np.float32(127.0)
+    return steps.astype(np.float32)
 
 
 def _set_parameters(
@@ -165,9 +166,7 @@ class _Writer:
         raw.inputs[place] = len(self.tensors) - 1
         return len(self.tensors) - 1
 
-    def _bias(
-        self, operator: Operator, place: int | None
-    ) -> NDArray[np.float32] | None:
+    def _bias(self, operator: Operator, place: int | None) -> NDArray[np.float32] | None:
         if place is None or len(operator.inputs) <= place or operator.inputs[place] < 0:
             return None
         index = operator.inputs[place]

@@ -117,7 +117,9 @@ class Simulation:
                 channel = value.ndim - 1
             unit = scale_steps(value, channel)
             self.units.append(tf.constant(unit))
-            self.variables.append(keras.Variable(value / unit, name=f"w{position}", dtype="float32"))
+            self.variables.append(
+                keras.Variable(value / unit, name=f"w{position}", dtype="float32")
+            )
         self.trained = [
             variable
             for variable, weights in zip(self.variables, plan.weights, strict=True)
@@ -231,9 +233,7 @@ class Simulation:
             return True
         if operator.name not in MOVES_DATA:
             return False
-        inputs = {
-            plan.groups.get(i) for i in operator.inputs if i >= 0 and not self._is_index(i)
-        }
+        inputs = {plan.groups.get(i) for i in operator.inputs if i >= 0 and not self._is_index(i)}
         return inputs <= {plan.groups.get(i) for i in operator.outputs} and None not in inputs
 
     def _is_index(self, index: int) -> bool:

@@ -140,9 +140,12 @@ class Trainer:
             self._predict[quantize] = run
         ordered = self._ordered(x)
         parts = [
-            [np.asarray(o) for o in self._predict[quantize](
-                [self.tf.constant(a[i : i + _BATCH].astype(np.float32)) for a in ordered]
-            )]
+            [
+                np.asarray(o)
+                for o in self._predict[quantize](
+                    [self.tf.constant(a[i : i + _BATCH].astype(np.float32)) for a in ordered]
+                )
+            ]
             for i in range(0, len(ordered[0]), _BATCH)
         ]
         return [np.concatenate(column) for column in zip(*parts, strict=True)]
@@ -162,7 +165,7 @@ class Trainer:
         ):
             config = description.get("config", {}) if isinstance(description, dict) else {}
             if config.get("from_logits") and prediction.shape[-1] == 1:
-                prediction = 1 / (1 + np.exp(-prediction))
+                prediction = prediction + np.float32(0.5)  # above 0 is the class 1
             truth, guess = _classes(y, prediction)
             right.append(float((truth == guess).mean()))
         value = float(np.mean(right))
@@ -254,9 +257,7 @@ class Trainer:
         return self.progress(float(values.mean()))
 
     def progress(self, loss: float) -> Progress:
-        finished = (
-            self.epoch >= self.epochs or self.epoch - self.best_epoch >= self.recipe.patience
-        )
+        finished = self.epoch >= self.epochs or self.epoch - self.best_epoch >= self.recipe.patience
         return Progress(self.epoch, self.epochs, loss, self.score, self.best_epoch, finished)
 
     def finish(self) -> bytes:

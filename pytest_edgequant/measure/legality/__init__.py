@@ -55,9 +55,11 @@ def variant_refused(name: str, target: Target) -> str | None:
     """
     if name not in VARIANTS or name == "as_is":
         return None
-    if name in target.refused:
-        return target.refused[name]
-    if name in target.variants:
+    form = VARIANTS[name].runs_as or name
+    for listed in (name, form):
+        if listed in target.refused:
+            return target.refused[listed]
+    if form in target.variants or name in target.variants:
         return None
     return f"{target.name} does not list {name} among what it can run"
 

@@ -1,0 +1,174 @@
+"""What runs in the child that has TensorFlow: begin a training, take an epoch, finish.
+
+One call an epoch, so that the test process can show progress and a hang is found in time.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pytest_edgequant.conversion import check, tensorflow_worker
+from pytest_edgequant.conversion.calibration import Calibration
+from pytest_edgequant.conversion.qat import losses, preconditions
+from pytest_edgequant.conversion.qat.plan import make_plan
+from pytest_edgequant.conversion.qat.recipe import Training, split
+from pytest_edgequant.conversion.qat.training import Ends, Progress, Trainer
+from pytest_edgequant.conversion.registry import VARIANTS
+from pytest_edgequant.conversion.tensorflow_worker import Converted
+from pytest_edgequant.conversion.tracing import Exported
+from pytest_edgequant.tflite.graph import Graph, read_graph
+from pytest_edgequant.tflite.passthrough import without_float_detours
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+_AGREEMENT_WITH = 500
+
+Origin = Exported | tuple[str, str]
+"""A SavedModel with the batch at 1, or kind and path of a file."""
+
+
+@dataclass
+class _Run:
+    trainer: Trainer
+    exported: Exported
+    notes: tuple[str, ...]
+
+
+_current: dict[str, _Run] = {}
+
+
+def _kind(graph: Graph, name: str, index: int) -> losses.OutputKind:
+    makers = {o: operator for operator in graph.main.operators for o in operator.outputs}
+    maker = makers.get(index)
+    while maker is not None and maker.name in ("DEQUANTIZE", "QUANTIZE", "RESHAPE"):
+        maker = makers.get(maker.inputs[0])
+    shape = graph.main.tensors[index].shape[1:]
+    return losses.OutputKind(name, shape, maker.name if maker is not None else "")
+
+
+def _ends(graph: Graph, exported: Exported) -> Ends:
+    main = graph.main
+    inputs = tuple(exported.input_keys.index(graph.input_names[i]) for i in main.inputs)
+    in_file = [graph.output_names[i] for i in main.outputs]
+    outputs = tuple(in_file.index(key) for key in exported.output_keys)
+    kinds = tuple(
+        _kind(graph, name, main.outputs[position])
+        for name, position in zip(exported.output_names, outputs, strict=True)
+    )
+    return Ends(inputs, outputs, kinds)
+
+
+def begin(
+    origin: Origin,
+    where: str,
+    calibration: Calibration,
+    training: Training,
+    *,
+    unrolled: bool,
+    dense_per_channel: bool,
+) -> Progress:
+    """Prepare a training: the template, the simulation, the data; gives the state before it.
+
+    Raises `ConversionError` where the result could not be int8 or an operator can't be simulated,
+    `ModelError` for a model that can't be trained, `DatasetError`, `TrainingError`.
+    """
+    tf = tensorflow_worker.tensorflow()
+    _current.clear()
+    tf.config.experimental.enable_op_determinism()
+    tf.keras.utils.set_random_seed(training.recipe.seed)
+    if isinstance(origin, Exported):
+        exported = origin
+    else:
+        model, exported = tensorflow_worker.exported_file(*origin, where, unrolled)
+        if model is not None:
+            preconditions.check_model(model, where)
+    arrays = split(training, exported.inputs, exported.output_names)
+    floating = tensorflow_worker.convert_exported(exported, where, "float32", None)
+    preconditions.check_graph(read_graph(floating.content, where), where)
+    template = tensorflow_worker.convert_exported(
+        exported, where, "int8", calibration, dense_per_channel=dense_per_channel
+    )
+    content = without_float_detours(template.content)
+    graph = read_graph(content, where)
+    # Before hours of training, not after: what the converter leaves in float stays there.
+    check.check_inside(graph, VARIANTS["qat_int8"], f"{where}: qat_int8")
+    plan = make_plan(content, floating.content, where)
+    ends = _ends(graph, exported)
+    trainer = Trainer(
+        plan, ends, arrays, training.recipe, (training.loss, training.optimizer), where
+    )
+    _current["run"] = _Run(trainer, exported, template.notes)
+    return trainer.progress(float("nan"))
+
+
+def run_epoch() -> Progress:
+    """Train and validate one epoch."""
+    return _current["run"].trainer.run_epoch()
+
+
+def finish() -> Converted:
+    """The best epoch as a file, and what the training came to."""
+    run = _current.pop("run")
+    trainer = run.trainer
+    content = trainer.finish()
+    x = [a[:_AGREEMENT_WITH] for a in trainer.arrays.x_validation]
+    agreement = _agreement(content, run.exported, x, trainer.predict(x))
+    summary = {
+        "metric": "accuracy" if trainer.judged else "loss",
+        "float_value": trainer.float_score.value,
+        "untrained_value": trainer.start.value,
+        "trained_value": trainer.best.value,
+        "samples": len(trainer.arrays.x_validation[0]),
+        "epochs": trainer.epoch,
+        "best_epoch": trainer.best_epoch,
+        "agreement": agreement,
+    }
+    names = tuple(spec.name for spec in run.exported.inputs)
+    return Converted(
+        content,
+        tuple(zip(names, run.exported.input_keys, strict=True)),
+        tuple(zip(run.exported.output_names, run.exported.output_keys, strict=True)),
+        run.notes,
+        summary,
+    )
+
+
+def _agreement(
+    content: bytes,
+    exported: Exported,
+    x: list[NDArray[Any]],
+    simulated: list[NDArray[np.float32]],
+) -> float | None:
+    """The share of samples for which file and simulation name the same class; None without any."""
+    classes = [s.ndim > 1 and s.shape[-1] > 1 for s in simulated]
+    if not any(classes):
+        return None
+    found = _run_file(content, exported, x)
+    same = [
+        (f.reshape(s.shape).argmax(-1) == s.argmax(-1)).mean()
+        for f, s, several in zip(found, simulated, classes, strict=True)
+        if several
+    ]
+    return float(np.mean(same))
+
+
+def _run_file(
+    content: bytes, exported: Exported, x: list[NDArray[Any]]
+) -> list[NDArray[np.float32]]:
+    tf = tensorflow_worker.tensorflow()
+    with tensorflow_worker.quiet():
+        interpreter = tf.lite.Interpreter(model_content=content)
+        runner = interpreter.get_signature_runner()
+        rows = []
+        for i in range(len(x[0])):
+            sample = {
+                key: np.ascontiguousarray(a[i : i + 1], dtype=spec.dtype)
+                for key, a, spec in zip(exported.input_keys, x, exported.inputs, strict=True)
+            }
+            result = runner(**sample)
+            rows.append([np.array(result[key]) for key in exported.output_keys])
+    return [np.concatenate(column) for column in zip(*rows, strict=True)]
