@@ -37,6 +37,7 @@ _EPSILON = 1e-3
 class Mode:
     """What a pass does: quantize at all, follow ranges, follow batch normalization's statistics.
 
+    `channels_of` names the activations whose channels' limits are wanted.
     `loss` leaves the last softmax's or sigmoid's output unrounded: rounded to 0, a probability has
     no gradient left.
     """
@@ -45,6 +46,7 @@ class Mode:
     follow_ranges: bool = False
     follow_statistics: bool = False
     loss: bool = False
+    channels_of: tuple[int, ...] = ()
 
 
 @dataclass
@@ -69,7 +71,9 @@ class _Pass:
     lows: dict[int, list[Any]] = field(default_factory=dict)
     highs: dict[int, list[Any]] = field(default_factory=dict)
     moments: dict[int, tuple[Any, Any]] = field(default_factory=dict)
-    rounded: dict[tuple[int, bool], Any] = field(default_factory=dict)
+    channels: dict[int, tuple[Any, Any]] = field(default_factory=dict)
+    rounded: dict[tuple[int, bool], tuple[Any, Any]] = field(default_factory=dict)
+    edges: Sequence[Any] = ()
 
 
 def check_kernels(plan: Plan, where: str) -> None:
@@ -166,13 +170,23 @@ class Simulation:
         gain = tf.sqrt((state.initial[1] + _EPSILON) / (state.variance + _EPSILON))
         return gain, state.initial[0] - state.mean * gain
 
-    def _round_weights(self, value: Any, per_channel: bool) -> Any:
-        """The nearest values of the symmetric int8 grid, with a straight-through gradient."""
+    def _round_weights(self, value: Any, per_channel: bool) -> tuple[Any, Any]:
+        """The nearest values of the symmetric int8 grid, and its step (one a channel, or one)."""
         tf = self.tf
         axes = list(range(len(value.shape) - 1)) if per_channel else None
         largest = tf.reduce_max(tf.abs(value), axis=axes, keepdims=per_channel)
         step = tf.maximum(largest, NARROWEST * 1e-6) / 127.0
+        return self._straight_through(value, step), tf.reshape(step, (-1,))
+
+    def _straight_through(self, value: Any, step: Any) -> Any:
+        """Rounded to multiples of a step; the gradient passes as if it were not."""
+        tf = self.tf
         return value + tf.stop_gradient(tf.round(value / step) * step - value)
+
+    def _scale(self, index: int, edges: Sequence[Any]) -> Any:
+        """An activation's step."""
+        group = self.plan.groups[index]
+        return (edges[group][1] - edges[group][0]) / 255.0
 
     def _round_constant(self, value: Any) -> Any:
         """A constant that is added or multiplied: rounded to its own range."""
@@ -191,7 +205,7 @@ class Simulation:
         tf, plan, main = self.tf, self.plan, self.plan.main
         state = _Pass(mode)
         limits = tf.unstack(self.ranges) if len(plan.ranges) else []
-        edges = [tf.unstack(pair) for pair in limits]
+        edges = state.edges = [tf.unstack(pair) for pair in limits]
         known: dict[int, Any] = {}
         for index, value in zip(main.inputs, inputs, strict=True):
             shape = main.tensors[index].shape
@@ -212,6 +226,12 @@ class Simulation:
                     if mode.quantize and index not in unrounded:
                         result = self._fake(result, *edges[group])
                 known[index] = result
+                if index in mode.channels_of:
+                    axes = list(range(len(result.shape) - 1))
+                    state.channels[index] = (
+                        tf.reduce_min(result, axes),
+                        tf.reduce_max(result, axes),
+                    )
         return [known[i] for i in main.outputs], state
 
     def _before_outputs(self, outputs: set[int]) -> set[int]:
@@ -285,7 +305,7 @@ class Simulation:
         tf, plan = self.tf, self.plan
         tensor = plan.main.tensors[operator.inputs[place]]
         folded = self.gain(operator.index)
-        value = self._master(plan.sources[tensor.index])
+        value, step = self._master(plan.sources[tensor.index]), None
         if folded is not None:
             value = value * folded[0]
         if state.mode.quantize:
@@ -293,7 +313,7 @@ class Simulation:
             key = (plan.sources[tensor.index], per_channel)
             if folded is not None or key not in state.rounded:
                 state.rounded[key] = self._round_weights(value, per_channel)
-            value = state.rounded[key]
+            value, step = state.rounded[key]
         arguments: list[Value | None] = []
         for position, index in enumerate(operator.inputs):
             if position == place:
@@ -308,7 +328,12 @@ class Simulation:
             state.moments[operator.index] = tf.nn.moments(result, axes)
         bias = self._bias(operator, bias_place)
         if bias is not None:
-            result = result + (bias if folded is None else bias + folded[1])
+            bias = bias if folded is None else bias + folded[1]
+            if step is not None:
+                # Its grid is that of the products: coarse where a channel's weights are large.
+                source = operator.inputs[2 if operator.name == "TRANSPOSE_CONV" else 0]
+                bias = self._straight_through(bias, self._scale(source, state.edges) * step)
+            result = result + bias
         return result
 
     def _bias(self, operator: Operator, place: int | None) -> Any | None:

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from pytest_edgequant.conversion.qat import losses
+from pytest_edgequant.conversion.qat.equalize import equalized
 from pytest_edgequant.conversion.qat.plan import Plan
 from pytest_edgequant.conversion.qat.recipe import Arrays, TrainingRecipe, default_epochs
 from pytest_edgequant.conversion.qat.rewrite import write
-from pytest_edgequant.conversion.qat.simulation import Mode, Simulation
+from pytest_edgequant.conversion.qat.simulation import NARROWEST, Mode, Simulation
 from pytest_edgequant.errors import TrainingError
 
 if TYPE_CHECKING:
@@ -70,87 +71,59 @@ def _classes(y: NDArray[Any], prediction: NDArray[Any]) -> tuple[NDArray[Any], N
     return y.reshape(found.shape), found
 
 
-class Trainer:
-    """One training: begun, taken epoch by epoch, finished."""
+class Candidate:
+    """A simulation with its data: what it predicts, how good that is, what it sees."""
 
     def __init__(
-        self, plan: Plan, ends: Ends, arrays: Arrays, recipe: TrainingRecipe, specs: Any, where: str
+        self, plan: Plan, ends: Ends, arrays: Arrays, descriptions: Sequence[Any], where: str
     ) -> None:
         import tensorflow as tf
 
-        loss_description, optimizer_description = specs
         self.tf, self.plan, self.ends, self.arrays = tf, plan, ends, arrays
-        self.recipe, self.where = recipe, where
+        self.descriptions = descriptions
+        self.losses = [losses.make_loss(d) for d in descriptions]
+        self.judged = all(losses.judges_classes(d) for d in descriptions)
         self.simulation = Simulation(plan, where)
-        self.descriptions = losses.for_outputs(loss_description, ends.kinds, arrays.y)
-        self.losses = [losses.make_loss(d) for d in self.descriptions]
-        self.judged = all(losses.judges_classes(d) for d in self.descriptions)
-        self.batch = min(recipe.batch_size, arrays.count)
-        self.steps = max(arrays.count // self.batch, 1)
-        self.epochs = recipe.epochs or default_epochs(self.steps)
-        self.optimizer = losses.make_optimizer(
-            optimizer_description, recipe.learning_rate, self.steps * self.epochs
-        )
-        self.optimizer.build(self.simulation.trained)
-        self.random = np.random.default_rng(recipe.seed)
-        self.epoch = 0
-        self.following = 0
         if plan.normalized:
             self.simulation.start_statistics(self._float_moments())
-            self.following = math.ceil(self.epochs * _STATISTICS_FOLLOW)
-        self._x = [tf.constant(a.astype(np.float32, copy=False)) for a in self._ordered(arrays.x)]
-        self._y = [tf.constant(y) for y in arrays.y]
-        self._steps: dict[bool, Any] = {}
         self._predict: dict[bool, Any] = {}
-        self.float_score = self._evaluate(quantize=False, reference=None)
-        self.start = self.score = self._evaluate(quantize=True, reference=self.float_score)
-        if not np.isfinite(self.start.loss):
-            raise TrainingError(
-                f"{where}: qat_int8: the loss is {self.start.loss} before training; check that the "
-                "loss fits the model's outputs (probabilities or logits) and the labels"
-            )
-        self.best_epoch, self.best = 0, self.start
-        self._kept = self.simulation.snapshot()
 
-    def _ordered(self, x: Sequence[NDArray[Any]]) -> list[NDArray[Any]]:
+    def ordered(self, x: Sequence[NDArray[Any]]) -> list[NDArray[np.float32]]:
         """Inputs in the file's order."""
-        return [x[i] for i in self.ends.inputs]
+        return [x[i].astype(np.float32, copy=False) for i in self.ends.inputs]
 
-    def _outputs(self, found: Sequence[Any]) -> list[Any]:
+    def outputs(self, found: Sequence[Any]) -> list[Any]:
         """Outputs in the user's order, without the file's batch dimension."""
-        tf = self.tf
         return [
-            tf.reshape(found[i], (-1, *kind.shape))
+            self.tf.reshape(found[i], (-1, *kind.shape))
             for i, kind in zip(self.ends.outputs, self.ends.kinds, strict=True)
         ]
-
-    # -- evaluation -------------------------------------------------------------------------------
 
     def predict(
         self, x: Sequence[NDArray[Any]], *, quantize: bool = True
     ) -> list[NDArray[np.float32]]:
         """Outputs of the simulated model (or of the float one) in the user's order."""
+        tf = self.tf
         if quantize not in self._predict:
             mode = Mode(quantize=quantize)
 
-            @self.tf.function(reduce_retracing=True)  # type: ignore[untyped-decorator,unused-ignore]
+            @tf.function(reduce_retracing=True)  # type: ignore[untyped-decorator,unused-ignore]
             def run(inputs: Any) -> Any:
-                return self._outputs(self.simulation(inputs, mode)[0])
+                return self.outputs(self.simulation(inputs, mode)[0])
 
             self._predict[quantize] = run
-        ordered = self._ordered(x)
-        parts = [
-            [
-                np.asarray(o)
-                for o in self._predict[quantize](
-                    [self.tf.constant(a[i : i + _BATCH].astype(np.float32)) for a in ordered]
-                )
-            ]
-            for i in range(0, len(ordered[0]), _BATCH)
-        ]
+        run = self._predict[quantize]
+        parts = [[np.asarray(o) for o in run(batch)] for batch, _ in self._batches(x)]
         return [np.concatenate(column) for column in zip(*parts, strict=True)]
 
-    def _evaluate(self, *, quantize: bool, reference: Score | None) -> Score:
+    def _batches(self, x: Sequence[NDArray[Any]]) -> Iterator[tuple[list[Any], int]]:
+        ordered = self.ordered(x)
+        for i in range(0, len(ordered[0]), _BATCH):
+            batch = [self.tf.constant(a[i : i + _BATCH]) for a in ordered]
+            yield batch, len(ordered[0][i : i + _BATCH])
+
+    def score(self, *, quantize: bool = True, reference: Score | None = None) -> Score:
+        """What validation says, next to the float model's score."""
         arrays = self.arrays
         found = self.predict(arrays.x_validation, quantize=quantize)
         loss = sum(
@@ -171,32 +144,132 @@ class Trainer:
         value = float(np.mean(right))
         return Score(value, reference.value - value if reference else 0.0, loss)
 
-    def _float_moments(self) -> dict[int, tuple[NDArray[Any], NDArray[Any]]]:
-        """Mean and variance a channel of what batch normalizations see in the float model."""
+    # -- measuring the float model ----------------------------------------------------------------
+
+    def _observed(self, mode: Mode, what: str) -> Iterator[tuple[dict[int, Any], int]]:
+        """What passes in a mode gather over training samples, and how many samples each."""
         tf = self.tf
-        ordered = self._ordered([a[:_MEASURE_WITH] for a in self.arrays.x])
-        mode = Mode(quantize=False, follow_statistics=True)
 
         @tf.function(reduce_retracing=True)  # type: ignore[untyped-decorator,unused-ignore]
         def run(inputs: Any) -> Any:
-            return self.simulation(inputs, mode)[1].moments
+            state = self.simulation(inputs, mode)[1]
+            if what == "ranges":
+                return {
+                    g: (tf.reduce_min(tf.stack(state.lows[g])), tf.reduce_max(tf.stack(highs)))
+                    for g, highs in state.highs.items()
+                }
+            return getattr(state, what)
 
+        for batch, count in self._batches([a[:_MEASURE_WITH] for a in self.arrays.x]):
+            yield run(batch), count
+
+    def _limits(self, mode: Mode, what: str) -> dict[int, tuple[NDArray[Any], NDArray[Any]]]:
+        """Least and greatest values over the batches."""
+        found: dict[int, tuple[NDArray[Any], NDArray[Any]]] = {}
+        for batch, _ in self._observed(mode, what):
+            for key, (low, high) in batch.items():
+                low, high = np.asarray(low), np.asarray(high)
+                before = found.get(key, (low, high))
+                found[key] = (np.minimum(before[0], low), np.maximum(before[1], high))
+        return found
+
+    def channel_limits(
+        self, tensors: Sequence[int]
+    ) -> dict[int, tuple[NDArray[Any], NDArray[Any]]]:
+        """The least and the greatest value a channel of activations in the float model."""
+        return self._limits(Mode(quantize=False, channels_of=tuple(tensors)), "channels")
+
+    def measure_ranges(self, groups: Iterable[int]) -> NDArray[np.float32]:
+        """The plan's ranges, those of `groups` as the float model has them."""
+        found = self._limits(Mode(quantize=False, follow_ranges=True), "ranges")
+        ranges = np.array(self.plan.ranges)
+        for group in groups:
+            if group in found:
+                low, high = (float(v) for v in found[group])
+                ranges[group] = min(low, 0.0), max(high, min(low, 0.0) + NARROWEST, 0.0)
+        return ranges
+
+    def _float_moments(self) -> dict[int, tuple[NDArray[Any], NDArray[Any]]]:
+        """Mean and variance a channel of what batch normalizations see in the float model."""
         means: dict[int, list[Any]] = {}
         variances: dict[int, list[Any]] = {}
         counts = []
-        for i in range(0, len(ordered[0]), _BATCH):
-            batch = [a[i : i + _BATCH].astype(np.float32) for a in ordered]
-            counts.append(len(batch[0]))
-            for index, (mean, variance) in run([tf.constant(a) for a in batch]).items():
+        mode = Mode(quantize=False, follow_statistics=True)
+        for batch, count in self._observed(mode, "moments"):
+            counts.append(count)
+            for index, (mean, variance) in batch.items():
                 means.setdefault(index, []).append(np.asarray(mean, np.float64))
                 variances.setdefault(index, []).append(np.asarray(variance, np.float64))
         found = {}
-        for index in means:
-            mean = np.average(means[index], axis=0, weights=counts)
-            spread = np.average(np.square(means[index]), axis=0, weights=counts) - np.square(mean)
+        for index, parts in means.items():
+            mean = np.average(parts, axis=0, weights=counts)
+            spread = np.average(np.square(parts), axis=0, weights=counts) - np.square(mean)
             variance = np.average(variances[index], axis=0, weights=counts) + spread
             found[index] = (mean.astype(np.float32), np.maximum(variance, 0).astype(np.float32))
         return found
+
+
+class Trainer:
+    """One training: begun, taken epoch by epoch, finished."""
+
+    def __init__(
+        self, plan: Plan, ends: Ends, arrays: Arrays, recipe: TrainingRecipe, specs: Any, where: str
+    ) -> None:
+        import tensorflow as tf
+
+        loss_description, optimizer_description = specs
+        self.tf, self.arrays, self.recipe, self.where = tf, arrays, recipe, where
+        descriptions = losses.for_outputs(loss_description, ends.kinds, arrays.y)
+        candidate = Candidate(plan, ends, arrays, descriptions, where)
+        self.float_score = candidate.score(quantize=False)
+        self.untrained = candidate.score(reference=self.float_score)
+        if not np.isfinite(self.untrained.loss):
+            raise TrainingError(
+                f"{where}: qat_int8: the loss is {self.untrained.loss} before training; check that "
+                "it fits the model's outputs (probabilities or logits) and the labels"
+            )
+        self.candidate, self.start = candidate, self.untrained
+        other = equalized(plan, candidate.channel_limits)
+        if other is not None:
+            self._try(*other, ends, descriptions)
+        self.batch = min(recipe.batch_size, arrays.count)
+        self.steps = max(arrays.count // self.batch, 1)
+        self.epochs = recipe.epochs or default_epochs(self.steps)
+        self.optimizer = losses.make_optimizer(
+            optimizer_description, recipe.learning_rate, self.steps * self.epochs
+        )
+        self.optimizer.build(self.simulation.trained)
+        self.random = np.random.default_rng(recipe.seed)
+        self.epoch = 0
+        self.following = math.ceil(self.epochs * _STATISTICS_FOLLOW) if plan.normalized else 0
+        self._x = [tf.constant(a) for a in self.candidate.ordered(arrays.x)]
+        self._y = [tf.constant(y) for y in arrays.y]
+        self._steps: dict[bool, Any] = {}
+        self.score, self.best_epoch, self.best = self.start, 0, self.start
+        self._kept = self.simulation.snapshot()
+
+    def _try(
+        self, plan: Plan, groups: frozenset[int], ends: Ends, descriptions: Sequence[Any]
+    ) -> None:
+        """Begin from another plan of the same float model where it is better quantized."""
+        probe = Candidate(plan, ends, self.arrays, descriptions, self.where)
+        plan = dataclasses.replace(plan, ranges=probe.measure_ranges(groups))
+        other = Candidate(plan, ends, self.arrays, descriptions, self.where)
+        score = other.score(reference=self.float_score)
+        if np.isfinite(score.loss) and score.order < self.start.order:
+            self.candidate, self.start = other, score
+
+    @property
+    def simulation(self) -> Simulation:
+        return self.candidate.simulation
+
+    @property
+    def judged(self) -> bool:
+        return self.candidate.judged
+
+    def predict(self, x: Sequence[NDArray[Any]]) -> list[NDArray[np.float32]]:
+        """What the simulated model gives, in the user's order."""
+        return self.candidate.predict(x)
 
     # -- training ---------------------------------------------------------------------------------
 
@@ -214,9 +287,12 @@ class Trainer:
             with tf.GradientTape(watch_accessed_variables=False) as tape:
                 tape.watch(variables)
                 found, state = simulation(inputs, mode)
-                outputs = self._outputs(found)
+                outputs = self.candidate.outputs(found)
                 loss = tf.add_n(
-                    [f(y, p) for f, y, p in zip(self.losses, labels, outputs, strict=True)]
+                    [
+                        f(y, p)
+                        for f, y, p in zip(self.candidate.losses, labels, outputs, strict=True)
+                    ]
                 )
             gradients = tape.gradient(loss, variables, unconnected_gradients="zero")
             self.optimizer.apply(gradients, simulation.trained)
@@ -244,7 +320,7 @@ class Trainer:
                 "check the loss and the labels; the float model is unchanged"
             )
         self.epoch += 1
-        self.score = self._evaluate(quantize=True, reference=self.float_score)
+        self.score = self.candidate.score(reference=self.float_score)
         if not np.isfinite(self.score.loss):
             raise TrainingError(
                 f"{self.where}: qat_int8: the validation loss became {self.score.loss} in epoch "
@@ -269,7 +345,7 @@ class Trainer:
             assert gain is not None
             gains[index] = (np.asarray(gain[0]), np.asarray(gain[1]))
         return write(
-            self.plan,
+            self.candidate.plan,
             self.simulation.weights_in_file(),
             np.asarray(self.simulation.ranges),
             gains,

@@ -120,7 +120,7 @@ def finish() -> Converted:
     summary = {
         "metric": "accuracy" if trainer.judged else "loss",
         "float_value": trainer.float_score.value,
-        "untrained_value": trainer.start.value,
+        "untrained_value": trainer.untrained.value,
         "trained_value": trainer.best.value,
         "samples": len(trainer.arrays.x_validation[0]),
         "epochs": trainer.epoch,
