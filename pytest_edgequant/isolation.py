@@ -22,7 +22,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from importlib import import_module
 from typing import IO, Any
 
@@ -53,11 +53,21 @@ def _receive(stream: IO[bytes]) -> Any:
 
 
 class IsolatedProcess:
-    """One child process, started at the first call and again after it died."""
+    """One child process, started at the first call and again after it died.
 
-    def __init__(self, purpose: str, timeout: float = DEFAULT_TIMEOUT) -> None:
+    `environment` are variables that it gets beside those of this process.
+    """
+
+    def __init__(
+        self,
+        purpose: str,
+        timeout: float = DEFAULT_TIMEOUT,
+        *,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
         self.purpose = purpose
         self.timeout = timeout
+        self.environment = dict(environment or {})
         self.starts = 0
         self._process: subprocess.Popen[bytes] | None = None
         self._stderr: IO[bytes] | None = None
@@ -77,6 +87,7 @@ class IsolatedProcess:
         environment.setdefault("CUDA_VISIBLE_DEVICES", "-1")
         # Coverage tools would measure the child as well, and slow it down.
         environment.pop("COV_CORE_SOURCE", None)
+        environment.update(self.environment)
         self._process = subprocess.Popen(
             [sys.executable, "-m", "pytest_edgequant.isolation"],
             stdin=subprocess.PIPE,

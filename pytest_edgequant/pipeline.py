@@ -56,6 +56,7 @@ from pytest_edgequant.tflite.graph import read_graph
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+TRAINING_LIBRARIES = ("tensorflow-model-optimization",)
 REVISION = 1
 """Raised when our own code makes other files, or measures otherwise, from the same inputs."""
 
@@ -275,7 +276,7 @@ class Pipeline:
             source.toolchain,
             calibration.fingerprint if calibration else None,
             dense_per_channel,
-            *([training.fingerprint] if training else []),
+            *([training.fingerprint, versions(TRAINING_LIBRARIES)] if training else []),
         )
         key = digest(family_key, spec.name)
         notes = calibration.notes if calibration else ()

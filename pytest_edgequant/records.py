@@ -160,14 +160,15 @@ class TrainingSummary:
 
     `metric` is "accuracy" (a fraction) or "loss"; `float_value`, `untrained_value` and
     `trained_value` are those of the float model, of int8 before training, and of the best epoch,
-    the last two simulated. `best_epoch` is 0 where no epoch was better than none. `agreement` is
+    the last two simulated (the second is None where the library that trained doesn't start from
+    calibrated ranges). `best_epoch` is 0 where no epoch was better than none. `agreement` is
     the share of samples for which the simulated model and the file name the same class; None for a
     model without classes.
     """
 
     metric: str
     float_value: float
-    untrained_value: float
+    untrained_value: float | None
     trained_value: float
     samples: int
     epochs: int

@@ -11,8 +11,8 @@ import os
 import tempfile
 import weakref
 import zipfile
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from importlib import metadata
@@ -25,7 +25,7 @@ from pytest_edgequant.context import Undefined
 from pytest_edgequant.conversion import quantizer_worker, tensorflow_worker, tracing
 from pytest_edgequant.conversion.calibration import Calibration
 from pytest_edgequant.conversion.check import detect_form
-from pytest_edgequant.conversion.qat import driver, preconditions
+from pytest_edgequant.conversion.qat import driver, legacy, preconditions
 from pytest_edgequant.conversion.qat.recipe import Training
 from pytest_edgequant.conversion.registry import VariantSpec
 from pytest_edgequant.conversion.tensorflow_worker import Converted, Description
@@ -185,7 +185,9 @@ class TensorFlowFile:
         def once(unrolled: bool) -> Converted:
             if order.training is not None:
                 origin = self._arguments()[:2]
-                return driver.train(process, origin, self.where, order, unrolled)
+                return driver.train(
+                    process, origin, self.where, order, unrolled, lambda: nullcontext(origin[1])
+                )
             converted: Converted = process.call(
                 tensorflow_worker.convert,
                 *self._arguments(),
@@ -251,11 +253,20 @@ class LiveModel:
             self._folders[unrolled] = (folder, exported)
         return self._folders[unrolled][1]
 
+    @contextmanager
+    def _legacy_file(self) -> Iterator[str]:
+        """The model as a file of tf_keras, for a child that trains it."""
+        with tempfile.TemporaryDirectory(prefix="edgequant-") as folder:
+            yield legacy.save(self._model, Path(folder), self.where)
+
     def convert(self, process: IsolatedProcess, order: Order) -> Converted:
         def once(unrolled: bool) -> Converted:
             if order.training is not None:
                 preconditions.check_model(self._model, self.where)
-                return driver.train(process, self._export(unrolled), self.where, order, unrolled)
+                exported = self._export(unrolled)
+                return driver.train(
+                    process, exported, self.where, order, unrolled, self._legacy_file
+                )
             converted: Converted = process.call(
                 tensorflow_worker.convert_exported,
                 self._export(unrolled),

@@ -201,10 +201,11 @@ def for_outputs(description: Any, outputs: Sequence[OutputKind], y: Sequence[Any
     ]
 
 
-def make_loss(description: Any) -> Callable[[Any, Any], Any]:
-    """The loss of a description: a mean over the samples."""
-    import keras
+def make_loss(description: Any, keras: Any = None) -> Callable[[Any, Any], Any]:
+    """The loss of a description, a mean over the samples; `keras` is Keras 3 or tf_keras."""
     import tensorflow as tf
+
+    keras = keras or _keras()
 
     if isinstance(description, Mapping) and "graph" in description:
         graph = tf.compat.v1.GraphDef.FromString(bytes.fromhex(description["graph"]))
@@ -220,14 +221,16 @@ def make_loss(description: Any) -> Callable[[Any, Any], Any]:
 
 
 def _known(description: Any) -> Any:
-    """A configuration that `keras.losses.get` takes: short ones name a class alone."""
-    return dict(description) if isinstance(description, Mapping) else description
+    """A configuration that Keras 3 and tf_keras take: class and arguments alone."""
+    if not isinstance(description, Mapping):
+        return description
+    config = {k: v for k, v in description.get("config", {}).items() if k != "dtype"}
+    return {"class_name": description["class_name"], "config": config}
 
 
-def make_optimizer(description: Any, learning_rate: float, steps: int) -> Any:
+def make_optimizer(description: Any, learning_rate: float, steps: int, keras: Any = None) -> Any:
     """The optimizer of a description; Adam on a cosine by default."""
-    import keras
-
+    keras = keras or _keras()
     if description is None:
         schedule = keras.optimizers.schedules.CosineDecay(learning_rate, steps, alpha=0.01)
         return keras.optimizers.Adam(schedule)
@@ -235,4 +238,4 @@ def make_optimizer(description: Any, learning_rate: float, steps: int) -> Any:
         optimizer = keras.optimizers.get(description)
         optimizer.learning_rate = learning_rate
         return optimizer
-    return keras.optimizers.get(dict(description))
+    return keras.optimizers.get(_known(description))

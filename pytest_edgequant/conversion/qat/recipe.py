@@ -29,6 +29,7 @@ WHERE = "edge_training"
 _CALIBRATE_WITH = 300
 _MOST_VALIDATION = 2000
 _STEPS = 2000
+ENGINES = ("simulation", "tfmot")
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -48,6 +49,10 @@ class TrainingRecipe:
     `epochs` at most (default: about 2,000 steps, between 3 and 50 epochs); training stops after
     `patience` epochs in which the validation drop (accuracy of the float model minus that of the
     quantized one; the loss where there is no accuracy) got no better, and the best epoch is kept.
+
+    `engine` is "simulation" (this package's own) or "tfmot" (tensorflow-model-optimization, for
+    tf_keras models alone, at a tenth of `learning_rate`). Default: tf_keras models through
+    tensorflow-model-optimization where the extra `qat` is installed, all others by simulation.
     """
 
     data: Any
@@ -59,6 +64,7 @@ class TrainingRecipe:
     batch_size: int = 32
     patience: int = 8
     seed: int = 0
+    engine: str | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,6 +118,7 @@ class Training:
             self.loss,
             self.optimizer,
             [recipe.learning_rate, recipe.epochs, recipe.batch_size, recipe.patience, recipe.seed],
+            recipe.engine,
         )
 
 
@@ -209,6 +216,10 @@ def _check_numbers(recipe: TrainingRecipe) -> None:
             raise TrainingError(
                 f"{WHERE}: {name} must be a whole number of at least {least}, got {value!r}"
             )
+    if recipe.engine not in (None, *ENGINES):
+        raise TrainingError(
+            f"{WHERE}: engine must be one of {', '.join(ENGINES)}, got {recipe.engine!r}"
+        )
     rate = recipe.learning_rate
     if not isinstance(rate, int | float) or not np.isfinite(rate) or rate <= 0:
         raise TrainingError(f"{WHERE}: learning_rate must be a number above 0, got {rate!r}")

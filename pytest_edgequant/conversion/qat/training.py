@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -71,6 +71,50 @@ def _classes(y: NDArray[Any], prediction: NDArray[Any]) -> tuple[NDArray[Any], N
     return y.reshape(found.shape), found
 
 
+class Judged(Protocol):
+    """What a score needs to know."""
+
+    tf: Any
+    arrays: Arrays
+    descriptions: Sequence[Any]
+    losses: Sequence[Any]
+    judged: bool
+
+
+def judge(model: Judged, found: Sequence[NDArray[Any]], reference: Score | None) -> Score:
+    """The score of validation outputs, next to the float model's (None: it is the float model)."""
+    tf, labels = model.tf, model.arrays.y_validation
+    loss = sum(
+        float(function(tf.constant(y), tf.constant(p)))
+        for function, y, p in zip(model.losses, labels, found, strict=True)
+    )
+    if not model.judged:
+        return Score(loss, loss - reference.loss if reference else 0.0, loss)
+    right = []
+    for description, y, prediction in zip(model.descriptions, labels, found, strict=True):
+        config = description.get("config", {}) if isinstance(description, dict) else {}
+        if config.get("from_logits") and prediction.shape[-1] == 1:
+            prediction = prediction + np.float32(0.5)  # above 0 is the class 1
+        truth, guess = _classes(y, prediction)
+        right.append(float((truth == guess).mean()))
+    value = float(np.mean(right))
+    return Score(value, reference.value - value if reference else 0.0, loss)
+
+
+def nan_in_training(where: str, loss: float, epoch: int) -> TrainingError:
+    return TrainingError(
+        f"{where}: qat_int8: the loss became {loss} in epoch {epoch}. Lower the learning rate, and "
+        "check the loss and the labels; the float model is unchanged"
+    )
+
+
+def nan_in_validation(where: str, loss: float, epoch: int) -> TrainingError:
+    return TrainingError(
+        f"{where}: qat_int8: the validation loss became {loss} in epoch {epoch}. Lower the "
+        "learning rate, and check the loss and the labels; the float model is unchanged"
+    )
+
+
 class Candidate:
     """A simulation with its data: what it predicts, how good that is, what it sees."""
 
@@ -80,8 +124,8 @@ class Candidate:
         import tensorflow as tf
 
         self.tf, self.plan, self.ends, self.arrays = tf, plan, ends, arrays
-        self.descriptions = descriptions
-        self.losses = [losses.make_loss(d) for d in descriptions]
+        self.descriptions: Sequence[Any] = descriptions
+        self.losses: Sequence[Any] = [losses.make_loss(d) for d in descriptions]
         self.judged = all(losses.judges_classes(d) for d in descriptions)
         self.simulation = Simulation(plan, where)
         if plan.normalized:
@@ -124,25 +168,8 @@ class Candidate:
 
     def score(self, *, quantize: bool = True, reference: Score | None = None) -> Score:
         """What validation says, next to the float model's score."""
-        arrays = self.arrays
-        found = self.predict(arrays.x_validation, quantize=quantize)
-        loss = sum(
-            float(function(self.tf.constant(y), self.tf.constant(p)))
-            for function, y, p in zip(self.losses, arrays.y_validation, found, strict=True)
-        )
-        if not self.judged:
-            return Score(loss, loss - reference.loss if reference else 0.0, loss)
-        right = []
-        for description, y, prediction in zip(
-            self.descriptions, arrays.y_validation, found, strict=True
-        ):
-            config = description.get("config", {}) if isinstance(description, dict) else {}
-            if config.get("from_logits") and prediction.shape[-1] == 1:
-                prediction = prediction + np.float32(0.5)  # above 0 is the class 1
-            truth, guess = _classes(y, prediction)
-            right.append(float((truth == guess).mean()))
-        value = float(np.mean(right))
-        return Score(value, reference.value - value if reference else 0.0, loss)
+        found = self.predict(self.arrays.x_validation, quantize=quantize)
+        return judge(self, found, reference)
 
     # -- measuring the float model ----------------------------------------------------------------
 
@@ -314,19 +341,11 @@ class Trainer:
         values = np.asarray([np.asarray(loss) for loss in found])
         if not np.isfinite(values).all():
             first = int(np.argmin(np.isfinite(values)))
-            raise TrainingError(
-                f"{self.where}: qat_int8: the loss became {values[first]} in epoch "
-                f"{self.epoch + 1}, step {first + 1} of {self.steps}. Lower the learning rate, and "
-                "check the loss and the labels; the float model is unchanged"
-            )
+            raise nan_in_training(self.where, float(values[first]), self.epoch + 1)
         self.epoch += 1
         self.score = self.candidate.score(reference=self.float_score)
         if not np.isfinite(self.score.loss):
-            raise TrainingError(
-                f"{self.where}: qat_int8: the validation loss became {self.score.loss} in epoch "
-                f"{self.epoch}. Lower the learning rate, and check the loss and the labels; the "
-                "float model is unchanged"
-            )
+            raise nan_in_validation(self.where, self.score.loss, self.epoch)
         if self.score.order < self.best.order:
             self.best, self.best_epoch = self.score, self.epoch
             self._kept = self.simulation.snapshot()

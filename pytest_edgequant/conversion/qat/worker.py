@@ -33,8 +33,9 @@ Origin = Exported | tuple[str, str]
 
 @dataclass
 class _Run:
-    trainer: Trainer
-    exported: Exported
+    trainer: Any
+    """A `Trainer` or a `LegacyTrainer`."""
+    exported: Exported | None
     notes: tuple[str, ...]
 
 
@@ -76,10 +77,7 @@ def begin(
     Raises `ConversionError` where the result could not be int8 or an operator can't be simulated,
     `ModelError` for a model that can't be trained, `DatasetError`, `TrainingError`.
     """
-    tf = tensorflow_worker.tensorflow()
-    _current.clear()
-    tf.config.experimental.enable_op_determinism()
-    tf.keras.utils.set_random_seed(training.recipe.seed)
+    _prepare(training)
     if isinstance(origin, Exported):
         exported = origin
     else:
@@ -105,9 +103,30 @@ def begin(
     return trainer.progress(float("nan"))
 
 
+def begin_legacy(path: str, where: str, training: Training, *, dense_per_channel: bool) -> Progress:
+    """As `begin`, for a file of tf_keras through tensorflow-model-optimization.
+
+    Raises `NotDerivableError` where that library can't quantize the model.
+    """
+    from pytest_edgequant.conversion.qat.legacy import LegacyTrainer
+
+    _prepare(training)
+    trainer = LegacyTrainer(path, training, where, dense_per_channel)
+    _current["run"] = _Run(trainer, None, ())
+    return trainer.progress(float("nan"))
+
+
+def _prepare(training: Training) -> None:
+    _current.clear()
+    tf = tensorflow_worker.tensorflow()
+    tf.config.experimental.enable_op_determinism()
+    tf.random.set_seed(training.recipe.seed)
+
+
 def run_epoch() -> Progress:
     """Train and validate one epoch."""
-    return _current["run"].trainer.run_epoch()
+    progress: Progress = _current["run"].trainer.run_epoch()
+    return progress
 
 
 def finish() -> Converted:
@@ -115,23 +134,24 @@ def finish() -> Converted:
     run = _current.pop("run")
     trainer = run.trainer
     content = trainer.finish()
+    exported = run.exported or trainer.exported
     x = [a[:_AGREEMENT_WITH] for a in trainer.arrays.x_validation]
-    agreement = _agreement(content, run.exported, x, trainer.predict(x))
+    agreement = _agreement(content, exported, x, trainer.predict(x))
     summary = {
         "metric": "accuracy" if trainer.judged else "loss",
         "float_value": trainer.float_score.value,
-        "untrained_value": trainer.untrained.value,
+        "untrained_value": trainer.untrained.value if trainer.untrained else None,
         "trained_value": trainer.best.value,
         "samples": len(trainer.arrays.x_validation[0]),
         "epochs": trainer.epoch,
         "best_epoch": trainer.best_epoch,
         "agreement": agreement,
     }
-    names = tuple(spec.name for spec in run.exported.inputs)
+    names = tuple(spec.name for spec in exported.inputs)
     return Converted(
         content,
-        tuple(zip(names, run.exported.input_keys, strict=True)),
-        tuple(zip(run.exported.output_names, run.exported.output_keys, strict=True)),
+        tuple(zip(names, exported.input_keys, strict=True)),
+        tuple(zip(exported.output_names, exported.output_keys, strict=True)),
         run.notes,
         summary,
     )
