@@ -27,7 +27,8 @@ _BY_CHANNEL = ("MAX_POOL_2D", "AVERAGE_POOL_2D", "PAD", "RELU", "LEAKY_RELU", "R
 """Operators that treat channels apart and scale with them."""
 _HOMOGENEOUS = (0, 1)
 _RELU6 = 3
-_MOST = 1e4
+_MOST = 1e8
+"""A channel with less of the largest one's range than its inverse is taken for dead."""
 _WORTH = 1.05
 
 Limits = Mapping[int, tuple["NDArray[np.float32]", "NDArray[np.float32]"]]
@@ -135,6 +136,15 @@ def _factors(low: NDArray[np.float32], high: NDArray[np.float32]) -> NDArray[np.
     return np.where(alive, largest / np.where(alive, sizes, 1.0), 1.0).astype(np.float32)
 
 
+def _room(values: NDArray[Any], axis: int) -> NDArray[np.float32]:
+    """How far each channel's weights can grow without widening the range of all."""
+    axes = tuple(a for a in range(values.ndim) if a != axis)
+    sizes = np.abs(values).max(axis=axes)
+    largest = float(sizes.max(initial=0.0))
+    room: NDArray[np.float32] = largest / np.maximum(sizes, largest / _MOST or 1.0)
+    return room.astype(np.float32)
+
+
 def _scaled(values: NDArray[Any], axis: int, factors: NDArray[Any]) -> NDArray[np.float32]:
     factors = np.tile(factors, values.shape[axis] // len(factors))
     shape = [-1 if a == axis else 1 for a in range(values.ndim)]
@@ -158,12 +168,15 @@ def equalized(
     touched: set[int] = set()
     for link in links:
         factors = _factors(*limits[link.tensor])
+        places = WEIGHTED[link.producer.name]
+        index = link.producer.inputs[places[0]]
+        position, axis = plan.sources[index], CHANNEL_AXIS[link.producer.name]
+        quantization = plan.main.tensors[index].quantization
+        if quantization is None or not quantization.per_axis:
+            factors = np.minimum(factors, _room(values[position], axis))
         if float(factors.max()) < _WORTH:
             continue
         touched.update(link.touched)
-        places = WEIGHTED[link.producer.name]
-        position = plan.sources[link.producer.inputs[places[0]]]
-        axis = CHANNEL_AXIS[link.producer.name]
         values[position] = _scaled(values[position], axis, factors)
         bias = places[1]
         if bias is not None and len(link.producer.inputs) > bias:
