@@ -156,15 +156,11 @@ def _outputs(y: Raw, names: Sequence[str], where: str) -> list[NDArray[Any]]:
 
 
 def _is_pair(value: Any) -> bool:
-    return (
-        isinstance(value, tuple)
-        and len(value) == 2
-        and not (isinstance(value[0], tuple) and len(value[0]) == 2 and _is_batch(value[1]))
-    )
-
-
-def _is_batch(value: Any) -> bool:
-    return isinstance(value, tuple) and len(value) == 2
+    """Whether a value is (x, y): any tuple of two, or a list of two that are no batches."""
+    if not isinstance(value, tuple | list) or len(value) != 2:
+        return False
+    batches = (isinstance(part, tuple) and len(part) in (2, 3) for part in value)
+    return isinstance(value, tuple) or not all(batches)
 
 
 def read_samples(data: Any, where: str) -> Samples:
