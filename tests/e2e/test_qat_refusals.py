@@ -94,7 +94,7 @@ def test_half_precision(policy: str, tmp_path: Path) -> None:
 def test_what_is_quantized_already(tiny: Any) -> None:
     x, y = classes(6)
     for form in ("int8", "float32"):
-        with pytest.raises(NotDerivableError, match="Keras model|already"):
+        with pytest.raises(NotDerivableError, match=r"Keras model|already"):
             convert(tiny[form], "qat_int8", training=short(x, y))
     model = small()
     model.quantize("int8")
