@@ -57,6 +57,19 @@ def _ends(
     return tuple(_info(graph, i, names.get(i)) for i in indices)
 
 
+_AGREEMENT = 0.995
+
+
+def _training_notes(training: Mapping[str, Any] | None) -> list[str]:
+    """What a report must say of a training: where it did not train what runs."""
+    if not training or training["agreement"] is None or training["agreement"] >= _AGREEMENT:
+        return []
+    return [
+        f"training: the simulated model and the file agree on {training['agreement']:.1%} of "
+        f"{training['samples']} validation samples only; judge the file by its own accuracy"
+    ]
+
+
 def build_variant(
     name: str, content: bytes, path: Path, meta: Mapping[str, Any], where: str
 ) -> Variant:
@@ -70,6 +83,6 @@ def build_variant(
         inputs=_ends(graph, graph.main.inputs, graph.input_names, meta.get("inputs")),
         outputs=_ends(graph, graph.main.outputs, graph.output_names, meta.get("outputs")),
         tensors=tuple(_info(graph, i) for i in range(len(graph.main.tensors))),
-        notes=tuple(meta.get("notes", ())),
+        notes=(*meta.get("notes", ()), *_training_notes(meta.get("training"))),
         training=TrainingSummary(**meta["training"]) if meta.get("training") else None,
     )

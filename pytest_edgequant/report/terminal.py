@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from pytest_edgequant.records import Metric, Outcome, Result, Target
 from pytest_edgequant.report.matrix import matrix_lines
+from pytest_edgequant.report.training import training_lines
 from pytest_edgequant.session import Session, worst
 from pytest_edgequant.units import format_bytes
 
@@ -172,6 +173,10 @@ def _said(results: list[Result]) -> Iterator[str]:
 
 
 def _notes(results: list[Result], session: Session) -> Iterator[str]:
+    trained = list(training_lines(results))
+    if trained:
+        yield ""
+        yield from trained
     said = list(_said(results))
     provenance = {
         f"{_SOURCED[n]}: {m.provenance}"

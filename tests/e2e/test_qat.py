@@ -18,7 +18,7 @@ from pytest_edgequant import (
     evaluate,
     load_target,
 )
-from pytest_edgequant.measure.ops import variant_refused
+from pytest_edgequant.measure.legality import variant_refused
 from pytest_edgequant.pipeline import CalibrationRequest, Pipeline
 from pytest_edgequant.tflite.graph import read_graph
 

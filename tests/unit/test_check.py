@@ -20,8 +20,8 @@ from pytest_edgequant.conversion.registry import VARIANTS, VariantSpec
 from pytest_edgequant.errors import ConversionError
 from pytest_edgequant.tflite.graph import Graph, read_graph
 
-FORMS = [name for name in VARIANTS if name != "as_is"]
-INTEGER = [spec for spec in VARIANTS.values() if spec.activations is not None]
+FORMS = [s.name for s in VARIANTS.values() if s.name != "as_is" and not s.trained]
+INTEGER = [s for s in VARIANTS.values() if s.activations is not None and not s.trained]
 
 # Reference models whose operators the converter left in float, whatever the file's name says.
 FELL_BACK = {
