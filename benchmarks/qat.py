@@ -30,7 +30,8 @@ import keras
 import numpy as np
 import qat_models as models
 
-from pytest_edgequant import TrainingRecipe, compare_accuracy, convert
+from pytest_edgequant import TrainingRecipe, compare_accuracy, context, convert
+from pytest_edgequant.pipeline import Pipeline
 from pytest_edgequant.tflite.graph import read_graph
 
 SEEDS = (0, 1, 2)
@@ -150,5 +151,10 @@ def paired() -> None:
 PARTS = {"time": time_steps, "accuracy": accuracy, "paired": paired}
 
 if __name__ == "__main__":
-    for part in sys.argv[1:] or PARTS:
-        PARTS[part]()
+    pipeline = Pipeline(no_cache=True)
+    context.pipeline_factory = lambda: pipeline
+    try:
+        for part in sys.argv[1:] or PARTS:
+            PARTS[part]()
+    finally:
+        pipeline.close()

@@ -37,6 +37,8 @@ class Call:
     operator: Operator
     inputs: Sequence[Value | None]
     shapes: Sequence[tuple[int, ...]]
+    types: Sequence[str] = ()
+    """The outputs' types, float32 for quantized ones."""
 
     def option(self, name: str, default: int = 0) -> int:
         return int(self.operator.options.get(name, default) or 0)
@@ -232,6 +234,24 @@ KERNELS["MINIMUM"] = _binary(lambda tf: tf.minimum)
 KERNELS["SQUARED_DIFFERENCE"] = _binary(lambda tf: tf.math.squared_difference)
 
 
+# Comparisons and choices: what guards the indices of an embedding.
+KERNELS["LESS"] = _binary(lambda tf: tf.less)
+KERNELS["LESS_EQUAL"] = _binary(lambda tf: tf.less_equal)
+KERNELS["GREATER"] = _binary(lambda tf: tf.greater)
+KERNELS["GREATER_EQUAL"] = _binary(lambda tf: tf.greater_equal)
+KERNELS["EQUAL"] = _binary(lambda tf: tf.equal)
+KERNELS["NOT_EQUAL"] = _binary(lambda tf: tf.not_equal)
+KERNELS["LOGICAL_AND"] = _binary(lambda tf: tf.logical_and)
+KERNELS["LOGICAL_OR"] = _binary(lambda tf: tf.logical_or)
+KERNELS["FLOOR_MOD"] = _binary(lambda tf: tf.math.floormod)
+
+
+@_kernel("SELECT", "SELECT_V2")
+def _select(tf: Any, call: Call) -> Any:
+    rank = len(call.shapes[0])
+    return tf.where(*(_aligned(tf, call.value(i), rank) for i in range(3)))
+
+
 def _unary(function: Callable[[Any], Callable[[Any], Any]]) -> Kernel:
     def kernel(tf: Any, call: Call) -> Any:
         return function(tf)(call.value(0).tensor)
@@ -289,7 +309,7 @@ def _l2_normalization(tf: Any, call: Call) -> Any:
 
 @_kernel("CAST")
 def _cast(tf: Any, call: Call) -> Any:
-    return tf.cast(call.value(0).tensor, tf.float32)
+    return tf.cast(call.value(0).tensor, call.types[0])
 
 
 # -- reductions and pooling -----------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -218,6 +219,28 @@ class _Writer:
             op for i, op in enumerate(graph.operators) if i not in self.plan.bypassed
         ]
 
+    def shorten_names(self) -> None:
+        """Name each layer once in the name of a fused operator, which lists every part of it.
+
+        A batch normalization is there up to four times; the file carries the names to the device.
+        """
+        used = {bytes(t.name) for t in self.tensors if b";" not in bytes(t.name)}
+        for tensor in self.tensors:
+            parts = bytes(tensor.name).split(b";")
+            if len(parts) == 1:
+                continue
+            layers: dict[bytes, bytes] = {}
+            for part in parts:
+                scope = part.rpartition(b"/")[0].removesuffix(b"/batchnorm")
+                layers.setdefault(scope or part, part)
+            name = short = b";".join(layers.values())
+            for number in itertools.count(1):
+                if name not in used:
+                    break
+                name = short + str(number).encode()
+            used.add(name)
+            tensor.name = name
+
     def clear_unused(self) -> None:
         """Empty the buffers that nothing refers to any more: the template's weights."""
         used = {int(t.buffer) for g in self.model.subgraphs for t in g.tensors}
@@ -254,6 +277,7 @@ def write(
     for index in plan.groups:
         writer.parameters(index)
     writer.bypass()
+    writer.shorten_names()
     drop_unused(writer.model)
     writer.clear_unused()
     return pack(writer.model)

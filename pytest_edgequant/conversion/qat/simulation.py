@@ -22,7 +22,7 @@ from pytest_edgequant.conversion.qat.plan import (
     layer_of,
 )
 from pytest_edgequant.errors import ConversionError
-from pytest_edgequant.tflite.graph import Operator
+from pytest_edgequant.tflite.graph import Operator, Tensor
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -98,6 +98,11 @@ def scale_steps(values: NDArray[Any], channel: int | None) -> NDArray[np.float32
     axes = tuple(a for a in range(values.ndim) if a != channel % values.ndim)
     found = np.abs(values).max(axis=axes, keepdims=True)
     return np.where(found > 1e-6 * whole, found, whole).astype(np.float32)
+
+
+def _type(tensor: Tensor) -> str:
+    """What a tensor is simulated in."""
+    return "float32" if tensor.quantization is not None else str(tensor.dtype)
 
 
 class Simulation:
@@ -285,7 +290,8 @@ class Simulation:
         place, bias_place = WEIGHTED.get(operator.name, (None, None))
         if place is None or operator.inputs[place] not in self.plan.sources:
             arguments = [self._value(i, known, state) for i in operator.inputs]
-            found = KERNELS[operator.name](tf, Call(operator, arguments, shapes))
+            types = [_type(main.tensors[i]) for i in operator.outputs]
+            found = KERNELS[operator.name](tf, Call(operator, arguments, shapes, types))
             results = list(found) if isinstance(found, list | tuple) else [found]
         else:
             results = [self._weighted(operator, place, bias_place, known, state, shapes)]

@@ -36,7 +36,8 @@ class Score:
 
     @property
     def order(self) -> tuple[float, float]:
-        return (self.drop, self.loss)
+        """Less is better. Above the float model all are alike: there it is luck."""
+        return (max(self.drop, 0.0), self.loss)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -132,9 +133,13 @@ class Candidate:
             self.simulation.start_statistics(self._float_moments())
         self._predict: dict[bool, Any] = {}
 
-    def ordered(self, x: Sequence[NDArray[Any]]) -> list[NDArray[np.float32]]:
-        """Inputs in the file's order."""
-        return [x[i].astype(np.float32, copy=False) for i in self.ends.inputs]
+    def ordered(self, x: Sequence[NDArray[Any]]) -> list[NDArray[Any]]:
+        """Inputs in the file's order, float32 unless the model takes whole numbers."""
+        tensors = (self.plan.main.tensors[i] for i in self.plan.main.inputs)
+        types = [t.dtype if t.quantization is None else np.dtype(np.float32) for t in tensors]
+        return [
+            x[i].astype(kind, copy=False) for i, kind in zip(self.ends.inputs, types, strict=True)
+        ]
 
     def outputs(self, found: Sequence[Any]) -> list[Any]:
         """Outputs in the user's order, without the file's batch dimension."""
