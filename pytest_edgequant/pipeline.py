@@ -9,6 +9,8 @@ from __future__ import annotations
 import atexit
 import contextlib
 import dataclasses
+import shutil
+import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -67,6 +69,20 @@ Progress = Callable[[str], contextlib.AbstractContextManager[None]]
 @contextlib.contextmanager
 def _silent(_: str) -> Iterator[None]:
     yield
+
+
+@contextlib.contextmanager
+def _on_terminal(what: str) -> Iterator[None]:
+    """A line on stderr while something takes its time, where that is a terminal."""
+    if not sys.stderr.isatty():
+        yield
+        return
+    text = f"[edgequant] {what} ..."[: shutil.get_terminal_size().columns - 1]
+    print(f"\r{text}", end="", file=sys.stderr, flush=True)
+    try:
+        yield
+    finally:
+        print(f"\r{' ' * len(text)}\r", end="", file=sys.stderr, flush=True)
 
 
 def _nothing() -> Any:
@@ -454,7 +470,7 @@ def current_pipeline() -> Pipeline:
     if context.pipeline_factory is not None:
         return context.pipeline_factory()
     if _default is None:
-        _default = Pipeline()
+        _default = Pipeline(progress=_on_terminal)
         atexit.register(_default.close)
     return _default
 
