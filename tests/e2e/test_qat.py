@@ -85,7 +85,7 @@ def test_gives_what_int8_gives_with_trained_numbers(
     untrained = convert(model, "int8", calibration=x)
     assert_fully_integer(variant)
     assert len(names(variant)) <= len(names(untrained))
-    assert variant.size_bytes <= untrained.size_bytes + 256
+    assert variant.size_bytes <= untrained.size_bytes
     assert "DEQUANTIZE" not in names(variant)
     assert variant.training.agreement >= 0.995
     allocation = pipeline.tflm_allocation(variant.content)
@@ -107,6 +107,32 @@ def test_the_file_has_the_weights_and_scales_of_int8() -> None:
     source = variant.inputs[0]
     low, high = ((q - source.zero_point) * source.scale for q in (-128, 127))
     assert low <= np.quantile(x, 0.01) < np.quantile(x, 0.99) <= high
+
+
+def on_tflm(variant: Any, x: Any) -> Any:
+    """A variant's stored outputs on TFLM's interpreter, and on LiteRT."""
+    runtime = pytest.importorskip("tflite_micro", reason="there is no wheel for this machine")
+    interpreter = runtime.runtime.Interpreter.from_bytes(variant.content)
+    (source,), (sink,) = variant.inputs, variant.outputs
+    found = []
+    for sample in x:
+        stored = np.floor(sample / source.scale + 0.5) + source.zero_point
+        interpreter.set_input(np.clip(stored, -128, 127).astype(np.int8)[np.newaxis], 0)
+        interpreter.invoke()
+        found.append(np.array(interpreter.get_output(0)[0]).astype(int))
+    theirs = np.rint(variant.predict(x) / sink.scale).astype(int) + sink.zero_point
+    return np.array(found), theirs
+
+
+def test_tflm_agrees_with_litert_as_on_int8() -> None:
+    model, variant, x, _ = trained(convolutional, (12, 12, 3))
+    untrained = convert(model, "int8", calibration=x)
+    differences = []
+    for one in (variant, untrained):
+        ours, theirs = on_tflm(one, x[:100])
+        differences.append(np.abs(ours - theirs))
+    assert differences[0].mean() <= differences[1].mean() + 0.5
+    assert differences[0].max() <= differences[1].max() + 2
 
 
 def test_weights_are_symmetric_and_narrow() -> None:
@@ -131,7 +157,7 @@ def test_the_example_keeps_its_accuracy() -> None:
     assert comparison.drop <= 0.01
     assert variant.training.metric == "accuracy"
     assert variant.training.epochs <= 4
-    assert variant.size_bytes == convert(model, "int8", calibration=train[0]).size_bytes
+    assert variant.size_bytes <= convert(model, "int8", calibration=train[0]).size_bytes
 
 
 def test_training_repairs_what_calibration_breaks() -> None:

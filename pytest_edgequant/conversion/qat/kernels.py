@@ -53,7 +53,9 @@ Kernel = Callable[[Any, Call], Any]
 KERNELS: dict[str, Kernel] = {}
 
 
-def _kernel(*names: str) -> Callable[[Kernel], Kernel]:
+def computes(*names: str) -> Callable[[Kernel], Kernel]:
+    """Register a function for operators."""
+
     def register(function: Kernel) -> Kernel:
         for name in names:
             KERNELS[name] = function
@@ -73,7 +75,7 @@ def to_trained(name: str, rank: int) -> tuple[int, ...] | None:
     return order if order is not None and len(order) == rank else None
 
 
-def _samples(value: Value) -> Any:
+def samples(value: Value) -> Any:
     """(samples * batch, ...): the shape that TensorFlow's operators with a batch take."""
     import tensorflow as tf
 
@@ -82,7 +84,7 @@ def _samples(value: Value) -> Any:
     return tf.reshape(value.tensor, (-1, *value.shape[1:]))
 
 
-def _aligned(tf: Any, value: Value, rank: int) -> Any:
+def aligned(tf: Any, value: Value, rank: int) -> Any:
     """With 1s before its shape where it must be broadcast to a higher rank."""
     missing = rank - len(value.shape)
     if not value.batched or missing <= 0:
@@ -90,36 +92,13 @@ def _aligned(tf: Any, value: Value, rank: int) -> Any:
     return tf.reshape(value.tensor, (-1, *([1] * missing), *value.shape))
 
 
-def _batched(tf: Any, value: Value, count: Any) -> Any:
-    """A constant repeated for every sample."""
-    if value.batched:
-        return value.tensor
-    tensor = tf.convert_to_tensor(value.tensor)
-    return tf.broadcast_to(tensor[tf.newaxis], tf.concat([[count], tf.shape(tensor)], 0))
-
-
-def _all_batched(tf: Any, call: Call) -> list[Any]:
-    values = [v for v in call.inputs if v is not None]
-    count = next(tf.shape(v.tensor)[0] for v in values if v.batched)
-    return [_batched(tf, v, count) for v in values]
-
-
-def _axes(value: Value, rank: int) -> list[int]:
+def axes_of(value: Value, rank: int) -> list[int]:
+    """The axes that a constant names, counted from the front."""
     return sorted({int(a) % rank for a in value.constant.reshape(-1)})
 
 
-ACTIVATIONS = {
-    0: None,
-    1: "relu",
-    2: "relu_n1_to_1",
-    3: "relu6",
-    4: "tanh",
-}
-"""The schema's ActivationFunctionType."""
-
-
 def activate(tf: Any, tensor: Any, kind: int) -> Any:
-    """The activation that is fused into an operator."""
+    """The activation that is fused into an operator, by the schema's ActivationFunctionType."""
     if kind == 1:
         return tf.nn.relu(tensor)
     if kind == 2:
@@ -146,10 +125,10 @@ def _dilations(call: Call) -> list[int]:
     return [call.option("dilationHFactor", 1) or 1, call.option("dilationWFactor", 1) or 1]
 
 
-@_kernel("CONV_2D")
+@computes("CONV_2D")
 def _conv_2d(tf: Any, call: Call) -> Any:
     return tf.nn.conv2d(
-        _samples(call.value(0)),
+        samples(call.value(0)),
         call.value(1).tensor,
         _strides(call),
         _padding(call),
@@ -157,7 +136,7 @@ def _conv_2d(tf: Any, call: Call) -> Any:
     )
 
 
-@_kernel("DEPTHWISE_CONV_2D")
+@computes("DEPTHWISE_CONV_2D")
 def _depthwise_conv_2d(tf: Any, call: Call) -> Any:
     source, filters = call.value(0), call.value(1)
     channels = source.shape[-1]
@@ -166,10 +145,10 @@ def _depthwise_conv_2d(tf: Any, call: Call) -> Any:
     strides, dilations, padding = _strides(call), _dilations(call), _padding(call)
     if strides[1] == strides[2]:
         return tf.nn.depthwise_conv2d(
-            _samples(source), kernel, strides, padding, dilations=dilations
+            samples(source), kernel, strides, padding, dilations=dilations
         )
     # TensorFlow has no depthwise kernel with different strides: one with stride 1, thinned out.
-    data = _samples(source)
+    data = samples(source)
     if padding == "SAME":
         pads = [[0, 0]]
         for axis in (1, 2):
@@ -182,9 +161,9 @@ def _depthwise_conv_2d(tf: Any, call: Call) -> Any:
     return dense[:, :: strides[1], :: strides[2]]
 
 
-@_kernel("TRANSPOSE_CONV")
+@computes("TRANSPOSE_CONV")
 def _transpose_conv(tf: Any, call: Call) -> Any:
-    data = _samples(call.value(2))
+    data = samples(call.value(2))
     height, width, channels = call.shapes[0][1:]
     # Output channel last here; TensorFlow wants (height, width, out, in).
     kernel = tf.transpose(call.value(1).tensor, (0, 1, 3, 2))
@@ -192,7 +171,7 @@ def _transpose_conv(tf: Any, call: Call) -> Any:
     return tf.nn.conv2d_transpose(data, kernel, shape, _strides(call), _padding(call))
 
 
-@_kernel("FULLY_CONNECTED")
+@computes("FULLY_CONNECTED")
 def _fully_connected(tf: Any, call: Call) -> Any:
     source, weights = call.value(0), call.value(1)
     if weights.batched:  # the weights are computed in the graph
@@ -202,13 +181,13 @@ def _fully_connected(tf: Any, call: Call) -> Any:
     return tf.matmul(tf.reshape(source.tensor, (-1, inside)), weights.tensor)
 
 
-@_kernel("BATCH_MATMUL")
+@computes("BATCH_MATMUL")
 def _batch_matmul(tf: Any, call: Call) -> Any:
     first, second = (call.value(i) for i in (0, 1))
     rank = max(len(first.shape), len(second.shape))
     return tf.matmul(
-        _aligned(tf, first, rank),
-        _aligned(tf, second, rank),
+        aligned(tf, first, rank),
+        aligned(tf, second, rank),
         transpose_a=bool(call.option("adjX")),
         transpose_b=bool(call.option("adjY")),
     )
@@ -220,7 +199,7 @@ def _batch_matmul(tf: Any, call: Call) -> Any:
 def _binary(function: Callable[[Any], Callable[[Any, Any], Any]]) -> Kernel:
     def kernel(tf: Any, call: Call) -> Any:
         rank = len(call.shapes[0])
-        return function(tf)(*(_aligned(tf, call.value(i), rank) for i in (0, 1)))
+        return function(tf)(*(aligned(tf, call.value(i), rank) for i in (0, 1)))
 
     return kernel
 
@@ -246,10 +225,10 @@ KERNELS["LOGICAL_OR"] = _binary(lambda tf: tf.logical_or)
 KERNELS["FLOOR_MOD"] = _binary(lambda tf: tf.math.floormod)
 
 
-@_kernel("SELECT", "SELECT_V2")
+@computes("SELECT", "SELECT_V2")
 def _select(tf: Any, call: Call) -> Any:
     rank = len(call.shapes[0])
-    return tf.where(*(_aligned(tf, call.value(i), rank) for i in range(3)))
+    return tf.where(*(aligned(tf, call.value(i), rank) for i in range(3)))
 
 
 def _unary(function: Callable[[Any], Callable[[Any], Any]]) -> Kernel:
@@ -281,33 +260,33 @@ KERNELS["HARD_SWISH"] = _unary(lambda tf: lambda x: x * tf.nn.relu6(x + 3.0) / 6
 KERNELS["LOG_SOFTMAX"] = _unary(lambda tf: tf.nn.log_softmax)
 
 
-@_kernel("GELU")
+@computes("GELU")
 def _gelu(tf: Any, call: Call) -> Any:
     return tf.nn.gelu(call.value(0).tensor, approximate=bool(call.option("approximate")))
 
 
-@_kernel("LEAKY_RELU")
+@computes("LEAKY_RELU")
 def _leaky_relu(tf: Any, call: Call) -> Any:
     return tf.nn.leaky_relu(call.value(0).tensor, float(call.operator.options.get("alpha", 0.2)))
 
 
-@_kernel("PRELU")
+@computes("PRELU")
 def _prelu(tf: Any, call: Call) -> Any:
     source = call.value(0).tensor
     return tf.nn.relu(source) - call.value(1).tensor * tf.nn.relu(-source)
 
 
-@_kernel("SOFTMAX")
+@computes("SOFTMAX")
 def _softmax(tf: Any, call: Call) -> Any:
     return tf.nn.softmax(call.value(0).tensor * float(call.operator.options.get("beta", 1.0)))
 
 
-@_kernel("L2_NORMALIZATION")
+@computes("L2_NORMALIZATION")
 def _l2_normalization(tf: Any, call: Call) -> Any:
     return tf.math.l2_normalize(call.value(0).tensor, axis=-1)
 
 
-@_kernel("CAST")
+@computes("CAST")
 def _cast(tf: Any, call: Call) -> Any:
     return tf.cast(call.value(0).tensor, call.types[0])
 
@@ -318,7 +297,7 @@ def _cast(tf: Any, call: Call) -> Any:
 def _reduction(function: Callable[[Any], Callable[..., Any]]) -> Kernel:
     def kernel(tf: Any, call: Call) -> Any:
         source = call.value(0)
-        axes = [a + 1 for a in _axes(call.value(1), len(source.shape))]
+        axes = [a + 1 for a in axes_of(call.value(1), len(source.shape))]
         return function(tf)(source.tensor, axis=axes)
 
     return kernel
@@ -333,168 +312,10 @@ KERNELS["REDUCE_MIN"] = _reduction(lambda tf: tf.reduce_min)
 def _pooling(function: Callable[[Any], Callable[..., Any]]) -> Kernel:
     def kernel(tf: Any, call: Call) -> Any:
         window = [call.option("filterHeight", 1), call.option("filterWidth", 1)]
-        return function(tf)(
-            _samples(call.value(0)), [1, *window, 1], _strides(call), _padding(call)
-        )
+        return function(tf)(samples(call.value(0)), [1, *window, 1], _strides(call), _padding(call))
 
     return kernel
 
 
 KERNELS["MAX_POOL_2D"] = _pooling(lambda tf: tf.nn.max_pool2d)
 KERNELS["AVERAGE_POOL_2D"] = _pooling(lambda tf: tf.nn.avg_pool2d)
-
-
-# -- moving data --------------------------------------------------------------------------------
-
-
-@_kernel("RESHAPE", "SQUEEZE", "EXPAND_DIMS")
-def _reshape(tf: Any, call: Call) -> Any:
-    return call.value(0).tensor  # every output is given its shape afterwards
-
-
-@_kernel("TRANSPOSE")
-def _transpose(tf: Any, call: Call) -> Any:
-    order = [0, *(int(a) + 1 for a in call.value(1).constant)]
-    return tf.transpose(call.value(0).tensor, order)
-
-
-@_kernel("CONCATENATION")
-def _concatenation(tf: Any, call: Call) -> Any:
-    rank = len(call.shapes[0])
-    axis = int(call.operator.options.get("axis", 0)) % rank + 1
-    return tf.concat(_all_batched(tf, call), axis)
-
-
-@_kernel("PACK")
-def _pack(tf: Any, call: Call) -> Any:
-    rank = len(call.shapes[0])
-    return tf.stack(_all_batched(tf, call), int(call.operator.options.get("axis", 0)) % rank + 1)
-
-
-@_kernel("UNPACK")
-def _unpack(tf: Any, call: Call) -> Any:
-    source = call.value(0)
-    axis = int(call.operator.options.get("axis", 0)) % len(source.shape)
-    return tf.unstack(source.tensor, num=source.shape[axis], axis=axis + 1)
-
-
-@_kernel("SPLIT")
-def _split(tf: Any, call: Call) -> Any:
-    axis = int(call.value(0).constant.reshape(-1)[0]) % len(call.value(1).shape)
-    return tf.split(call.value(1).tensor, len(call.shapes), axis + 1)
-
-
-@_kernel("SPLIT_V")
-def _split_v(tf: Any, call: Call) -> Any:
-    axis = int(call.value(2).constant.reshape(-1)[0]) % len(call.value(0).shape)
-    return tf.split(call.value(0).tensor, [s[axis] for s in call.shapes], axis + 1)
-
-
-@_kernel("SLICE")
-def _slice(tf: Any, call: Call) -> Any:
-    begin = [0, *(int(b) for b in call.value(1).constant)]
-    return tf.slice(call.value(0).tensor, begin, [-1, *call.shapes[0]])
-
-
-@_kernel("STRIDED_SLICE")
-def _strided_slice(tf: Any, call: Call) -> Any:
-    begin, end, strides = ([int(v) for v in call.value(i).constant] for i in (1, 2, 3))
-    masks = {
-        name: int(call.operator.options.get(option, 0)) << 1
-        for name, option in (
-            ("end_mask", "endMask"),
-            ("ellipsis_mask", "ellipsisMask"),
-            ("new_axis_mask", "newAxisMask"),
-            ("shrink_axis_mask", "shrinkAxisMask"),
-        )
-    }
-    return tf.strided_slice(
-        call.value(0).tensor,
-        [0, *begin],
-        [0, *end],
-        [1, *strides],
-        begin_mask=(int(call.operator.options.get("beginMask", 0)) << 1) | 1,
-        **{**masks, "end_mask": masks["end_mask"] | 1},
-    )
-
-
-@_kernel("GATHER")
-def _gather(tf: Any, call: Call) -> Any:
-    table, indices = call.value(0), call.value(1)
-    axis = int(call.operator.options.get("axis", 0)) % max(len(table.shape), 1)
-    if not table.batched:
-        return tf.gather(table.tensor, tf.cast(indices.tensor, tf.int32), axis=axis)
-    if indices.batched:
-        return tf.gather(
-            table.tensor, tf.cast(indices.tensor, tf.int32), axis=axis + 1, batch_dims=1
-        )
-    return tf.gather(table.tensor, indices.constant, axis=axis + 1)
-
-
-@_kernel("EMBEDDING_LOOKUP")
-def _embedding_lookup(tf: Any, call: Call) -> Any:
-    return tf.gather(call.value(1).tensor, tf.cast(call.value(0).tensor, tf.int32))
-
-
-def _pads(value: Value) -> Any:
-    return np.concatenate([[[0, 0]], value.constant.reshape(-1, 2)])
-
-
-@_kernel("PAD")
-def _pad(tf: Any, call: Call) -> Any:
-    return tf.pad(call.value(0).tensor, _pads(call.value(1)))
-
-
-@_kernel("PADV2")
-def _pad_v2(tf: Any, call: Call) -> Any:
-    filler = tf.reshape(call.value(2).tensor, ())
-    source = call.value(0).tensor
-    return tf.pad(source - filler, _pads(call.value(1))) + filler
-
-
-@_kernel("MIRROR_PAD")
-def _mirror_pad(tf: Any, call: Call) -> Any:
-    mode = "SYMMETRIC" if call.option("mode") == 1 else "REFLECT"
-    return tf.pad(call.value(0).tensor, _pads(call.value(1)), mode=mode)
-
-
-@_kernel("TILE")
-def _tile(tf: Any, call: Call) -> Any:
-    return tf.tile(call.value(0).tensor, [1, *(int(m) for m in call.value(1).constant)])
-
-
-@_kernel("BROADCAST_TO")
-def _broadcast_to(tf: Any, call: Call) -> Any:
-    rank = len(call.shapes[0])
-    source = _aligned(tf, call.value(0), rank)
-    return tf.broadcast_to(source, tf.concat([tf.shape(source)[:1], call.shapes[0]], 0))
-
-
-@_kernel("REVERSE_V2")
-def _reverse(tf: Any, call: Call) -> Any:
-    source = call.value(0)
-    return tf.reverse(source.tensor, [a + 1 for a in _axes(call.value(1), len(source.shape))])
-
-
-@_kernel("RESIZE_BILINEAR", "RESIZE_NEAREST_NEIGHBOR")
-def _resize(tf: Any, call: Call) -> Any:
-    raw = tf.raw_ops
-    function = (
-        raw.ResizeBilinear if call.operator.name == "RESIZE_BILINEAR" else raw.ResizeNearestNeighbor
-    )
-    return function(
-        images=_samples(call.value(0)),
-        size=[int(v) for v in call.value(1).constant],
-        align_corners=bool(call.option("alignCorners")),
-        half_pixel_centers=bool(call.option("halfPixelCenters")),
-    )
-
-
-@_kernel("DEPTH_TO_SPACE")
-def _depth_to_space(tf: Any, call: Call) -> Any:
-    return tf.nn.depth_to_space(_samples(call.value(0)), call.option("blockSize"))
-
-
-@_kernel("SPACE_TO_DEPTH")
-def _space_to_depth(tf: Any, call: Call) -> Any:
-    return tf.nn.space_to_depth(_samples(call.value(0)), call.option("blockSize"))

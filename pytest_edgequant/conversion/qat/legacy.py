@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pytest_edgequant.conversion import tensorflow_worker, tracing
-from pytest_edgequant.conversion.qat import losses
+from pytest_edgequant.conversion.qat import losses, preconditions
 from pytest_edgequant.conversion.qat.recipe import Arrays, Training, default_epochs, split
 from pytest_edgequant.conversion.qat.training import (
     Ends,
@@ -78,6 +78,7 @@ class LegacyTrainer:
 
         self.tf = tensorflow_worker.tensorflow()
         model = _load(path, where)
+        preconditions.check_model(model, where)
         self.where, self.recipe = where, training.recipe
         self.dense_per_channel = dense_per_channel
         traced = tracing.trace(model, where)

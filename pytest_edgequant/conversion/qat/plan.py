@@ -332,8 +332,3 @@ def make_plan(template: bytes, floating: bytes, where: str) -> Plan:
 def layer_of(plan: Plan, operator: Operator) -> str:
     """The name of what an operator computes, as messages say it."""
     return plan.main.tensors[operator.outputs[0]].name if operator.outputs else "?"
-
-
-def scalars(options: Mapping[str, Any], *names: str) -> list[int]:
-    """Options as numbers, 1 where they are left out."""
-    return [int(options.get(name, 1)) for name in names]

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pytest_edgequant.conversion.qat.kernels import KERNELS, Call, Value, activate, to_trained
+from pytest_edgequant.conversion.qat.kernels import Call, Value, activate, to_trained
+from pytest_edgequant.conversion.qat.movement import OPERATORS
 from pytest_edgequant.conversion.qat.plan import (
     MOVES_DATA,
     WEIGHTED,
@@ -79,7 +80,7 @@ class _Pass:
 def check_kernels(plan: Plan, where: str) -> None:
     """Raise `ConversionError` for an operator that can't be simulated, naming its layer."""
     for operator in plan.main.operators:
-        if operator.name not in KERNELS:
+        if operator.name not in OPERATORS:
             raise ConversionError(
                 f"{where}: qat_int8: {operator.place}, layer {layer_of(plan, operator)!r}, can't "
                 "be simulated in training. Replace the layer, or use int8"
@@ -291,7 +292,7 @@ class Simulation:
         if place is None or operator.inputs[place] not in self.plan.sources:
             arguments = [self._value(i, known, state) for i in operator.inputs]
             types = [_type(main.tensors[i]) for i in operator.outputs]
-            found = KERNELS[operator.name](tf, Call(operator, arguments, shapes, types))
+            found = OPERATORS[operator.name](tf, Call(operator, arguments, shapes, types))
             results = list(found) if isinstance(found, list | tuple) else [found]
         else:
             results = [self._weighted(operator, place, bias_place, known, state, shapes)]
@@ -328,7 +329,7 @@ class Simulation:
                 arguments.append(None)
             else:
                 arguments.append(self._value(index, known, state))
-        result = KERNELS[operator.name](tf, Call(operator, arguments, shapes))
+        result = OPERATORS[operator.name](tf, Call(operator, arguments, shapes))
         if operator.index in plan.normalized and state.mode.follow_statistics:
             axes = list(range(len(result.shape) - 1))
             state.moments[operator.index] = tf.nn.moments(result, axes)
