@@ -95,6 +95,19 @@ def test_data_of_a_wrong_kind(data: Any, message: str) -> None:
         read_samples(data, "edge_training")
 
 
+def test_a_dataset_without_end_is_refused() -> None:
+    class Endless:
+        def cardinality(self) -> int:
+            return -1
+
+        def __iter__(self) -> Iterator[Any]:
+            while True:
+                yield X, Y
+
+    with pytest.raises(DatasetError, match="without end"):
+        read_samples(Endless(), "edge_training")
+
+
 def test_labels_of_several_outputs() -> None:
     two = np.ones((20, 2), np.float32)
     for y in ({"a": Y, "b": two}, (Y, two)):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -29,6 +28,8 @@ WHERE = "edge_training"
 _CALIBRATE_WITH = 300
 _MOST_VALIDATION = 2000
 _STEPS = 2000
+_INFINITE = -1
+"""What `tf.data.Dataset.cardinality()` gives for a dataset without end."""
 ENGINES = ("simulation", "tfmot")
 
 
@@ -178,7 +179,13 @@ def read_samples(data: Any, where: str) -> Samples:
     if _is_pair(data):
         pairs = [data]
     elif isinstance(data, Iterable):
-        pairs = list(itertools.islice(iter(data), 1_000_000))
+        cardinality = getattr(data, "cardinality", None)
+        if callable(cardinality) and int(cardinality()) == _INFINITE:
+            raise DatasetError(
+                f"{where}: the dataset repeats without end; give one pass over the data (leave out "
+                "repeat(), or add take())"
+            )
+        pairs = list(data)
     else:
         raise DatasetError(f"{where}: expected (x, y), got {type(data).__name__}")
     xs, ys = [], []
