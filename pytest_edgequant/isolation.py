@@ -112,7 +112,9 @@ class IsolatedProcess:
         The child works on one question after the other. Questions must be small: what does not fit
         into the pipe waits for the child to take it.
         """
-        process = self._start()
+        # A child that died with questions open is not begun anew: the answers say why it died.
+        process = self._process if self._pending else self._start()
+        assert process is not None
         assert process.stdin is not None
         assert self._stderr is not None
         self._asked += 1

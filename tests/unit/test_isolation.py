@@ -66,7 +66,10 @@ def test_questions_are_answered_in_any_order(child: IsolatedProcess) -> None:
 
 
 def test_a_question_to_a_child_that_died_is_told_so(child: IsolatedProcess) -> None:
-    dying, waiting = child.post(functions.abort, "bye"), child.post(functions.add, 1, b=1)
+    dying = child.post(functions.abort, "bye")
+    assert child._process is not None
+    child._process.wait()
+    waiting = child.post(functions.add, 1, b=1)
     with pytest.raises(IsolatedProcessError, match="died"):
         child.answer(dying)
     with pytest.raises(IsolatedProcessError, match="was ended"):
