@@ -46,8 +46,10 @@ _CHUNK_BYTES = 1 << 17
 _TURN_SECONDS = 0.003
 _TURNS = 8
 _MEASURING_SECONDS = 0.15
-_WORTH_MEASURING = 0.2
+_WORTH_MEASURING = 1.0
 """Seconds that an evaluation takes one by one, under which nothing is measured first."""
+_MEASURING_SHARE = 0.05
+"""Of these seconds, what measuring may take at most."""
 _UNMEASURED_BATCH = 32
 # Processor time, not the clock on the wall: what else the machine does should decide nothing.
 _CLOCK_COUNTS_THREADS = sys.platform != "win32"  # there it comes in steps of 16 ms
@@ -214,16 +216,26 @@ class _Runner:
             begin = _clock()
             self._one_by_one(few)
             each = min(each, max((_clock() - begin) / count, 1e-9))
-        batches, reason = self._faithful(samples, min(available, int(_TRIAL_SECONDS / each)))
-        if total is not None and each * total / unit < _WORTH_MEASURING:
-            batch = max(size for size in batches if size <= _UNMEASURED_BATCH)
+        most = min(available, int(_TRIAL_SECONDS / each))
+        whole = float("inf") if total is None else each * total / unit
+        if whole < _WORTH_MEASURING:
+            sizes = [size for size in _BATCHES if size <= min(most, _UNMEASURED_BATCH)]
+            batches, reason = self._faithful(samples, sizes[-1:])
+            batch = batches[-1]
             return Choice(batch, threads if each * batch >= _LEAST_TASK else 1, reason)
-        best = self._fastest(samples, batches, threads, each)
+        batches, reason = self._faithful(samples, [size for size in _BATCHES if size <= most])
+        seconds = min(_MEASURING_SECONDS, _MEASURING_SHARE * whole)
+        best = self._fastest(samples, batches, threads, each, seconds)
         self._copies = {size: self._copies[size] for size in self._copies if size == best.batch}
         return dataclasses.replace(best, reason=reason, measured=True)
 
     def _fastest(
-        self, samples: Arrays, batches: Sequence[int], threads: int, each: float
+        self,
+        samples: Arrays,
+        batches: Sequence[int],
+        threads: int,
+        each: float,
+        seconds: float,
     ) -> Choice:
         """The batch with the shortest time a sample, the best of several turns.
 
@@ -239,7 +251,7 @@ class _Runner:
             count = min(len(samples[0]), max(step, min(4 * step, int(_TURN_SECONDS / each))))
             trials.append((choice, [s[:count] for s in samples], self._empty(count)))
         times = dict.fromkeys((choice for choice, _, _ in trials), float("inf"))
-        end = time.perf_counter() + _MEASURING_SECONDS
+        end = time.perf_counter() + seconds
         for turn in range(_TURNS):
             if turn >= 2 and time.perf_counter() > end:
                 break
@@ -256,13 +268,12 @@ class _Runner:
                 best = choice
         return best
 
-    def _faithful(self, samples: Arrays, most: int) -> tuple[list[int], str]:
-        """The batches, up to `most`, that give the same bits; and why there are no others."""
+    def _faithful(self, samples: Arrays, sizes: Sequence[int]) -> tuple[list[int], str]:
+        """One, and of these batches those that give the same bits; and why there are no others."""
         if self.job.stateful:
             return [1], "the model keeps state"
         if self.job.unit > 1:
             return [1], f"the model takes {self.job.unit} samples an inference"
-        sizes = [size for size in _BATCHES if size <= most]
         if not sizes:
             return [1], ""
         trial = [s[: sizes[-1]] for s in samples]

@@ -20,6 +20,12 @@ def test_fast(edge_int8, edge_benchmark):
 DIGEST = hashlib.sha256((DATA / "tiny_int8.tflite").read_bytes()).hexdigest()
 
 
+@pytest.fixture(autouse=True)
+def alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """pytest-benchmark measures nothing in a worker of xdist; the runs in here are none."""
+    monkeypatch.delenv("PYTEST_XDIST_WORKER", raising=False)
+
+
 def result_line(**changes: Any) -> str:
     good = {"model_sha256": DIGEST, "target": "nano33ble", "latency_us": 1500.0}
     return json.dumps({**good, "arena_used_bytes": 9000, **changes})
