@@ -613,8 +613,33 @@ class CalibrationRobustness:
 
 
 @dataclass(frozen=True)
+class Change:
+    """A figure of this run beside the baseline's, and whether that is a regression.
+
+    `before` is None where the baseline has no such figure, `after` where this run has none.
+    `verdict` is PASS for what is no regression (an improvement too), FAIL for one, INCONCLUSIVE
+    where the samples don't decide it, UNAVAILABLE where the two can't be compared, NOT_APPLICABLE
+    where nothing judges it (informational). `low` and `high` bound `after - before` where
+    paired statistics tell; for accuracy and other metrics that are better when higher, a drop is
+    negative. `message` says what happened and what to do.
+    """
+
+    metric: str
+    unit: str
+    before: float | int | None
+    after: float | int | None
+    verdict: Outcome
+    message: str
+    low: float | None = None
+    high: float | None = None
+
+
+@dataclass(frozen=True)
 class Result:
-    """Everything that a run found out about one variant of one model on one target."""
+    """Everything that a run found out about one variant of one model on one target.
+
+    `changes` are its differences to the baseline; none where the run had no baseline.
+    """
 
     model: str
     variant: str
@@ -622,3 +647,4 @@ class Result:
     metrics: Mapping[str, Metric]
     verdicts: Sequence[Verdict]
     notes: Sequence[str] = ()
+    changes: Sequence[Change] = ()

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pytest_edgequant import context
-from pytest_edgequant.records import Metric, Outcome, Result, Variant, Verdict
+from pytest_edgequant.records import Change, Metric, Outcome, Result, Variant, Verdict
 
 Event = dict[str, Any]
 
@@ -106,6 +106,7 @@ class _Gathered:
     verdicts: list[Verdict] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     ranks: dict[str, tuple[int, str]] = field(default_factory=dict)
+    changes: list[Change] = field(default_factory=list)
 
 
 def _trust(metric: Metric) -> int:
@@ -120,10 +121,13 @@ class Session:
     """Everything recorded in a run, merged by model, target and variant.
 
     `gated` counts the checks that were judged; what was skipped or not applicable is none.
+    `baseline_note` says what the run was compared with, or why it was not; empty without a
+    baseline.
     """
 
     gated: int = 0
     damaged: int = 0
+    baseline_note: str = ""
     _rows: dict[Key, _Gathered] = field(default_factory=dict)
 
     def add(self, events: Iterable[Event], test: str = "") -> None:
@@ -154,6 +158,10 @@ class Session:
                 if not event["skipped"] and verdict.verdict in _GATED:
                     self.gated += 1
 
+    def add_changes(self, key: Key, changes: Iterable[Change]) -> None:
+        """Differences to the baseline of one (model, target, variant); no target is ""."""
+        self._rows.setdefault(key, _Gathered()).changes.extend(changes)
+
     def results(self) -> Iterator[Result]:
         """One result a model, target and variant; the same order whatever order tests ran in."""
         from pytest_edgequant.conversion.registry import VARIANTS
@@ -174,6 +182,7 @@ class Session:
                 dict(sorted(row.metrics.items())),
                 sorted(row.verdicts, key=lambda v: (v.check, str(v.limit), v.message)),
                 sorted(row.notes),
+                sorted(row.changes, key=lambda c: c.metric),
             )
 
     def float32_sizes(self) -> Mapping[str, float | int]:

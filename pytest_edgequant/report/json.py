@@ -11,7 +11,7 @@ from typing import Any
 
 from pytest_edgequant import __version__
 from pytest_edgequant.conversion.source import versions
-from pytest_edgequant.records import Metric, Result
+from pytest_edgequant.records import Change, Metric, Result
 from pytest_edgequant.session import Session
 
 SCHEMA = "edgequant-report/1"
@@ -31,6 +31,10 @@ def _metric(metric: Metric) -> dict[str, Any]:
     return dataclasses.asdict(metric)
 
 
+def _change(change: Change) -> dict[str, Any]:
+    return dataclasses.asdict(change) | {"verdict": change.verdict.value}
+
+
 def _result(result: Result) -> dict[str, Any]:
     return {
         "model": result.model,
@@ -48,6 +52,7 @@ def _result(result: Result) -> dict[str, Any]:
             for verdict in result.verdicts
         ],
         "notes": list(result.notes),
+        "changes": [_change(change) for change in result.changes],
     }
 
 
@@ -62,6 +67,7 @@ def document(session: Session) -> Mapping[str, Any]:
             "machine": platform.machine(),
             "packages": versions(_PACKAGES),
         },
+        "baseline": {"note": session.baseline_note},
         "results": [_result(result) for result in session.results()],
     }
 

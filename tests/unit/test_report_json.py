@@ -12,7 +12,7 @@ import pytest
 from recorded_events import metric_event, note_event, verdict_event
 
 from pytest_edgequant import __version__
-from pytest_edgequant.records import Outcome
+from pytest_edgequant.records import Change, Outcome
 from pytest_edgequant.report.json import SCHEMA, document, render
 from pytest_edgequant.session import Session
 
@@ -71,6 +71,42 @@ def test_every_verdict_and_a_missing_figure_make_a_valid_report(report: Any) -> 
         "reason": "there is no wheel here",
     }
     assert on_pico["notes"] == ["calibration: µ samples"]
+
+
+def test_changes_against_a_baseline_are_reported(session: Session) -> None:
+    session.baseline_note = "compared with baseline.json"
+    changes = [
+        Change("size_bytes", "bytes", 5_000, 5_568, Outcome.FAIL, "568 B more than allowed"),
+        Change("accuracy", "fraction", 0.96, 0.95, Outcome.INCONCLUSIVE, "?", -0.02, 0.01),
+        Change("arena_bytes", "bytes", 2_000, None, Outcome.UNAVAILABLE, "not measured"),
+    ]
+    session.add_changes(("digits", "pico", "int8"), changes)
+    report = json.loads(render(session))
+    VALIDATOR.validate(report)
+    assert report["baseline"] == {"note": "compared with baseline.json"}
+    assert [c["metric"] for c in report["results"][1]["changes"]] == [
+        "accuracy",
+        "arena_bytes",
+        "size_bytes",
+    ]
+    assert report["results"][1]["changes"][0] == {
+        "metric": "accuracy",
+        "unit": "fraction",
+        "before": 0.96,
+        "after": 0.95,
+        "verdict": "inconclusive",
+        "message": "?",
+        "low": -0.02,
+        "high": 0.01,
+    }
+    assert report["results"][0]["changes"] == []
+
+
+def test_a_report_of_before_there_were_changes_is_valid(report: Any) -> None:
+    del report["baseline"]
+    for result in report["results"]:
+        del result["changes"]
+    VALIDATOR.validate(report)
 
 
 def test_the_report_says_what_made_it(report: Any) -> None:
