@@ -1,7 +1,8 @@
 """What is current in this process. Imports nothing, so that an idle plugin costs nothing.
 
 `events` collects what the running test records (see `session`), None where no test runs.
-`pipeline_factory` gives the running pytest session's pipeline, made at its first use.
+`pipeline_factory` gives the running pytest session's pipeline, made at its first use. `file_of`
+gives what a report needs to find a variant's file, once for each; None where no report does.
 """
 
 from __future__ import annotations
@@ -11,9 +12,11 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 if TYPE_CHECKING:
     from pytest_edgequant.pipeline import Pipeline
+    from pytest_edgequant.records import Variant
 
 events: list[dict[str, Any]] | None = None
 pipeline_factory: Callable[[], Pipeline] | None = None
+file_of: Callable[[Variant], dict[str, Any] | None] | None = None
 
 
 class Undefined:

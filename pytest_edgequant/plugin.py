@@ -77,8 +77,9 @@ def _configured(config: pytest.Config) -> bool:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", _MARKER)
-    config.stash[_outer_key] = context.pipeline_factory
+    config.stash[_outer_key] = context.pipeline_factory, context.file_of
     context.pipeline_factory = lambda: get_run(config).pipeline
+    context.file_of = None
     latency_fixtures.register(config)
     if _configured(config):
         get_run(config).check_settings()
@@ -89,7 +90,7 @@ def pytest_unconfigure(config: pytest.Config) -> None:
     if run is not None:
         run.close()
     if _outer_key in config.stash:
-        context.pipeline_factory = config.stash[_outer_key]
+        context.pipeline_factory, context.file_of = config.stash[_outer_key]
 
 
 def pytest_cmdline_main(config: pytest.Config) -> int | None:
@@ -154,15 +155,20 @@ def pytest_runtest_protocol() -> Generator[None, object, object]:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(
-    item: pytest.Item,
+    item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    report = yield
     run = item.config.stash.get(_run_key, None)
+    if run is not None and context.events:
+        # Before the report is made, which takes a copy: JUnit XML has them from there.
+        run.add_properties(item, context.events)
+    report = yield
     events = [*(context.events or ()), *(run.cache_events() if run is not None else ())]
     if events:
         # Travels with the report, so that a crashing xdist worker loses nothing it had measured.
         report.edgequant_events = events  # type: ignore[attr-defined]
         context.events = []
+    if report.failed and run is not None and run.is_gate(item):
+        report.edgequant_failure = run.failure(report, call)  # type: ignore[attr-defined]
     return report
 
 
@@ -187,6 +193,9 @@ class _Reports:
         events = getattr(report, "edgequant_events", None)
         if events:
             get_run(self.config).add_events(events, report.nodeid)
+        failure = getattr(report, "edgequant_failure", None)
+        if failure:
+            get_run(self.config).add_failure(failure)
 
 
 def pytest_terminal_summary(

@@ -648,3 +648,28 @@ class Result:
     verdicts: Sequence[Verdict]
     notes: Sequence[str] = ()
     changes: Sequence[Change] = ()
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A test that failed: its node id, where it stands, and the message it failed with.
+
+    `file` is relative to pytest's root folder, `line` counts from 1; None where it is not known.
+    """
+
+    test: str
+    file: str
+    line: int | None
+    message: str
+
+
+@dataclass(frozen=True)
+class ModelFile:
+    """Where the .tflite behind a result is: `path`, or `content` where the file won't last.
+
+    `fingerprint` is its SHA-256 in hexadecimal.
+    """
+
+    fingerprint: str
+    path: str
+    content: bytes | None = field(default=None, repr=False)

@@ -12,11 +12,12 @@ from typing import Any, NoReturn
 
 import pytest
 
-from pytest_edgequant import parametrization, session
+from pytest_edgequant import context, parametrization, session
 from pytest_edgequant.context import Undefined
 from pytest_edgequant.conversion.registry import get_spec
 from pytest_edgequant.errors import (
     DeviceResultError,
+    EdgeAssertionError,
     EdgeQuantError,
     NotDerivableError,
     SettingsError,
@@ -33,14 +34,12 @@ from pytest_edgequant.measure.latency.records import DeviceMeasurement
 from pytest_edgequant.measure.legality import variant_refused
 from pytest_edgequant.measurements import for_target, refusals
 from pytest_edgequant.pipeline import CalibrationRequest, Pipeline
-from pytest_edgequant.records import CalibrationRobustness, Outcome, Target, Variant
-from pytest_edgequant.report import json as json_report
+from pytest_edgequant.records import CalibrationRobustness, Failure, Outcome, Target, Variant
+from pytest_edgequant.report import RENDERERS, github, junit, needs_files, terminal, write_report
 from pytest_edgequant.report import targets as targets_report
-from pytest_edgequant.report import terminal
 from pytest_edgequant.settings import OPTIONS, Settings, read_section, resolve
 from pytest_edgequant.targets import DEFAULT_TARGET, Targets
 
-RENDERERS = {".json": json_report.render}
 NO_TESTS_COLLECTED = 5
 _RUNS_NO_TEST = (
     "collectonly",
@@ -78,11 +77,12 @@ class Run:
 
     def __init__(self, config: pytest.Config) -> None:
         self.config = config
-        self.session = session.Session()
+        self.session = session.Session(watched=True)
         self.is_worker = hasattr(config, "workerinput")
         self._pipeline: Pipeline | None = None
         self._damaged = 0
         self._report_errors: list[str] = []
+        self._filed: set[tuple[str, str, str, str]] = set()
         self._nothing_gated = False
 
     # -- settings -----------------------------------------------------------------------------
@@ -118,6 +118,8 @@ class Run:
                         f"{self.settings.origins['report']}: {path.name!r}: no format ends in "
                         f"{path.suffix!r}; known: {', '.join(RENDERERS)}"
                     )
+            if any(needs_files(path) for path in self.settings.report):
+                context.file_of = self._file_of
         except EdgeQuantError as error:
             raise pytest.UsageError(str(error)) from None
 
@@ -451,23 +453,61 @@ class Run:
         if not self.is_worker:
             self.session.add(events, test)
 
+    def _file_of(self, variant: Variant) -> dict[str, Any] | None:
+        """Where a variant's file is, for a report that shows its weights; once for each target."""
+        target = variant.target.name if variant.target else ""
+        key = variant.model_name, variant.name, target, variant.fingerprint
+        if key in self._filed:
+            return None
+        self._filed.add(key)
+        # The folder of a worker that keeps no cache is gone when the reports are written.
+        lasting = not (self.is_worker and self.settings.no_cache)
+        return {
+            "fingerprint": variant.fingerprint,
+            "path": str(variant.path),
+            "content": None if lasting else variant.content,
+        }
+
+    @staticmethod
+    def add_properties(item: pytest.Item, events: list[session.Event]) -> None:
+        """Give the test what it measured and judged as properties, which JUnit XML shows."""
+        junit.add_properties(item.user_properties, events)
+
+    @staticmethod
+    def is_gate(item: pytest.Item) -> bool:
+        return item.get_closest_marker("edge") is not None
+
+    @staticmethod
+    def failure(report: pytest.TestReport, call: pytest.CallInfo[None]) -> dict[str, Any]:
+        """What a failed test came to, as plain data that xdist carries."""
+        file, line, _ = report.location
+        message = report.longreprtext
+        if call.excinfo is not None:
+            error = call.excinfo.value
+            # Our own errors are whole sentences; of others, pytest's own account is shorter.
+            ours = isinstance(error, EdgeQuantError | EdgeAssertionError | pytest.fail.Exception)
+            message = str(error) if ours else call.excinfo.exconly(tryshort=True)
+        failure = Failure(
+            report.nodeid, file.replace(os.sep, "/"), None if line is None else line + 1, message
+        )
+        return dataclasses.asdict(failure)
+
+    def add_failure(self, failure: dict[str, Any]) -> None:
+        if not self.is_worker:
+            self.session.failures.append(Failure(**failure))
+
     def finish(self, pytest_session: pytest.Session) -> None:
         """Write the reports, and turn a run that gated nothing red."""
         option = self.config.option
         if any(getattr(option, name, False) for name in _RUNS_NO_TEST):
             return
-        for path in self.settings.report:
-            try:
-                path.parent.mkdir(parents=True, exist_ok=True)
-                path.write_text(RENDERERS[path.suffix.lower()](self.session), encoding="utf-8")
-            except OSError as error:
-                self._report_errors.append(
-                    f"--edge-report: can't write {str(path)!r}: {error.strerror}"
-                )
         gated_nothing = self.settings.target_given and self.session.gated == 0
         if gated_nothing and pytest_session.exitstatus in (0, NO_TESTS_COLLECTED):
             self._nothing_gated = True
             pytest_session.exitstatus = NO_TESTS_COLLECTED
+        for path in self.settings.report:
+            self._report_errors += write_report(path, self.session)
+        self._report_errors += github.write_summary(self.session)
 
     def summarize(self, reporter: pytest.TerminalReporter) -> None:
         """Print the tables, then what needs to be seen in red."""
@@ -479,6 +519,8 @@ class Run:
                 reporter.write_line(line)
         for error in self._report_errors:
             reporter.write_line(error, red=True)
+        for line in github.annotation_lines(self.session.failures, self.config.rootpath):
+            reporter.write_line(line)
         if self._nothing_gated:
             reporter.write_line(
                 f"--edge-target={','.join(self.settings.target)}: nothing was gated. No test made "

@@ -9,12 +9,21 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from pytest_edgequant import context
-from pytest_edgequant.records import Change, Metric, Outcome, Result, Variant, Verdict
+from pytest_edgequant.records import (
+    Change,
+    Failure,
+    Metric,
+    ModelFile,
+    Outcome,
+    Result,
+    Variant,
+    Verdict,
+)
 
 Event = dict[str, Any]
 
@@ -37,6 +46,9 @@ def worst(outcomes: Iterable[Outcome]) -> Outcome | None:
 def _record(kind: str, variant: Variant, **details: Any) -> None:
     target = variant.target.name if variant.target else None
     _append(kind, variant.model_name, variant.name, target, details)
+    file = context.file_of(variant) if context.file_of is not None else None
+    if file is not None:
+        _append("file", variant.model_name, variant.name, target, file)
 
 
 def _append(
@@ -83,6 +95,15 @@ def record_verdict(variant: Variant, verdict: Verdict) -> None:
     _record("verdict", variant, verdict=_plain(verdict), skipped=False)
 
 
+def record_details(variant: Variant, name: str, rows: Iterable[Mapping[str, Any]]) -> None:
+    """A table of figures under a variant's metrics, in rows of plain data with the same keys.
+
+    `classes`: `label`, `count`, `recall` (a fraction), and `baseline` where it was compared.
+    `layers`: `name`, `operator`, `macs`, `latency_ms`.
+    """
+    _record("details", variant, name=name, rows=[dict(row) for row in rows])
+
+
 def record_skip(
     model: str,
     variant: str,
@@ -107,6 +128,8 @@ class _Gathered:
     notes: list[str] = field(default_factory=list)
     ranks: dict[str, tuple[int, str]] = field(default_factory=dict)
     changes: list[Change] = field(default_factory=list)
+    details: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    files: dict[str, ModelFile] = field(default_factory=dict)
 
 
 def _trust(metric: Metric) -> int:
@@ -123,11 +146,15 @@ class Session:
     `gated` counts the checks that were judged; what was skipped or not applicable is none.
     `baseline_note` says what the run was compared with, or why it was not; empty without a
     baseline.
+    `failures` are the tests that failed, all of them where the run is `watched`; of results that
+    were read back only the verdicts may be known.
     """
 
     gated: int = 0
     damaged: int = 0
     baseline_note: str = ""
+    watched: bool = False
+    failures: list[Failure] = field(default_factory=list)
     _rows: dict[Key, _Gathered] = field(default_factory=dict)
 
     def add(self, events: Iterable[Event], test: str = "") -> None:
@@ -150,6 +177,15 @@ class Session:
                 if rank >= row.ranks.get(event["name"], (0, "")):
                     row.metrics[event["name"]] = metric
                     row.ranks[event["name"]] = rank
+            elif event["kind"] == "details":
+                table = f"details {event['name']}"
+                if (0, test) >= row.ranks.get(table, (0, "")):
+                    row.details[event["name"]] = event["rows"]
+                    row.ranks[table] = (0, test)
+            elif event["kind"] == "file":
+                row.files[event["fingerprint"]] = ModelFile(
+                    event["fingerprint"], event["path"], event["content"]
+                )
             else:
                 details = event["verdict"]
                 verdict = Verdict(**{**details, "verdict": Outcome(details["verdict"])})
@@ -184,6 +220,20 @@ class Session:
                 sorted(row.notes),
                 sorted(row.changes, key=lambda c: c.metric),
             )
+
+    def details(self, result: Result) -> Mapping[str, Sequence[Mapping[str, Any]]]:
+        """The tables that were recorded under a result, by name."""
+        row = self._rows.get((result.model, result.target or "", result.variant))
+        return dict(sorted(row.details.items())) if row is not None else {}
+
+    def model_file(self, result: Result) -> ModelFile | None:
+        """Where the .tflite of a result is; None where no report asked for it.
+
+        Of several files under one name it is the one with the last fingerprint, so that the order
+        of tests does not matter.
+        """
+        row = self._rows.get((result.model, result.target or "", result.variant))
+        return row.files[max(row.files)] if row is not None and row.files else None
 
     def float32_sizes(self) -> Mapping[str, float | int]:
         """Bytes of each model's float32 file, where a test has had it."""
