@@ -198,3 +198,11 @@ def roomier_target(variant: Variant, target: Target) -> tuple[Target, int, int] 
         if need <= room:
             return other, room, need
     return None
+
+
+def computed_arena(content: bytes, target: Target, where: str = "model") -> Arena:
+    """The arena as `measure_arena` computes it, of a .tflite that the target is known to run.
+
+    Raises `CannotRunError`, `MeasurementUnavailable`.
+    """
+    return compute_arena(read_graph(content, where), _profile_of(target), content)
