@@ -18,7 +18,7 @@ from pytest_edgequant.pipeline import current_pipeline
 from pytest_edgequant.records import Metric, ModelFile, Outcome, Result
 from pytest_edgequant.report import plots
 from pytest_edgequant.report.arena_plot import arena_svg
-from pytest_edgequant.report.overview import decided, metric_text
+from pytest_edgequant.report.overview import decided, result_text
 from pytest_edgequant.report.plots.bars import MOST_BARS, bars_svg
 from pytest_edgequant.report.plots.weights import MOST_LAYERS, weights_svg
 from pytest_edgequant.session import Session, worst
@@ -137,7 +137,7 @@ def _file_of(session: Session, results: Sequence[Result]) -> tuple[bytes | None,
 
 
 def _figure(result: Result, name: str, metric: Metric) -> Figure:
-    value = metric_text(name, metric)
+    value = result_text(result, name)
     return Figure(result.target or "-", name, value, metric.reason or metric.provenance)
 
 

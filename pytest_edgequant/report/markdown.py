@@ -17,7 +17,7 @@ from pytest_edgequant.report.overview import (
     Row,
     findings,
     headline,
-    metric_text,
+    result_text,
     tables,
 )
 from pytest_edgequant.session import Session
@@ -139,7 +139,7 @@ def _figures(results: list[Result]) -> Iterator[str]:
             code(f"{result.model}/{result.variant}"),
             code(result.target or "-"),
             prose(name),
-            prose(metric_text(name, metric)),
+            prose(result_text(result, name)),
             prose(metric.reason or metric.provenance),
         ]
         for result in results

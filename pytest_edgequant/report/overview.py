@@ -5,6 +5,7 @@ Plain text, that each format escapes in its own way.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
@@ -62,6 +63,14 @@ def metric_text(name: str, metric: Metric | None) -> str:
         return text
     low, high = (format_value(name, v, metric.unit) for v in (metric.low, metric.high))
     return f"{text} ({low} to {high})"
+
+
+def result_text(result: Result, name: str) -> str:
+    """A metric of a result as a cell; a drop of accuracy reads in points, whatever its unit."""
+    metric = result.metrics.get(name)
+    if metric is not None and name == "accuracy_drop" and "accuracy" in result.metrics:
+        metric = dataclasses.replace(metric, unit="fraction")
+    return metric_text(name, metric)
 
 
 def change_text(change: Change) -> str:
@@ -134,7 +143,7 @@ def _row(result: Result) -> Row:
     changes = {change.metric: change for change in result.changes}
 
     def cell(name: str) -> str:
-        text = metric_text(name, result.metrics.get(name))
+        text = result_text(result, name)
         return f"{text} ({change_text(changes[name])})" if name in changes else text
 
     score = score_name(result)

@@ -43,7 +43,7 @@ def per_element(values: tuple[float, ...], quantization: Quantization, rank: int
     """Scales or zero points of a tensor, in a shape that broadcasts over it."""
     array = np.asarray(values, np.float64)
     if quantization.axis is None:
-        return array[0]
+        return array[:1].reshape(())
     shape = [1] * rank
     shape[quantization.axis] = -1
     return array.reshape(shape)

@@ -35,7 +35,7 @@ def pareto_svg(
     """Points with their names; a line through those that nothing beats, where that is known."""
 
     def paint(figure: Any) -> None:
-        from matplotlib.ticker import FuncFormatter
+        from matplotlib.ticker import FuncFormatter, MaxNLocator
 
         axes = figure.add_subplot()
         if higher_is_better is not None:
@@ -66,11 +66,13 @@ def pareto_svg(
                 parse_math=False,
             )
         axes.margins(0.18, 0.22)
+        axes.xaxis.set_major_locator(MaxNLocator(5))
+        axes.yaxis.set_major_locator(MaxNLocator(6))
         axes.set_xlabel(across)
         axes.set_ylabel(short(score, 40), parse_math=False)
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
-        axes.tick_params(axis="x", labelrotation=20)
         if share:
+            axes.set_ylim(top=min(axes.get_ylim()[1], 1.02))
             axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.1%}"))
 
-    return draw(paint, 4.6, 2.9, (0.75, 0.15, 0.65, 0.15))
+    return draw(paint, 4.6, 2.9, (0.75, 0.3, 0.5, 0.15))
