@@ -55,7 +55,10 @@ OPTIONS = (
         "NAME",
     ),
     Option(
-        "report", "paths", "write a report; repeatable, the format by its ending: .json", "PATH"
+        "report",
+        "paths",
+        "write a report; repeatable, the format by its ending: .json, .md, .html",
+        "PATH",
     ),
     Option("cache_dir", "path", "where converted models and measurements are kept", "DIR"),
     Option("no_cache", "flag", "convert and measure everything anew, keep nothing"),

@@ -172,8 +172,6 @@ def _template() -> Template:
     )
     environment.filters["tone"] = lambda outcome: _TONES.get(outcome, "plain")
     environment.filters["word"] = lambda outcome: WORDS[outcome]
-    environment.filters["printable"] = _printable
-    environment.finalize = lambda value: _printable(value) if type(value) is str else value
     return environment.get_template("report.html.j2")
 
 
@@ -187,7 +185,7 @@ def render(session: Session) -> str:
     pictures = Pictures(plots.available())
     models = _models(session, pictures)
     about = document(session)
-    return _template().render(
+    text = _template().render(
         verdict=headline(session),
         baseline_note=session.baseline_note,
         headings=HEADINGS,
@@ -198,3 +196,4 @@ def render(session: Session) -> str:
         tool=about["tool"],
         environment=about["environment"],
     )
+    return _printable(text)

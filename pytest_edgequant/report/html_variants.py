@@ -18,7 +18,7 @@ from pytest_edgequant.pipeline import current_pipeline
 from pytest_edgequant.records import Metric, ModelFile, Outcome, Result
 from pytest_edgequant.report import plots
 from pytest_edgequant.report.arena_plot import arena_svg
-from pytest_edgequant.report.overview import decided, result_text
+from pytest_edgequant.report.overview import CHANGE_HEADINGS, change_rows, decided, result_text
 from pytest_edgequant.report.plots.bars import MOST_BARS, bars_svg
 from pytest_edgequant.report.plots.weights import MOST_LAYERS, weights_svg
 from pytest_edgequant.session import Session, worst
@@ -108,6 +108,7 @@ class VariantSection:
     name: str
     outcome: Outcome | None
     figures: Sequence[Figure]
+    changes: Table | None
     notes: Sequence[str]
     weights: Table | None
     arena: Table | None
@@ -263,6 +264,11 @@ def _arena(content: bytes, results: Sequence[Result], pictures: Pictures) -> Tab
     return Table(picture, ("part", "bytes"), rows, remark)
 
 
+def _changes(results: Sequence[Result]) -> Table | None:
+    rows = [(r.target or "-", *cells) for r in results for cells in change_rows(r)]
+    return Table("", ("target", *CHANGE_HEADINGS), rows) if rows else None
+
+
 def _recorded(
     session: Session, results: Sequence[Result], name: str
 ) -> tuple[Result, Sequence[Mapping[str, Any]]] | None:
@@ -351,6 +357,7 @@ def variant_section(
         variant,
         worst(outcomes),
         [_figure(r, name, metric) for r in results for name, metric in r.metrics.items()],
+        _changes(results),
         sorted(notes),
         _weights(content, float32, label, seen, variant, pictures) if content else None,
         _arena(content, results, pictures) if content else None,

@@ -35,7 +35,7 @@ def _change(change: Change) -> dict[str, Any]:
     return dataclasses.asdict(change) | {"verdict": change.verdict.value}
 
 
-def _result(result: Result) -> dict[str, Any]:
+def _result(result: Result, details: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "model": result.model,
         "variant": result.variant,
@@ -53,6 +53,7 @@ def _result(result: Result) -> dict[str, Any]:
         ],
         "notes": list(result.notes),
         "changes": [_change(change) for change in result.changes],
+        "details": dict(details),
     }
 
 
@@ -68,7 +69,11 @@ def document(session: Session) -> Mapping[str, Any]:
             "packages": versions(_PACKAGES),
         },
         "baseline": {"note": session.baseline_note},
-        "results": [_result(result) for result in session.results()],
+        "results": [_result(result, session.details(result)) for result in session.results()],
+        "failures": [
+            dataclasses.asdict(failure)
+            for failure in sorted(session.failures, key=lambda failure: failure.test)
+        ],
     }
 
 

@@ -11,10 +11,12 @@ from dataclasses import dataclass
 from pytest_edgequant.records import Outcome, Result
 from pytest_edgequant.report.markdown_text import code, prose
 from pytest_edgequant.report.overview import (
+    CHANGE_HEADINGS,
     HEADINGS,
     WORDS,
     Finding,
     Row,
+    change_rows,
     findings,
     headline,
     result_text,
@@ -149,8 +151,23 @@ def _figures(results: list[Result]) -> Iterator[str]:
     yield from _table(headings, rows)
 
 
+def _changes(results: list[Result]) -> Iterator[str]:
+    rows = (
+        [
+            code(f"{result.model}/{result.variant}"),
+            code(result.target or "-"),
+            *(prose(cell) for cell in cells),
+        ]
+        for result in results
+        for cells in change_rows(result)
+    )
+    yield from _table(["model/variant", "target", *CHANGE_HEADINGS], rows)
+
+
 def _details(session: Session) -> Iterator[str]:
     results = list(session.results())
+    if any(result.changes for result in results):
+        yield from _folded("Changes against the baseline", _changes(results))
     if any(result.metrics for result in results):
         yield from _folded("Every figure, and how it came about", _figures(results))
     notes: dict[tuple[str, str], None] = {}

@@ -41,12 +41,12 @@ def format_value(name: str, value: float, unit: str, *, signed: bool = False) ->
     """A figure with its unit: bytes exactly, fractions in per cent, their differences in points."""
     value += 0.0  # -0.0 would read as a gain
     sign = "+" if signed else ""
-    if unit == "bytes":
-        return f"+{format_bytes(int(value))}" if signed and value >= 0 else format_bytes(int(value))
     if _share(name, unit):
         if signed or name.endswith("_drop"):
             return f"{100 * value:+.2f} pt"
         return f"{value:.2%}"
+    if unit == "bytes":
+        return f"+{format_bytes(int(value))}" if signed and value >= 0 else format_bytes(int(value))
     if name.endswith("_drop"):
         return f"{value:+.4g}"
     return f"{value:{sign}.5g}" + (f" {unit}" if unit in ("ms", "us", "mJ", "dB") else "")
@@ -86,6 +86,17 @@ def change_text(change: Change) -> str:
     return f"{text}, {difference / abs(change.before):+.1%}" if change.before else text
 
 
+def change_rows(result: Result) -> Iterator[tuple[str, str, str, str, str]]:
+    """Metric, before, after, difference, and what there is to say of each change."""
+    for change in result.changes:
+        before, after = (
+            "-" if value is None else format_value(change.metric, value, change.unit)
+            for value in (change.before, change.after)
+        )
+        said = f"{WORDS[change.verdict]}: {change.message}" if change.message else ""
+        yield change.metric, before, after, change_text(change), said or WORDS[change.verdict]
+
+
 def score_name(result: Result) -> str | None:
     """The metric that says how good a variant is at its task: accuracy, else the first by name."""
     if "accuracy" in result.metrics:
@@ -115,17 +126,20 @@ class Row:
         return self.size, self.arena, self.score, self.drop, self.latency, self.verdict
 
 
+CHANGE_HEADINGS = ("figure", "baseline", "now", "change", "verdict")
 HEADINGS = ("size", "arena", "accuracy", "drop (interval)", "latency", "verdict")
 
 
 def decided(result: Result) -> Outcome | None:
     """The outcome over a result's checks and its regressions; None where nothing was judged."""
-    regressed = [
-        change.verdict
-        for change in result.changes
-        if change.verdict in (Outcome.FAIL, Outcome.INCONCLUSIVE)
-    ]
-    return worst([*(v.verdict for v in result.verdicts), *regressed])
+    return worst(
+        [*(v.verdict for v in result.verdicts), *(c.verdict for c in _regressions(result))]
+    )
+
+
+def _regressions(result: Result) -> list[Change]:
+    """What got worse, or may have; what can't be compared leaves the other checks in force."""
+    return [c for c in result.changes if c.verdict in (Outcome.FAIL, Outcome.INCONCLUSIVE)]
 
 
 def _verdict(result: Result) -> str:
@@ -183,7 +197,7 @@ def findings(session: Session) -> list[Finding]:
     found: dict[tuple[str, str], Finding] = {}
     for result in session.results():
         judged = [(v.verdict, v.check, v.message) for v in result.verdicts]
-        judged += [(c.verdict, f"{c.metric} regressed", c.message) for c in result.changes]
+        judged += [(c.verdict, f"{c.metric} regressed", c.message) for c in _regressions(result)]
         for outcome, check, message in judged:
             bad = outcome not in (Outcome.PASS, Outcome.NOT_APPLICABLE)
             if not bad or (outcome is Outcome.CANNOT_RUN and check == SKIPPED_CHECK):

@@ -32,4 +32,7 @@ def project(
     """An empty repository, which is the current folder."""
     # Hypothesis' plugin imports all of Hypothesis at the end of every run.
     monkeypatch.setenv("PYTEST_ADDOPTS", "-p no:hypothesispytest")
+    # What these runs find is no finding of a workflow that runs the tests.
+    for name in ("GITHUB_ACTIONS", "GITHUB_STEP_SUMMARY", "GITHUB_WORKSPACE"):
+        monkeypatch.delenv(name, raising=False)
     return Project(pytester, pytester.path / "own-cache", warm_cache)

@@ -1,0 +1,232 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from nasty_names import NASTY, texts
+from recorded_events import metric_event, note_event, verdict_event
+from test_markdown_text import LINKED, github
+
+from pytest_edgequant.records import Change, Failure, Outcome
+from pytest_edgequant.report.markdown import LIMIT, render
+from pytest_edgequant.session import Event, Session
+
+TAGS = {
+    *("p", "strong", "em", "code", "h3", "ul", "li", "details", "summary"),
+    *("table", "thead", "tbody", "tr", "th", "td"),
+}
+
+
+def session_of(*events: Event, watched: bool = True, failures: tuple[Failure, ...] = ()) -> Session:
+    session = Session(watched=watched, failures=list(failures))
+    session.add(events, "test_it")
+    return session
+
+
+def of(event: Event, **changes: object) -> Event:
+    return event | changes
+
+
+GOOD = (
+    metric_event("int8", "size_bytes", 5_568),
+    metric_event("int8", "arena_bytes", 1_616),
+    metric_event("int8", "accuracy", 0.9375),
+    metric_event("int8", "accuracy_drop", 0.0125),
+    verdict_event("int8", "size", Outcome.PASS),
+)
+
+
+def first_line(session: Session) -> str:
+    return render(session).splitlines()[0]
+
+
+def row(session: Session, name: str) -> list[str]:
+    (line,) = (
+        line
+        for line in render(session).splitlines()
+        if line.startswith(f"| `digits/{name}` | ") and "`pico`" not in line
+    )
+    return [cell.strip() for cell in line.strip("|").split("|")]
+
+
+def test_the_verdict_comes_first() -> None:
+    assert first_line(session_of(*GOOD)) == (
+        "✅ **edgequant passed: 1 check** — `digits` on `pico`"
+    )
+
+
+def test_a_failed_test_makes_it_red() -> None:
+    failed = Failure("test_it.py::test_it", "test_it.py", 3, "size of int8")
+    session = session_of(*GOOD, verdict_event("int8", "size", Outcome.FAIL), failures=(failed,))
+    assert first_line(session).startswith(
+        "❌ **edgequant failed: 1 of 2 checks not passed, 1 test failed**"
+    )
+    assert "- **FAIL** size of `digits/int8 on pico`: size of int8 (`test_it.py::test_it`)" in (
+        render(session)
+    )
+
+
+def test_a_test_that_failed_otherwise_is_there_with_its_message() -> None:
+    failed = Failure("test_it.py::test_it", "test_it.py", 3, "ConversionError: float tensors left")
+    assert "- **FAIL** `test_it.py::test_it`: ConversionError: float tensors left" in render(
+        session_of(failures=(failed,))
+    )
+
+
+def test_an_expected_failure_is_shown_and_not_red() -> None:
+    session = session_of(*GOOD, verdict_event("int8", "arena", Outcome.FAIL))
+    assert first_line(session).startswith("✅")
+    assert "**FAIL** arena" in render(session)
+
+
+@pytest.mark.parametrize("outcome", [Outcome.FAIL, Outcome.UNAVAILABLE, Outcome.CANNOT_RUN])
+def test_of_results_that_were_read_back_the_verdicts_decide(outcome: Outcome) -> None:
+    session = session_of(*GOOD, verdict_event("int8", "arena", outcome), watched=False)
+    assert first_line(session).startswith("❌ **edgequant failed: 1 of 2 checks not passed**")
+
+
+def test_a_variant_that_was_skipped_is_no_failure() -> None:
+    skipped = verdict_event("float16", "runs", Outcome.CANNOT_RUN, skipped=True)
+    session = session_of(*GOOD, skipped, watched=False)
+    assert first_line(session).startswith("✅ **edgequant passed: 1 check**")
+    assert row(session, "float16")[-1] == "CANNOT RUN"
+    assert "What failed" not in render(session)
+
+
+def test_an_inconclusive_check_warns() -> None:
+    session = session_of(*GOOD, verdict_event("int8", "arena", Outcome.INCONCLUSIVE))
+    assert first_line(session).startswith("⚠️ **edgequant passed: 2 checks, 1 inconclusive**")
+
+
+def test_nothing_gated_is_not_passed() -> None:
+    assert first_line(session_of(GOOD[0])).startswith("⚠️ **edgequant nothing was gated**")
+    assert first_line(Session(watched=True)) == "⚠️ **edgequant nothing was gated**"
+
+
+def test_a_row_has_every_figure_and_its_change() -> None:
+    session = session_of(*GOOD)
+    session.baseline_note = "compared with base.json"
+    session.add_changes(
+        ("digits", "pico", "int8"),
+        [
+            Change("size_bytes", "bytes", 5_500, 5_568, Outcome.FAIL, "68 B more than allowed"),
+            Change("arena_bytes", "bytes", 1_616, 1_616, Outcome.PASS, ""),
+            Change("accuracy", "fraction", 0.95, 0.9375, Outcome.PASS, ""),
+            Change("latency_ms", "ms", 3.5, None, Outcome.UNAVAILABLE, "not measured"),
+        ],
+    )
+    assert row(session, "int8") == [
+        "`digits/int8`",
+        "5,568 B (+68 B, +1.2%)",
+        "1,616 B (unchanged)",
+        "93.75% (-1.25 pt, -1.3%)",
+        "+1.25 pt",
+        "- (was 3.5 ms)",
+        "FAIL: size_bytes regressed",
+    ]
+    text = render(session)
+    assert text.startswith("❌ **edgequant failed: 1 figure regressed**")
+    assert "\nBaseline: compared with base.json\n" in text
+    assert "size_bytes regressed of `digits/int8 on pico`: 68 B more than allowed" in text
+
+
+def test_a_drop_has_its_interval() -> None:
+    drop = metric_event("int8", "accuracy_drop", 0.0125)
+    drop["metric"] |= {"unit": "fraction", "low": -0.004, "high": 0.029}
+    assert row(session_of(drop), "int8")[4] == "+1.25 pt (-0.40 pt to +2.90 pt)"
+
+
+def test_missing_figures_say_so() -> None:
+    missing = metric_event("int8", "arena_bytes", 0)
+    missing["metric"] |= {"value": None, "reason": "no wheel here"}
+    session = session_of(missing)
+    assert row(session, "int8")[1:] == ["-", "unavailable", "-", "-", "-", "-"]
+    assert "no wheel here" in render(session)
+
+
+def test_there_is_one_table_a_target() -> None:
+    events = [of(event, target=target) for target in ("pico", "esp32", None) for event in GOOD]
+    page = github(render(session_of(*events)))
+    headings = [line for line in render(session_of(*events)).splitlines() if line[:3] == "###"]
+    assert headings == ["### `esp32`", "### `no target`", "### `pico`"]
+    assert page.tags.count("table") == 4  # with the folded one
+
+
+def test_notes_and_details_are_folded() -> None:
+    page = github(render(session_of(*GOOD, note_event("int8", "60 of 120 samples split off"))))
+    assert page.tags.count("details") == page.tags.count("summary") == 2
+
+
+def nasty_session(name: str, message: str) -> Session:
+    events = [
+        of(event, model=name, variant=name, target=name or None)
+        for event in (
+            *GOOD,
+            note_event("int8", message),
+            of(metric_event("int8", "x", 1.0), name=name or "x"),
+            verdict_event("int8", "runs", Outcome.CANNOT_RUN),
+        )
+    ]
+    verdict = verdict_event("int8", name, Outcome.FAIL)
+    verdict["verdict"]["message"] = message
+    failures = (Failure(name, name, 1, message), Failure("t", "t", None, message * 2))
+    session = session_of(*events, of(verdict, model=name), failures=failures)
+    session.baseline_note = message
+    change = Change(name, name, 1, 2, Outcome.FAIL, message)
+    session.add_changes((name, name, name), [change])
+    return session
+
+
+@settings(deadline=None)
+@given(texts, texts)
+def test_nothing_from_outside_becomes_markup(name: str, message: str) -> None:
+    text = render(nasty_session(name, message))
+    page = github(text)
+    assert set(page.tags) <= TAGS
+    assert page.tags.count("details") == text.count("\n<details><summary>")
+    assert not LINKED.search(page.outside)
+    assert text.splitlines()[0].startswith("❌ **edgequant failed: ")
+
+
+def large_session(models: int, name: str) -> Session:
+    session = Session(watched=True)
+    for model in range(models):
+        for target in ("pico", "esp32", "nano33ble", "teensy40", "rpi4"):
+            for variant in ("float32", "int8", "int16x8"):
+                outcome = Outcome.FAIL if model % 3 == 0 else Outcome.PASS
+                events = (
+                    metric_event(variant, "size_bytes", 5_000 + model),
+                    metric_event(variant, "accuracy", 0.9),
+                    verdict_event(variant, "size", outcome),
+                    note_event(variant, f"{name} of {variant}"),
+                )
+                session.add(of(e, model=f"{name}{model}", target=target) for e in events)
+    session.failures.append(Failure("test_it.py::test_it", "test_it.py", 3, "size"))
+    return session
+
+
+@pytest.mark.parametrize("models", [1, 20, 60, 400])
+@pytest.mark.parametrize("name", ["model", "名" * 60, "|" * 200])
+def test_it_stays_under_githubs_limit_and_says_what_is_missing(models: int, name: str) -> None:
+    text = render(large_session(models, name))
+    assert len(text) <= len(text.encode()) < LIMIT
+    assert text.startswith("❌ **edgequant failed: ")
+    folded = "<details>" in text
+    assert ("Left out, for GitHub takes 65,536 characters" in text) is not folded
+    if models == 60:
+        assert not folded
+        assert "| FAIL: size |" in text
+        assert set(github(text).tags) <= TAGS
+
+
+@pytest.mark.parametrize("name", NASTY)
+def test_lines_that_a_workflow_obeys_begin_nowhere(name: str) -> None:
+    text = render(nasty_session(name, name))
+    assert not any(line.lstrip().startswith("::") for line in text.splitlines())
+
+
+def test_the_order_of_tests_makes_no_difference() -> None:
+    session = nasty_session("digits", "message")
+    backwards = Session(watched=True, failures=session.failures[::-1])
+    backwards.baseline_note = "message"
+    backwards._rows = dict(reversed(session._rows.items()))
+    assert render(session) == render(backwards)
