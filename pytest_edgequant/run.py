@@ -37,6 +37,7 @@ from pytest_edgequant.pipeline import CalibrationRequest, Pipeline
 from pytest_edgequant.records import CalibrationRobustness, Failure, Outcome, Target, Variant
 from pytest_edgequant.report import RENDERERS, github, junit, needs_files, terminal, write_report
 from pytest_edgequant.report import targets as targets_report
+from pytest_edgequant.report.text import printable
 from pytest_edgequant.settings import OPTIONS, Settings, read_section, resolve
 from pytest_edgequant.targets import DEFAULT_TARGET, Targets
 
@@ -516,9 +517,10 @@ class Run:
         if lines:
             reporter.section("edgequant", sep="-")
             for line in lines:
-                reporter.write_line(line)
+                # Names may hold newlines, and so begin a line that a workflow obeys.
+                reporter.write_line(printable(line))
         for error in self._report_errors:
-            reporter.write_line(error, red=True)
+            reporter.write_line(printable(error), red=True)
         for line in github.annotation_lines(self.session.failures, self.config.rootpath):
             reporter.write_line(line)
         if self._nothing_gated:

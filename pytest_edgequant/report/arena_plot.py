@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from xml.sax.saxutils import escape
 
 from pytest_edgequant.errors import missing_extra
+from pytest_edgequant.report.text import printable
 from pytest_edgequant.units import format_bytes
 
 if TYPE_CHECKING:
@@ -24,10 +25,6 @@ _CHARACTER = 0.075
 """Inches that a character of a name takes, about."""
 _COLORS = {"tensor": "#9ecae1", "scratch": "#fdd0a2"}
 _PEAK = "#d62728"
-
-
-def _printable(name: str) -> str:
-    return "".join(c if c.isprintable() else "?" for c in name)
 
 
 def _plain(name: str, room: float) -> str:
@@ -43,7 +40,7 @@ def _plain(name: str, room: float) -> str:
 
 def _short_names(arena: Arena) -> list[str]:
     """Names without the scopes that all tensors share, and without those that were fused away."""
-    names = [_printable(b.name).split(";")[0] for b in arena.plan]
+    names = [printable(b.name).split(";")[0] for b in arena.plan]
     paths = [n.split("/") for n, b in zip(names, arena.plan, strict=True) if b.kind == "tensor"]
     nested = [path[:-1] for path in paths if len(path) > 1]
     shared = 0
@@ -103,7 +100,7 @@ def _draw(arena: Arena, figure: Any) -> None:
         scope = max(b.first for b in arena.peak.alive)
         axes.axvline(scope, color=_PEAK, linewidth=0.8, linestyle=":")
         title = f"peak at {arena.peak.operator}: {format_bytes(arena.peak.bytes)}"
-        axes.set_title(_plain(_printable(title), 10), fontsize=9, parse_math=False)
+        axes.set_title(_plain(printable(title), 10), fontsize=9, parse_math=False)
     axes.set_xlim(-0.5, last + 0.5)
     axes.set_ylim(0, top * 1.02)
     axes.set_xlabel("operator (0: before the first)", fontsize=8)
@@ -145,7 +142,7 @@ def _titled(svg: str, arena: Arena) -> str:
     """The full name, size and place of each buffer, shown when the pointer is over its box."""
     titles = {
         f"buffer-{number}": (
-            f"{_printable(b.name)}: {b.size:,} B at {b.offset:,}, "
+            f"{printable(b.name)}: {b.size:,} B at {b.offset:,}, "
             f"operators {b.first} to {b.last} ({b.kind})"
         )
         for number, b in enumerate(arena.plan)

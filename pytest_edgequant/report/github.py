@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pytest_edgequant.records import Failure
+from pytest_edgequant.report.text import printable
 
 if TYPE_CHECKING:
     from pytest_edgequant.session import Session
@@ -50,19 +51,15 @@ def _escaped_property(text: str) -> str:
     return _escaped_data(text).replace(":", "%3A").replace(",", "%2C")
 
 
-def _clean(text: str) -> str:
-    return "".join(c if c.isprintable() or c in "\r\n\t" else "?" for c in text)
-
-
 def _command(place: tuple[str, int | None], title: str, message: str) -> str:
     file, line = place
     properties = {"file": file, "line": line, "title": title}
     shown = ",".join(
-        f"{name}={_escaped_property(_clean(str(value)))}"
+        f"{name}={_escaped_property(printable(value))}"
         for name, value in properties.items()
         if value is not None
     )
-    text = _clean(message.strip()) or "failed"
+    text = printable(message.strip(), "\r\n\t") or "failed"
     if len(text) > _MOST_MESSAGE:
         text = f"{text[: _MOST_MESSAGE - 1]}…"
     return f"::error {shown}::{_escaped_data(text)}"

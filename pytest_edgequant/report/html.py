@@ -24,6 +24,7 @@ from pytest_edgequant.report.overview import (
     tables,
 )
 from pytest_edgequant.report.plots.pareto import Point, pareto_svg
+from pytest_edgequant.report.text import printable
 from pytest_edgequant.session import Session
 
 if TYPE_CHECKING:
@@ -175,11 +176,6 @@ def _template() -> Template:
     return environment.get_template("report.html.j2")
 
 
-def _printable(text: str) -> str:
-    """Text without characters that turn the direction of a line, or are no characters."""
-    return "".join(c if c.isprintable() or c == "\n" else "\N{REPLACEMENT CHARACTER}" for c in text)
-
-
 def render(session: Session) -> str:
     """The report's text: the same for the same results, but for the environment at its end."""
     pictures = Pictures(plots.available())
@@ -196,4 +192,4 @@ def render(session: Session) -> str:
         tool=about["tool"],
         environment=about["environment"],
     )
-    return _printable(text)
+    return printable(text, "\n", "\N{REPLACEMENT CHARACTER}")

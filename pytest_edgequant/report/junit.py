@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from pytest_edgequant.report.text import printable
+
 _MOST_NAME, _MOST_VALUE = 200, 2000
 
 
 def _plain(text: object, most: int) -> str:
     """Text that XML can hold: pytest escapes the values of properties, not their names."""
-    cleaned = "".join(c if c.isprintable() else "?" for c in str(text))
+    cleaned = printable(text)
     return cleaned if len(cleaned) <= most else f"{cleaned[: most - 1]}…"
 
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import re
 
+from pytest_edgequant.report.text import printable
+
 _BREAK = "\u200b"
 """A space without width: it parts what GitHub would recognize, and is not seen."""
 _ENTITIES = {c: f"&#{ord(c)};" for c in "\\`*_{}[]<>|~$^=!&\"'"}
@@ -29,7 +31,7 @@ _TOKENS = re.compile(
 
 def clean(text: str, most: int) -> str:
     """One line of printable characters, `most` of them, the middle of a longer one cut."""
-    line = " ".join("".join(c if c.isprintable() else " " for c in text).split())
+    line = " ".join(printable(text, instead=" ").split())
     if len(line) <= most:
         return line
     tail = most // 3

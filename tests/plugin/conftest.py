@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import pkgutil
 from pathlib import Path
@@ -15,8 +16,10 @@ import pytest_edgequant
 # itself would be loaded anew, and its classes with it, in every test.
 for _module in pkgutil.walk_packages(pytest_edgequant.__path__, "pytest_edgequant."):
     importlib.import_module(_module.name)
-for _name in ("filelock", "platformdirs", "scipy.sparse", "scipy.special", "tabulate"):
+for _name in ("filelock", "jinja2", "platformdirs", "scipy.sparse", "scipy.special", "tabulate"):
     importlib.import_module(_name)
+with contextlib.suppress(ImportError):
+    importlib.import_module("matplotlib.backends.backend_svg")
 
 
 @pytest.fixture(scope="session")

@@ -12,6 +12,8 @@ from collections.abc import Callable
 from typing import Any
 from xml.sax.saxutils import escape
 
+from pytest_edgequant.report.text import printable
+
 BLUE, ORANGE, RED, GRAY = "#2b6cb0", "#b7560f", "#c53030", "#666666"
 _SETTINGS = {
     "svg.hashsalt": "edgequant",
@@ -64,7 +66,7 @@ def draw(
 
 def short(text: str, most: int) -> str:
     """A printable name of at most so many characters, the middle cut."""
-    name = "".join(c if c.isprintable() else "?" for c in text)
+    name = printable(text)
     if len(name) <= most:
         return name
     half = (most - 1) // 2
