@@ -39,6 +39,9 @@ from pytest_edgequant.records import (
 from pytest_edgequant.samples import Preprocess, Samples
 from pytest_edgequant.tflite.graph import read_graph
 
+_MOST_CLASSES = 100
+"""Classes whose recall a report has, those that lost most."""
+
 MetricLike = metrics.MetricLike
 
 
@@ -246,6 +249,19 @@ def _record_comparison(
             worst.high,
         )
         session.record_metric(candidate, "worst_class_drop", figure)
+        session.record_details(
+            candidate,
+            "classes",
+            (
+                {
+                    "label": int(drop.label),
+                    "count": int(drop.count),
+                    "recall": float(drop.candidate),
+                    "baseline": float(drop.baseline),
+                }
+                for drop in comparison.classes[:_MOST_CLASSES]
+            ),
+        )
     fidelity = comparison.fidelity
     if fidelity is None or baseline.fingerprint == candidate.fingerprint:
         return

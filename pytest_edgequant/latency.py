@@ -63,6 +63,20 @@ def estimate_latency(model: Any, target: Target | str | None = None) -> LatencyE
         )
     found = _estimate(variant, profile)
     session.record_metric(variant, "latency_ms", found.metric)
+    if found.layers:
+        session.record_details(
+            variant,
+            "layers",
+            (
+                {
+                    "name": layer.name,
+                    "operator": layer.operator,
+                    "macs": layer.macs,
+                    "latency_ms": layer.latency_ms,
+                }
+                for layer in found.layers
+            ),
+        )
     if found.energy is not None and found.energy.value is not None:
         session.record_metric(variant, "energy_mj", found.energy)
     return found

@@ -27,7 +27,14 @@ _COLUMNS = ("size_bytes", "arena_bytes", "accuracy_drop", "latency_ms")
 _NO_SCORE = (
     *_COLUMNS,
     *("runtime_code_bytes", "flash_left_bytes", "device_arena_bytes", "energy_mj", "speedup"),
-    *("output_sqnr", "output_cosine", "agreement", "worst_class_drop", "calibration_worst_drop"),
+    *(
+        "host_latency_ms",
+        "output_sqnr",
+        "output_cosine",
+        "agreement",
+        "worst_class_drop",
+        "calibration_worst_drop",
+    ),
 )
 """Metrics that are no task's score."""
 _MOST_NAMES = 4
@@ -165,6 +172,8 @@ def _row(result: Result) -> Row:
     if score not in (None, "accuracy"):
         shown = f"{score} {shown}"
     size, arena, drop, latency = map(cell, _COLUMNS)
+    if latency == "-" and "host_latency_ms" in result.metrics:
+        latency = f"{cell('host_latency_ms')} on the host"
     return Row(result, size, arena, shown, drop, latency, _verdict(result), decided(result))
 
 

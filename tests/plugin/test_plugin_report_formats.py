@@ -196,3 +196,21 @@ def test_a_test_that_breaks_in_setup_is_in_every_report(project: Project) -> Non
     assert text.startswith("❌ **edgequant failed: 1 test failed**")
     assert "the fixture edge_model is not defined" in text
     assert "edge_model is not defined" in (project.path / "edge.html").read_text("utf-8")
+
+
+def test_classes_and_layers_are_shown_where_they_are_known(gate: Project) -> None:
+    gate.test(
+        "def test_it(edge_int8, edge_float32, edge_dataset, edge_target):\n"
+        "    assert_max_accuracy_drop(edge_int8, edge_float32, edge_dataset, 0.5)\n"
+        "    assert eq.estimate_latency(edge_int8, edge_target).value > 0\n"
+    )
+    run = gate.report("--edge-target=nucleo-l4r5zi", "--edge-report=edge.html")
+    run.result.assert_outcomes(passed=1)
+    jsonschema.validate(run.document, _schema())
+    (details,) = (r["details"] for r in run.document["results"] if r["variant"] == "int8")
+    assert sorted(row["label"] for row in details["classes"]) == list(range(10))
+    assert all(0 <= row["recall"] <= 1 and row["count"] > 0 for row in details["classes"])
+    assert {"CONV_2D", "FULLY_CONNECTED"} <= {row["operator"] for row in details["layers"]}
+    text = (gate.path / "edge.html").read_text("utf-8")
+    assert "<h4>Recall by class</h4>" in text
+    assert "<h4>Latency by layer</h4>" in text
