@@ -168,7 +168,7 @@ def pytest_runtest_makereport(
         report.edgequant_events = events  # type: ignore[attr-defined]
         context.events = []
     if report.failed and run is not None and run.is_gate(item):
-        report.edgequant_failure = run.failure(report, call)  # type: ignore[attr-defined]
+        report.edgequant_failure = run.failure(item, report, call)  # type: ignore[attr-defined]
     return report
 
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import linecache
 import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
+from pathlib import Path
 from typing import Any, NoReturn
 
 import pytest
@@ -42,6 +44,8 @@ from pytest_edgequant.settings import OPTIONS, Settings, read_section, resolve
 from pytest_edgequant.targets import DEFAULT_TARGET, Targets
 
 NO_TESTS_COLLECTED = 5
+_MOST_DECORATORS = 100
+"""Lines of decorators that are looked through for the test below them."""
 _RUNS_NO_TEST = (
     "collectonly",
     "setupplan",
@@ -71,6 +75,14 @@ def _on_board(variant: Any, target: Any) -> tuple[Variant, Target]:
     if profile is None:
         raise SettingsError(f"{loaded.label}: a device result needs a target; give one")
     return loaded, profile
+
+
+def _definition(path: Path, first: int) -> int:
+    """The line of a test's `def`, from 1: pytest gives that of its first decorator."""
+    for number in range(first, first + _MOST_DECORATORS):
+        if linecache.getline(str(path), number).lstrip().startswith(("def ", "async def ")):
+            return number
+    return first
 
 
 class Run:
@@ -479,7 +491,9 @@ class Run:
         return item.get_closest_marker("edge") is not None
 
     @staticmethod
-    def failure(report: pytest.TestReport, call: pytest.CallInfo[None]) -> dict[str, Any]:
+    def failure(
+        item: pytest.Item, report: pytest.TestReport, call: pytest.CallInfo[None]
+    ) -> dict[str, Any]:
         """What a failed test came to, as plain data that xdist carries."""
         file, line, _ = report.location
         message = report.longreprtext
@@ -488,9 +502,8 @@ class Run:
             # Our own errors are whole sentences; of others, pytest's own account is shorter.
             ours = isinstance(error, EdgeQuantError | EdgeAssertionError | pytest.fail.Exception)
             message = str(error) if ours else call.excinfo.exconly(tryshort=True)
-        failure = Failure(
-            report.nodeid, file.replace(os.sep, "/"), None if line is None else line + 1, message
-        )
+        place = None if line is None else _definition(item.path, line + 1)
+        failure = Failure(report.nodeid, file.replace(os.sep, "/"), place, message)
         return dataclasses.asdict(failure)
 
     def add_failure(self, failure: dict[str, Any]) -> None:

@@ -155,7 +155,9 @@ def test_github_gets_a_summary_and_annotations(
     assert result.ret == 1
     assert path.read_text("utf-8").startswith("❌ **edgequant failed: 1 of ")
     (line,) = (line for line in result.outlines if line.startswith("::"))
-    number = 1 + (gate.path / "test_it.py").read_text().splitlines().index("@pytest.mark.edge")
+    number = 1 + (gate.path / "test_it.py").read_text().splitlines().index(
+        "def test_size(edge_int8):"
+    )
     assert re.match(
         rf"::error file={gate.path.name}/test_it\.py,line={number},title=test_size[^:]*::"
         r"tiny_float32/int8: size 5,\d\d\d B is over the limit of 1,024 B",
