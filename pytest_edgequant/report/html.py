@@ -25,6 +25,7 @@ from pytest_edgequant.report.overview import (
 )
 from pytest_edgequant.report.plots.pareto import Point, pareto_svg
 from pytest_edgequant.report.text import printable
+from pytest_edgequant.report.training import training_lines
 from pytest_edgequant.session import Session
 
 if TYPE_CHECKING:
@@ -186,6 +187,7 @@ def render(session: Session) -> str:
         baseline_note=session.baseline_note,
         headings=HEADINGS,
         tables=list(tables(session)),
+        training=list(training_lines(session.results())),
         findings=findings(session),
         models=models,
         remarks=pictures.remarks(),

@@ -22,6 +22,7 @@ from pytest_edgequant.report.overview import (
     result_text,
     tables,
 )
+from pytest_edgequant.report.training import training_lines
 from pytest_edgequant.session import Session
 
 LIMIT = 65_536
@@ -96,6 +97,10 @@ def _overview(session: Session, level: _Level) -> Iterator[str]:
         if len(shown) < len(rows):
             yield ""
             yield f"{len(rows) - len(shown)} of {len(rows)} variants are not shown."
+    if level.rows is None:
+        for line in training_lines(session.results()):
+            yield ""
+            yield f"Training: {prose(line)}"
 
 
 def _tests(finding: Finding, level: _Level) -> str:

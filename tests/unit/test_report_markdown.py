@@ -230,3 +230,12 @@ def test_the_order_of_tests_makes_no_difference() -> None:
     backwards.baseline_note = "message"
     backwards._rows = dict(reversed(session._rows.items()))
     assert render(session) == render(backwards)
+
+
+def test_training_is_held_against_what_needs_none() -> None:
+    drops = {"int8": 0.05, "qat_int8": 0.01}
+    events = [metric_event(name, "accuracy_drop", drop) for name, drop in drops.items()]
+    events += [metric_event(name, "accuracy", 0.9) for name in drops]
+    assert "\nTraining: digits: int8 loses +5.00 pt, qat_int8 loses +1.00 pt" in (
+        render(session_of(*events))
+    )
