@@ -27,7 +27,7 @@ from pytest_edgequant.records import (
 
 Event = dict[str, Any]
 
-_WORST_FIRST = (
+WORST_FIRST = (
     Outcome.FAIL,
     Outcome.CANNOT_RUN,
     Outcome.UNAVAILABLE,
@@ -40,7 +40,7 @@ _GATED = {Outcome.PASS, Outcome.FAIL, Outcome.INCONCLUSIVE, Outcome.UNAVAILABLE,
 
 def worst(outcomes: Iterable[Outcome]) -> Outcome | None:
     """The outcome that decides over several; None of none."""
-    return min(outcomes, key=_WORST_FIRST.index, default=None)
+    return min(outcomes, key=WORST_FIRST.index, default=None)
 
 
 def _record(kind: str, variant: Variant, **details: Any) -> None:

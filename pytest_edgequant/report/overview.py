@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from pytest_edgequant.records import Change, Metric, Outcome, Result
-from pytest_edgequant.session import Session, worst
+from pytest_edgequant.session import WORST_FIRST, Session, worst
 from pytest_edgequant.units import format_bytes
 
 WORDS = {
@@ -214,7 +214,7 @@ def findings(session: Session) -> list[Finding]:
             key = (_subject(result), message)
             found.setdefault(key, Finding(outcome, _subject(result), check, message))
     ordered = sorted(
-        found.values(), key=lambda f: (_SEVERITY.index(f.outcome), f.subject, f.check, f.message)
+        found.values(), key=lambda f: (WORST_FIRST.index(f.outcome), f.subject, f.check, f.message)
     )
     alone = []
     for failure in sorted(session.failures, key=lambda f: f.test):
@@ -226,16 +226,6 @@ def findings(session: Session) -> list[Finding]:
                 Finding(Outcome.FAIL, failure.test, "test", failure.message, [failure.test])
             )
     return [*alone, *ordered]
-
-
-_SEVERITY = (
-    Outcome.FAIL,
-    Outcome.CANNOT_RUN,
-    Outcome.UNAVAILABLE,
-    Outcome.INCONCLUSIVE,
-    Outcome.PASS,
-    Outcome.NOT_APPLICABLE,
-)
 
 
 @dataclass(frozen=True)

@@ -6,18 +6,11 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from pytest_edgequant.records import Metric, Outcome, Result, Target
 from pytest_edgequant.report.matrix import matrix_lines
+from pytest_edgequant.report.overview import WORDS
 from pytest_edgequant.report.training import training_lines
 from pytest_edgequant.session import Session, worst
 from pytest_edgequant.units import format_bytes
 
-_WORDS = {
-    Outcome.PASS: "pass",
-    Outcome.FAIL: "FAIL",
-    Outcome.INCONCLUSIVE: "INCONCLUSIVE",
-    Outcome.CANNOT_RUN: "CANNOT RUN",
-    Outcome.UNAVAILABLE: "UNAVAILABLE",
-    Outcome.NOT_APPLICABLE: "n/a",
-}
 _OWN_COLUMNS = (
     *("size_bytes", "runtime_code_bytes", "flash_left_bytes"),
     *("arena_bytes", "accuracy_drop", "output_sqnr"),
@@ -78,7 +71,7 @@ def _verdict(result: Result) -> str:
         return "-"
     decided = worst(v.verdict for v in result.verdicts)
     assert decided is not None
-    word = _WORDS[decided]
+    word = WORDS[decided]
     if decided in (Outcome.PASS, Outcome.NOT_APPLICABLE, Outcome.CANNOT_RUN):
         return word
     checks = sorted({v.check for v in result.verdicts if v.verdict is decided})
