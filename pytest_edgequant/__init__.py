@@ -37,6 +37,7 @@ if TYPE_CHECKING:
         ConversionError,
         DatasetError,
         DeviceResultError,
+        DocumentError,
         EdgeAssertionError,
         EdgeQuantError,
         Inconclusive,
@@ -61,6 +62,7 @@ if TYPE_CHECKING:
         UnknownNameError,
         UnsupportedOperators,
     )
+    from pytest_edgequant.fingerprint import model_fingerprint
     from pytest_edgequant.latency import (
         DeviceMeasurement,
         HostMeasurement,
@@ -120,6 +122,7 @@ __all__ = [
     "DatasetError",
     "DeviceMeasurement",
     "DeviceResultError",
+    "DocumentError",
     "EdgeAssertionError",
     "EdgeQuantError",
     "Evaluation",
@@ -185,6 +188,7 @@ __all__ = [
     "measure_arena",
     "measure_runtime_parity",
     "measure_speedup",
+    "model_fingerprint",
     "optimize_arena",
     "roc_auc",
     "task_metric",
@@ -201,6 +205,7 @@ _HOMES = (
     "measure.metrics",
     "measure.paired",
     "pipeline",
+    "fingerprint",
     "measurements",
     "accuracy",
     "diagnose.calibration_quality",

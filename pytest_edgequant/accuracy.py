@@ -10,7 +10,9 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from pytest_edgequant import session
+from pytest_edgequant import context, session
+from pytest_edgequant.baseline.samples import UNKNOWN
+from pytest_edgequant.baseline.scored import samples_of
 from pytest_edgequant.errors import DatasetError, MetricError, user_facing
 from pytest_edgequant.measure import metrics, paired
 from pytest_edgequant.measure.evaluation.engine import Consumer
@@ -67,6 +69,10 @@ def _scored(
     for position, variant in enumerate(variants):
         figure = Metric(found.scores[position].value, metric.unit, found.provenance(position))
         session.record_metric(variant, metric.name, figure)
+        if context.baseline:
+            evaluated = found.evaluated() or UNKNOWN
+            kept = samples_of(metric, found.scores[position], evaluated)
+            session.record_samples(variant, metric.name, kept)
     return found
 
 

@@ -1,6 +1,7 @@
 """What is current in this process. Imports nothing, so that an idle plugin costs nothing.
 
 `events` collects what the running test records (see `session`), None where no test runs.
+`baseline` tells whether what a baseline keeps is recorded: fingerprints, and outcomes by sample.
 `pipeline_factory` gives the running pytest session's pipeline, made at its first use. `file_of`
 gives what a report needs to find a variant's file, once for each; None where no report does.
 """
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from pytest_edgequant.records import Variant
 
 events: list[dict[str, Any]] | None = None
+baseline = False
 pipeline_factory: Callable[[], Pipeline] | None = None
 file_of: Callable[[Variant], dict[str, Any] | None] | None = None
 

@@ -86,6 +86,10 @@ class DeviceResultError(EdgeQuantError):
     """A result that a board printed and that can't be used: the line, and what is wrong with it."""
 
 
+class DocumentError(EdgeQuantError):
+    """A baseline or report that is missing, damaged, of another version, or contradicts others."""
+
+
 class NotApplicableError(EdgeQuantError):
     """A measurement without meaning on this runtime (a tensor arena on LiteRT)."""
 

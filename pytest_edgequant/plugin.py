@@ -77,7 +77,8 @@ def _configured(config: pytest.Config) -> bool:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", _MARKER)
-    config.stash[_outer_key] = context.pipeline_factory, context.file_of
+    config.stash[_outer_key] = context.pipeline_factory, context.file_of, context.baseline
+    context.baseline = False
     context.pipeline_factory = lambda: get_run(config).pipeline
     context.file_of = None
     latency_fixtures.register(config)
@@ -90,7 +91,7 @@ def pytest_unconfigure(config: pytest.Config) -> None:
     if run is not None:
         run.close()
     if _outer_key in config.stash:
-        context.pipeline_factory, context.file_of = config.stash[_outer_key]
+        context.pipeline_factory, context.file_of, context.baseline = config.stash[_outer_key]
 
 
 def pytest_cmdline_main(config: pytest.Config) -> int | None:
@@ -172,11 +173,26 @@ def pytest_runtest_makereport(
     return report
 
 
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtestloop(session: pytest.Session) -> Generator[None, object, object]:
+    result = yield
+    run = session.config.stash.get(_run_key, None)
+    if run is not None and not run.is_worker:
+        run.judge()
+    return result
+
+
 @pytest.hookimpl(trylast=True)
 def pytest_sessionfinish(session: pytest.Session) -> None:
     run = session.config.stash.get(_run_key, None)
     if run is not None and not run.is_worker:
         run.finish(session)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_report_teststatus(config: pytest.Config) -> tuple[str, str, str] | None:
+    run = config.stash.get(_run_key, None)
+    return run.baseline.status() if run is not None else None
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:

@@ -10,7 +10,7 @@ import shutil
 from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import pytest
 
@@ -42,6 +42,9 @@ from pytest_edgequant.report import targets as targets_report
 from pytest_edgequant.report.text import printable
 from pytest_edgequant.settings import OPTIONS, Settings, read_section, resolve
 from pytest_edgequant.targets import DEFAULT_TARGET, Targets
+
+if TYPE_CHECKING:
+    from pytest_edgequant.baseline_gate import BaselineGate
 
 NO_TESTS_COLLECTED = 5
 _MOST_DECORATORS = 100
@@ -131,10 +134,17 @@ class Run:
                         f"{self.settings.origins['report']}: {path.name!r}: no format ends in "
                         f"{path.suffix!r}; known: {', '.join(RENDERERS)}"
                     )
+            context.baseline = self.baseline.active
             if any(needs_files(path) for path in self.settings.report):
                 context.file_of = self._file_of
         except EdgeQuantError as error:
             raise pytest.UsageError(str(error)) from None
+
+    @cached_property
+    def baseline(self) -> BaselineGate:
+        from pytest_edgequant.baseline_gate import BaselineGate
+
+        return BaselineGate(self.config, self.settings)
 
     @cached_property
     def targets(self) -> Targets:
@@ -466,6 +476,16 @@ class Run:
         if not self.is_worker:
             self.session.add(events, test)
 
+    @property
+    def _runs_tests(self) -> bool:
+        option = self.config.option
+        return not any(getattr(option, name, False) for name in _RUNS_NO_TEST)
+
+    def judge(self) -> None:
+        """All tests are done: what only the whole run can tell."""
+        if self._runs_tests:
+            self.baseline.judge(self.session)
+
     def _file_of(self, variant: Variant) -> dict[str, Any] | None:
         """Where a variant's file is, for a report that shows its weights; once for each target."""
         target = variant.target.name if variant.target else ""
@@ -512,9 +532,10 @@ class Run:
 
     def finish(self, pytest_session: pytest.Session) -> None:
         """Write the reports, and turn a run that gated nothing red."""
-        option = self.config.option
-        if any(getattr(option, name, False) for name in _RUNS_NO_TEST):
+        if not self._runs_tests:
             return
+        self.baseline.compare(self.session)
+        self.baseline.save(self.session)
         gated_nothing = self.settings.target_given and self.session.gated == 0
         if gated_nothing and pytest_session.exitstatus in (0, NO_TESTS_COLLECTED):
             self._nothing_gated = True
@@ -527,14 +548,18 @@ class Run:
         """Print the tables, then what needs to be seen in red."""
         chosen = [target for name in self.settings.target for target in self.targets.expand(name)]
         lines = list(terminal.summary_lines(self.session, chosen))
-        if lines:
+        more = list(self.baseline.lines())
+        if lines or more:
             reporter.section("edgequant", sep="-")
             for line in lines:
                 # Names may hold newlines, and so begin a line that a workflow obeys.
                 reporter.write_line(printable(line))
+            for line, markup in more:
+                reporter.write_line(printable(line), **markup)
         for error in self._report_errors:
             reporter.write_line(printable(error), red=True)
-        for line in github.annotation_lines(self.session.failures, self.config.rootpath):
+        failures = [*self.session.failures, *self.baseline.annotations()]
+        for line in github.annotation_lines(failures, self.config.rootpath):
             reporter.write_line(line)
         if self._nothing_gated:
             reporter.write_line(

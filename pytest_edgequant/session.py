@@ -11,9 +11,10 @@ import contextlib
 import dataclasses
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pytest_edgequant import context
+from pytest_edgequant.errors import ModelError
 from pytest_edgequant.records import (
     Change,
     Failure,
@@ -24,6 +25,10 @@ from pytest_edgequant.records import (
     Variant,
     Verdict,
 )
+
+if TYPE_CHECKING:
+    from pytest_edgequant.baseline.document import Baseline
+    from pytest_edgequant.baseline.samples import Samples
 
 Event = dict[str, Any]
 
@@ -46,6 +51,12 @@ def worst(outcomes: Iterable[Outcome]) -> Outcome | None:
 def _record(kind: str, variant: Variant, **details: Any) -> None:
     target = variant.target.name if variant.target else None
     _append(kind, variant.model_name, variant.name, target, details)
+    if context.baseline and kind == "variant":
+        from pytest_edgequant.fingerprint import logical_fingerprint
+
+        with contextlib.suppress(ModelError):
+            found = {"fingerprint": logical_fingerprint(variant.content, variant.label)}
+            _append("model", variant.model_name, variant.name, target, found)
     file = context.file_of(variant) if context.file_of is not None else None
     if file is not None:
         _append("file", variant.model_name, variant.name, target, file)
@@ -90,6 +101,14 @@ def record_metric(variant: Variant, name: str, metric: Metric) -> None:
     _record("metric", variant, name=name, metric=dataclasses.asdict(metric))
 
 
+def record_samples(variant: Variant, name: str, samples: Samples) -> None:
+    """What a metric was evaluated on and how each sample fared, where a baseline asks for it."""
+    if context.baseline:
+        from pytest_edgequant.baseline.samples import pack
+
+        _record("samples", variant, name=name, samples=pack(samples))
+
+
 def record_verdict(variant: Variant, verdict: Verdict) -> None:
     """The outcome of a check that a test made."""
     _record("verdict", variant, verdict=_plain(verdict), skipped=False)
@@ -126,13 +145,23 @@ class _Gathered:
     metrics: dict[str, Metric] = field(default_factory=dict)
     verdicts: list[Verdict] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
-    ranks: dict[str, tuple[int, str]] = field(default_factory=dict)
     changes: list[Change] = field(default_factory=list)
+    samples: dict[str, dict[str, Any]] = field(default_factory=dict)
+    fingerprint: str | None = None
+    ranks: dict[str, tuple[int, str]] = field(default_factory=dict)
     details: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     files: dict[str, ModelFile] = field(default_factory=dict)
 
+    def stands(self, what: str, test: str, trust: int = 0) -> bool:
+        """Whether what a test recorded stands: nothing more trusted, or of a later test, has."""
+        rank = (trust, test)
+        if rank < self.ranks.get(what, (0, "")):
+            return False
+        self.ranks[what] = rank
+        return True
 
-def _trust(metric: Metric) -> int:
+
+def trust(metric: Metric) -> int:
     """What stands for a figure where several are recorded: measured before estimated, then none."""
     if metric.value is None:
         return 0
@@ -145,7 +174,7 @@ class Session:
 
     `gated` counts the checks that were judged; what was skipped or not applicable is none.
     `baseline_note` says what the run was compared with, or why it was not; empty without a
-    baseline.
+    baseline. `origin` is what made the results (`tool`, `environment`) where they were read back.
     `failures` are the tests that failed, all of them where the run is `watched`; of results that
     were read back only the verdicts may be known.
     """
@@ -153,6 +182,7 @@ class Session:
     gated: int = 0
     damaged: int = 0
     baseline_note: str = ""
+    origin: Mapping[str, Any] | None = None
     watched: bool = False
     failures: list[Failure] = field(default_factory=list)
     _rows: dict[Key, _Gathered] = field(default_factory=dict)
@@ -173,15 +203,17 @@ class Session:
                 row.notes += [note for note in event["notes"] if note not in row.notes]
             elif event["kind"] == "metric":
                 metric = Metric(**event["metric"])
-                rank = (_trust(metric), test)
-                if rank >= row.ranks.get(event["name"], (0, "")):
+                if row.stands(event["name"], test, trust(metric)):
                     row.metrics[event["name"]] = metric
-                    row.ranks[event["name"]] = rank
+            elif event["kind"] == "samples":
+                if row.stands(f"samples of {event['name']}", test):
+                    row.samples[event["name"]] = event["samples"]
+            elif event["kind"] == "model":
+                if row.stands("model", test):
+                    row.fingerprint = event["fingerprint"]
             elif event["kind"] == "details":
-                table = f"details {event['name']}"
-                if (0, test) >= row.ranks.get(table, (0, "")):
+                if row.stands(f"details {event['name']}", test):
                     row.details[event["name"]] = event["rows"]
-                    row.ranks[table] = (0, test)
             elif event["kind"] == "file":
                 row.files[event["fingerprint"]] = ModelFile(
                     event["fingerprint"], event["path"], event["content"]
@@ -197,6 +229,26 @@ class Session:
     def add_changes(self, key: Key, changes: Iterable[Change]) -> None:
         """Differences to the baseline of one (model, target, variant); no target is ""."""
         self._rows.setdefault(key, _Gathered()).changes.extend(changes)
+
+    def has(self, result: Result) -> bool:
+        """Whether there is a result of this model, target and variant."""
+        return (result.model, result.target or "", result.variant) in self._rows
+
+    def add_result(
+        self, result: Result, details: Mapping[str, Sequence[Mapping[str, Any]]] | None = None
+    ) -> None:
+        """A whole result and the tables under it, as they were read back from a report."""
+        row = self._rows.setdefault(
+            (result.model, result.target or "", result.variant), _Gathered()
+        )
+        row.metrics.update(result.metrics)
+        row.verdicts.extend(result.verdicts)
+        row.notes.extend(result.notes)
+        row.changes.extend(result.changes)
+        row.details.update(
+            {name: [dict(line) for line in rows] for name, rows in (details or {}).items()}
+        )
+        self.gated += sum(verdict.verdict in _GATED for verdict in result.verdicts)
 
     def results(self) -> Iterator[Result]:
         """One result a model, target and variant; the same order whatever order tests ran in."""
@@ -220,6 +272,22 @@ class Session:
                 sorted(row.notes),
                 sorted(row.changes, key=lambda c: c.metric),
             )
+
+    def measured(self, toolchain: Mapping[str, str] | None = None) -> Baseline:
+        """What a baseline keeps of this run, or is compared with."""
+        from pytest_edgequant.baseline.document import Baseline, Entry
+        from pytest_edgequant.baseline.samples import unpack
+
+        entries = {
+            key: Entry(
+                row.metrics,
+                {name: unpack(packed) for name, packed in row.samples.items()},
+                row.fingerprint,
+            )
+            for key, row in self._rows.items()
+            if row.metrics
+        }
+        return Baseline(entries, toolchain or {})
 
     def details(self, result: Result) -> Mapping[str, Sequence[Mapping[str, Any]]]:
         """The tables that were recorded under a result, by name."""

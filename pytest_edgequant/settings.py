@@ -15,6 +15,8 @@ from pytest_edgequant.errors import SettingsError
 SECTION = "[tool.edgequant]"
 DEFAULT_TFLM_MACS = 5_000_000_000
 """Some seconds on one core with TFLM's reference kernels."""
+TABLES = ("targets", "regression", "accepted")
+"""Keys of the section that hold tables, and have no option."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,9 @@ OPTIONS = (
         "write a report; repeatable, the format by its ending: .json, .md, .html",
         "PATH",
     ),
+    Option("baseline", "path", "compare with an earlier run, and fail on regressions", "PATH"),
+    Option("save_baseline", "path", "write what this run measured, to compare with later", "PATH"),
+    Option("strict", "flag", "fail on regressions that the samples neither prove nor rule out"),
     Option("cache_dir", "path", "where converted models and measurements are kept", "DIR"),
     Option("no_cache", "flag", "convert and measure everything anew, keep nothing"),
     Option(
@@ -99,11 +104,15 @@ class Settings:
     """All options with their final values.
 
     `target_given` tells whether a flag named a target, `origins` where each value was given.
+    `regression` and `accepted` are the tables as they stand; `baseline` reads them.
     """
 
     target: tuple[str, ...] = ()
     variant: tuple[str, ...] = ()
     report: tuple[Path, ...] = ()
+    baseline: Path | None = None
+    save_baseline: Path | None = None
+    strict: bool = False
     cache_dir: Path | None = None
     no_cache: bool = False
     dense_per_channel: bool = False
@@ -114,6 +123,8 @@ class Settings:
     target_given: bool = False
     origins: Mapping[str, str] = field(default_factory=dict)
     user_targets: Mapping[str, Any] | None = None
+    regression: Any = None
+    accepted: Any = None
     where: str = SECTION
 
 
@@ -205,8 +216,8 @@ def read_section(pyproject: Path) -> Mapping[str, Any]:
         raise SettingsError(f"{pyproject}: {SECTION} must be a table")
     known = [option.name for option in OPTIONS]
     for key in section:
-        if key != "targets" and key.replace("-", "_") not in known:
-            raise unknown("key", key, [*known, "targets"], f"{pyproject}: {SECTION}")
+        if key not in TABLES and key.replace("-", "_") not in known:
+            raise unknown("key", key, [*known, *TABLES], f"{pyproject}: {SECTION}")
     return section
 
 
@@ -245,5 +256,7 @@ def resolve(
         target_given=bool(cli.get("target")),
         origins=origins,
         user_targets=targets,
+        regression=section.get("regression"),
+        accepted=section.get("accepted"),
         where=where,
     )

@@ -14,7 +14,9 @@ from pytest_edgequant.conversion.source import versions
 from pytest_edgequant.records import Change, Metric, Result
 from pytest_edgequant.session import Session
 
-SCHEMA = "edgequant-report/1"
+KIND = "edgequant-report"
+VERSION = 1
+SCHEMA = f"{KIND}/{VERSION}"
 _PACKAGES = (
     "pytest",
     "numpy",
@@ -57,10 +59,8 @@ def _result(result: Result, details: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def document(session: Session) -> Mapping[str, Any]:
-    """The report as plain data."""
+def _origin() -> Mapping[str, Any]:
     return {
-        "schema": SCHEMA,
         "tool": {"name": "pytest-edgequant", "version": __version__},
         "environment": {
             "python": platform.python_version(),
@@ -68,6 +68,14 @@ def document(session: Session) -> Mapping[str, Any]:
             "machine": platform.machine(),
             "packages": versions(_PACKAGES),
         },
+    }
+
+
+def document(session: Session) -> Mapping[str, Any]:
+    """The report as plain data."""
+    return {
+        "schema": SCHEMA,
+        **(session.origin or _origin()),
         "baseline": {"note": session.baseline_note},
         "results": [_result(result, session.details(result)) for result in session.results()],
         "failures": [

@@ -18,6 +18,9 @@ GIVEN: dict[str, list[tuple[Any, Any]]] = {
         (["i.json"], (ROOT / "i.json",)),
         ("t.json", (ROOT / "t.json",)),
     ],
+    "baseline": [("c", CWD / "c"), ("i", ROOT / "i"), ("t", ROOT / "t")],
+    "save_baseline": [("c", CWD / "c"), ("i", ROOT / "i"), ("t", ROOT / "t")],
+    "strict": [(True, True), (False, False), (True, True)],
     "cache_dir": [("c", CWD / "c"), ("i", ROOT / "i"), ("t", ROOT / "t")],
     "no_cache": [(True, True), (False, False), (True, True)],
     "dense_per_channel": [(True, True), (False, False), (True, True)],
@@ -153,6 +156,13 @@ def test_targets_must_be_tables() -> None:
     with pytest.raises(SettingsError, match="targets must be a table"):
         settings({}, {}, {"targets": ["pico"]})
     assert settings({}, {}, {"targets": {"x": {}}}).user_targets == {"x": {}}
+
+
+def test_the_tables_of_baselines_are_read(tmp_path: Path) -> None:
+    text = '[tool.edgequant.regression]\nsize = "2%"\n[[tool.edgequant.accepted]]\nmodel = "m"\n'
+    given = settings({}, {}, dict(read_section(pyproject(tmp_path, text))))
+    assert given.regression == {"size": "2%"}
+    assert given.accepted == [{"model": "m"}]
 
 
 def test_the_section_is_read_and_dashes_are_underscores(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pytest_edgequant.cache import digest
 from pytest_edgequant.data import input_specs
 from pytest_edgequant.errors import MetricError
 from pytest_edgequant.measure.evaluation.engine import Consumer, Engine, Outputs, Selection
@@ -48,11 +49,16 @@ class Coverage:
 
 @dataclass(frozen=True, eq=False)
 class Scored:
-    """The scores of the variants in their order, with their runtimes."""
+    """The scores of the variants in their order, with their runtimes.
+
+    `evaluated` gives a digest of the samples that they were evaluated on, in their order, or None
+    where it is not known.
+    """
 
     scores: tuple[Score, ...]
     runtimes: tuple[str, ...]
     coverage: Coverage
+    evaluated: Callable[[], str | None]
 
     def provenance(self, position: int) -> str:
         return self.coverage.provenance(self.runtimes[position])
@@ -133,7 +139,8 @@ def score(
     observer of all outputs, again where the samples have to be read anew. `failed` is told of a
     metric that can't be computed, before that is raised.
     """
-    samples, selection, part = select(engine, variants, runtimes, samples, limit)
+    given = samples
+    samples, selection, part = select(engine, variants, runtimes, given, limit)
     accumulators: list[Any] = []
 
     @contextlib.contextmanager
@@ -170,4 +177,11 @@ def score(
     for position, accumulator in enumerate(accumulators):
         with telling(position):
             scores.append(accumulator.finish())
-    return Scored(tuple(scores), tuple(runtimes), Coverage(count, samples.total or count, part))
+
+    def evaluated() -> str | None:
+        # A generator's is known once it was read, and it can't be read again for it.
+        whole = given.fingerprint if given.one_shot else engine.fingerprint(given)
+        return None if whole is None else digest("evaluated", whole, selection.token, count)[:32]
+
+    coverage = Coverage(count, samples.total or count, part)
+    return Scored(tuple(scores), tuple(runtimes), coverage, evaluated)

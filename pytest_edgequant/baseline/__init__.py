@@ -1,0 +1,31 @@
+"""Baselines: what an earlier run measured, saved, loaded, and compared with. Knows no pytest."""
+
+from pytest_edgequant.baseline.accepted import Accepted, parse_accepted
+from pytest_edgequant.baseline.comparison import Comparison, accept_all, compare
+from pytest_edgequant.baseline.document import (
+    Baseline,
+    Entry,
+    dump_baseline,
+    load_baseline,
+    merge_baselines,
+    save_baseline,
+)
+from pytest_edgequant.baseline.rules import Rules, parse_rules
+from pytest_edgequant.baseline.samples import Samples
+
+__all__ = [
+    "Accepted",
+    "Baseline",
+    "Comparison",
+    "Entry",
+    "Rules",
+    "Samples",
+    "accept_all",
+    "compare",
+    "dump_baseline",
+    "load_baseline",
+    "merge_baselines",
+    "parse_accepted",
+    "parse_rules",
+    "save_baseline",
+]

@@ -1,0 +1,315 @@
+"""One run against an earlier one: every difference, where it comes from, what is accepted."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from pytest_edgequant.baseline.accepted import Accepted, covering
+from pytest_edgequant.baseline.document import Baseline, Entry, Key, kept, name_of
+from pytest_edgequant.baseline.judging import NOISE, Finding, judge, show, values
+from pytest_edgequant.baseline.rules import Rule, Rules, better
+from pytest_edgequant.baseline.samples import UNKNOWN
+from pytest_edgequant.records import Change, Metric, Outcome
+
+_OF_A_DATASET = frozenset(
+    {
+        *("accuracy_drop", "worst_class_drop", "agreement", "output_cosine", "output_sqnr"),
+        *("parity_max_steps", "parity_changed"),
+    }
+)
+"""Figures that are computed from the samples of an evaluation, beside task metrics."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What changed, by model, target and variant.
+
+    `absent` are entries that this run did not measure, `new` those that the baseline does not
+    have. `improved` are judged figures that became better, `apart` those that can't be compared,
+    by the reason. `unused` are accepted entries that met no regression. `versions` says how the
+    toolchain changed.
+    """
+
+    changes: Mapping[Key, Sequence[Change]] = field(default_factory=dict)
+    absent: tuple[Key, ...] = ()
+    new: tuple[Key, ...] = ()
+    improved: frozenset[tuple[Key, str]] = frozenset()
+    apart: Mapping[str, Sequence[tuple[Key, str]]] = field(default_factory=dict)
+    unused: tuple[Accepted, ...] = ()
+    versions: str = ""
+
+    def each(self, *outcomes: Outcome) -> Iterator[tuple[Key, Change]]:
+        """All changes with one of these verdicts, in order."""
+        for key in sorted(self.changes):
+            for change in self.changes[key]:
+                if change.verdict in outcomes:
+                    yield key, change
+
+
+def _versions(before: Mapping[str, str], after: Mapping[str, str]) -> str:
+    changed = [
+        f"{name} {before.get(name, 'absent')} -> {after.get(name, 'absent')}"
+        for name in sorted({*before, *after})
+        if before.get(name) != after.get(name)
+    ]
+    return ", ".join(changed)
+
+
+class _Models:
+    """Which models are the same as in the baseline, by their logical fingerprints."""
+
+    def __init__(self, before: Baseline, after: Baseline) -> None:
+        self.before, self.after = before, after
+        self.versions = _versions(before.toolchain, after.toolchain)
+
+    def _same(self, key: Key) -> bool | None:
+        pair = [
+            side.entries[key].fingerprint if key in side.entries else None
+            for side in (self.before, self.after)
+        ]
+        return None if None in pair else pair[0] == pair[1]
+
+    def _float_same(self, key: Key) -> bool | None:
+        """Whether the float32 form of the same model is unchanged, on any target."""
+        targets = {target for model, target, variant in self.after.entries if model == key[0]}
+        found = [self._same((key[0], target, "float32")) for target in sorted(targets)]
+        known = [same for same in found if same is not None]
+        return all(known) if known else None
+
+    def origin(self, key: Key) -> str:
+        """Where a difference comes from, as far as fingerprints and versions tell."""
+        same = self._same(key)
+        if same is None:
+            return ""
+        if same:
+            if self.versions:
+                return f"the model is the same, only the toolchain changed ({self.versions})"
+            return "the model is the same (graph, shapes, quantization and weights)"
+        if key[2] != "float32" and self._float_same(key):
+            how = (
+                f"the toolchain ({self.versions})"
+                if self.versions
+                else "other calibration samples, or other options"
+            )
+            return f"the float32 model is the same, its quantized form changed: {how}"
+        versions = f", and the toolchain ({self.versions})" if self.versions else ""
+        return f"the model changed{versions}"
+
+
+class _Comparer:
+    def __init__(
+        self,
+        before: Baseline,
+        after: Baseline,
+        rules: Rules,
+        accepted: Sequence[Accepted],
+        today: datetime.date,
+    ) -> None:
+        self.before, self.after = before, after
+        self.rules, self.accepted, self.today = rules, accepted, today
+        self.models = _Models(before, after)
+        self.used: set[str] = set()
+        self.improved: set[tuple[Key, str]] = set()
+        self.apart: dict[str, list[tuple[Key, str]]] = {}
+
+    def entry(self, key: Key) -> Iterator[Change]:
+        """The changes of a variant that both have."""
+        before, after = self.before.entries[key], self.after.entries[key]
+        old = kept(before.metrics)
+        for name in sorted({*old, *after.metrics}):
+            change = self.change(key, name, old.get(name), after.metrics.get(name), before, after)
+            if change is not None:
+                yield change
+
+    def change(
+        self,
+        key: Key,
+        name: str,
+        old: Metric | None,
+        new: Metric | None,
+        before: Entry,
+        after: Entry,
+    ) -> Change | None:
+        subject = f"{name_of(key)}: {name}"
+        if new is None or (new.value is None and old is None):
+            return None  # not asked for in this run, or never there
+        if old is None or old.value is None:
+            if name not in kept({name: new}):
+                return None
+            text = f"{subject} {show(new.value, new.unit)} is new"  # type: ignore[arg-type]
+            return Change(name, new.unit, None, new.value, Outcome.NOT_APPLICABLE, text)
+        if new.value is None:
+            text = f"{subject} was {show(old.value, old.unit)}, now unavailable: {new.reason}"
+            return Change(name, old.unit, old.value, None, Outcome.UNAVAILABLE, text)
+        if not math.isfinite(new.value):
+            text = f"{subject} was {show(old.value, old.unit)}, now {new.value}"
+            return Change(name, old.unit, old.value, None, Outcome.UNAVAILABLE, text)
+        told = f"{subject} {values(old.value, new.value, new.unit)}"
+        pair = before.samples.get(name), after.samples.get(name)
+        apart = self.not_comparable(name, old, new, before, after)
+        if apart:
+            self.apart.setdefault(apart, []).append((key, name))
+            text = f"{told}, not comparable: {apart}"
+            return Change(name, new.unit, old.value, new.value, Outcome.UNAVAILABLE, text)
+        own = pair[1] or pair[0]
+        rule = self.rules.of(name, task=own is not None, share=own.share if own else False)
+        both = (pair[0], pair[1]) if pair[0] is not None and pair[1] is not None else None
+        direction = better(name)
+        if own is not None:
+            direction = "higher" if own.higher_is_better else "lower"
+        finding = judge(name, old, new, both, rule)
+        text = self.message(key, name, told, old, new, finding, rule, direction)
+        change = Change(
+            name,
+            new.unit,
+            old.value,
+            new.value,
+            self.strictly(finding.outcome, rule),
+            text,
+            finding.low,
+            finding.high,
+        )
+        return self.unless_accepted(key, change, direction != "lower")
+
+    @staticmethod
+    def strictly(outcome: Outcome, rule: Rule) -> Outcome:
+        if rule.informational:
+            return Outcome.NOT_APPLICABLE
+        if outcome is Outcome.INCONCLUSIVE and rule.strict:
+            return Outcome.FAIL
+        return outcome
+
+    def message(
+        self,
+        key: Key,
+        name: str,
+        told: str,
+        old: Metric,
+        new: Metric,
+        finding: Finding,
+        rule: Rule,
+        direction: str | None,
+    ) -> str:
+        before, after = old.value, new.value
+        assert before is not None
+        assert after is not None
+        parts = [told]
+        if finding.outcome is Outcome.INCONCLUSIVE:
+            parts.append(f"inconclusive, {finding.why}")
+            if rule.strict and not rule.informational:
+                parts.append("which fails with strict = true")
+        elif finding.outcome is Outcome.FAIL:
+            parts.append(finding.why)
+        elif not math.isclose(before, after, rel_tol=NOISE) and direction is not None:
+            improved = (after > before) == (direction == "higher")
+            judged = finding.outcome is Outcome.PASS
+            if improved and judged:
+                self.improved.add((key, name))
+            parts.append("better" if improved else "worse, within the limit" if judged else "worse")
+        if rule.informational and finding.outcome in (Outcome.FAIL, Outcome.INCONCLUSIVE):
+            parts.append("informational: it fails nothing")
+        if before != after:
+            if old.provenance != new.provenance:
+                parts.append(f"then {old.provenance}, now {new.provenance}")
+            parts += filter(None, [self.models.origin(key)])
+        return "; ".join(parts)
+
+    def not_comparable(
+        self, name: str, old: Metric, new: Metric, before: Entry, after: Entry
+    ) -> str:
+        """Why two figures can't be held against each other; empty where they can."""
+        if old.unit != new.unit:
+            return f"in {old.unit or 'no unit'} then, in {new.unit or 'no unit'} now"
+        if name == "latency_ms":
+            how = [metric.provenance.split()[0].rstrip(",;:") for metric in (old, new)]
+            return "" if how[0] == how[1] else f"{how[0]} then, {how[1]} now"
+        pairs = [
+            (before.samples[metric], after.samples[metric])
+            for metric in ([name] if name in after.samples else after.samples)
+            if metric in before.samples
+        ]
+        if name not in after.samples and name not in _OF_A_DATASET:
+            return ""
+        if any(UNKNOWN in (then.dataset, now.dataset) for then, now in pairs):
+            return "which samples were evaluated is not known"
+        if pairs and all(then.dataset != now.dataset for then, now in pairs):
+            then, now = pairs[0]
+            return (
+                f"the dataset changed ({then.count:,} samples then, {now.count:,} now). "
+                "Save the baseline anew"
+            )
+        if any(then.higher_is_better != now.higher_is_better for then, now in pairs):
+            return "the metric's direction changed"
+        return ""
+
+    def unless_accepted(self, key: Key, change: Change, higher: bool) -> Change:
+        if change.verdict not in (Outcome.FAIL, Outcome.INCONCLUSIVE):
+            return change
+        holding, over = covering(self.accepted, key, change.metric, self.today)
+        if holding is not None:
+            self.used.add(holding.place)
+            assert change.after is not None
+            text = f"accepted until {holding.expires}: {holding.reason}"
+            if holding.reaches(change.after, higher):
+                return dataclasses.replace(
+                    change, verdict=Outcome.PASS, message=f"{change.message}; {text}"
+                )
+            assert holding.limit is not None
+            limit = show(holding.limit, change.unit)
+            return dataclasses.replace(
+                change, message=f"{change.message}; {text}, but up to {limit} only"
+            )
+        if over is not None:
+            self.used.add(over.place)
+            return dataclasses.replace(
+                change,
+                message=f"{change.message}; its acceptance expired on {over.expires} "
+                f"({over.reason}): renew it in {over.place}, or mend the regression",
+            )
+        return change
+
+
+def compare(
+    before: Baseline,
+    after: Baseline,
+    rules: Rules | None = None,
+    accepted: Sequence[Accepted] = (),
+    today: datetime.date | None = None,
+) -> Comparison:
+    """`after` against `before`: every figure that both have, and what is new.
+
+    `today` decides which acceptances hold; by default the day it is in UTC.
+    """
+    day = today or datetime.datetime.now(datetime.timezone.utc).date()
+    comparer = _Comparer(before, after, rules or Rules(), accepted, day)
+    shared = [key for key in sorted(after.entries) if key in before.entries]
+    changes = {key: tuple(comparer.entry(key)) for key in shared}
+    return Comparison(
+        changes,
+        tuple(key for key in sorted(before.entries) if key not in after.entries),
+        tuple(key for key in sorted(after.entries) if key not in before.entries),
+        frozenset(comparer.improved),
+        comparer.apart,
+        tuple(entry for entry in accepted if entry.place not in comparer.used),
+        comparer.models.versions,
+    )
+
+
+def accept_all(comparison: Comparison) -> Comparison:
+    """The comparison of a run that writes its baseline anew: its regressions are accepted."""
+
+    def accepted(change: Change) -> Change:
+        if change.verdict not in (Outcome.FAIL, Outcome.INCONCLUSIVE):
+            return change
+        message = f"{change.message}; accepted: this run writes the baseline anew"
+        return dataclasses.replace(change, verdict=Outcome.PASS, message=message)
+
+    changes = {
+        key: tuple(accepted(change) for change in changes)
+        for key, changes in comparison.changes.items()
+    }
+    return dataclasses.replace(comparison, changes=changes)

@@ -1,0 +1,218 @@
+"""What counts as a regression: a rule a metric, the defaults overridden by the user's table.
+
+[tool.edgequant.regression]
+accuracy = { max_drop = "0.5 pt", confidence = 0.99 }
+size = { max_growth = "1 KiB" }
+arena = { max_growth = "5%" }
+latency = { max_ratio = 1.2 }
+output_sqnr = { max_drop = 3, informational = true }
+"""
+
+from __future__ import annotations
+
+import math
+import numbers
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from pytest_edgequant.errors import SettingsError
+from pytest_edgequant.names import unknown
+from pytest_edgequant.units import parse_size
+
+DEFAULT_CONFIDENCE = 0.95
+ALIASES: Mapping[str, str] = {
+    "size": "size_bytes",
+    "arena": "arena_bytes",
+    "latency": "latency_ms",
+    "top-1": "accuracy",
+    "top1": "accuracy",
+    "runtime_code": "runtime_code_bytes",
+    "flash_left": "flash_left_bytes",
+}
+TASK = "task"
+"""The rule of task metrics that have none of their own."""
+_LIMITS = ("max_drop", "max_growth", "max_ratio")
+_FLAGS = ("informational", "strict")
+_KEYS = (*_LIMITS, "confidence", *_FLAGS)
+# Figures that are derived from others or that say something of the output, not of the task.
+_BETTER = {
+    "size_bytes": "lower",
+    "arena_bytes": "lower",
+    "latency_ms": "lower",
+    "runtime_code_bytes": "lower",
+    "flash_left_bytes": "higher",
+    "accuracy_drop": "lower",
+    "worst_class_drop": "lower",
+    "agreement": "higher",
+    "output_cosine": "higher",
+    "output_sqnr": "higher",
+    "parity_max_steps": "lower",
+    "parity_changed": "lower",
+}
+
+
+@dataclass(frozen=True)
+class Rule:
+    """How much worse one metric may become.
+
+    `kind` is max_drop, max_growth or max_ratio, and `limit` as the user wrote it: None judges
+    nothing. `confidence` is what evidence a drop needs where samples are paired.
+    """
+
+    kind: str | None = None
+    limit: Any = None
+    confidence: float = DEFAULT_CONFIDENCE
+    informational: bool = False
+    strict: bool = False
+    place: str = "default"
+
+
+@dataclass(frozen=True)
+class Rules:
+    """The rules of a run: by metric, with defaults for what has none."""
+
+    rules: Mapping[str, Rule] = field(default_factory=dict)
+    strict: bool = False
+    informational: bool = False
+
+    def of(self, metric: str, *, task: bool, share: bool = False) -> Rule:
+        """The rule of a metric; `task`: it was evaluated on a dataset, as a fraction or not."""
+        found = self.rules.get(metric)
+        if found is None and task:
+            found = self.rules.get(TASK)
+        if found is None:
+            found = _DEFAULTS.get(metric) or (_task_default(share) if task else Rule())
+        if found.kind == "max_drop" and found.limit is None:
+            found = replace(found, limit=_task_default(share).limit)
+        return replace(
+            found,
+            strict=found.strict or self.strict,
+            informational=found.informational or self.informational,
+        )
+
+
+_DEFAULTS = {
+    "size_bytes": Rule("max_growth", "2%"),
+    "arena_bytes": Rule("max_growth", "2%"),
+    "latency_ms": Rule("max_ratio", 1.1),
+}
+
+
+def _task_default(share: bool) -> Rule:
+    return Rule("max_drop", "1 pt" if share else "2% relative")
+
+
+def better(metric: str) -> str | None:
+    """Whether "higher" or "lower" is better; None where it is not known of a metric."""
+    return _BETTER.get(metric)
+
+
+def _number(value: object, place: str, least: float) -> float:
+    valid = isinstance(value, numbers.Real) and not isinstance(value, bool)
+    if not valid or not math.isfinite(float(value)) or float(value) < least:  # type: ignore[arg-type]
+        raise SettingsError(f"{place}: expected a number of {least:g} or more, got {value!r}")
+    return float(value)  # type: ignore[arg-type]
+
+
+def parse_growth(value: object, place: str) -> tuple[float, bool]:
+    """How much a figure may grow: bytes (or its own unit), or, True, a share of what it was.
+
+    `"1 KiB"`, `512`, `"2%"`. Raises `SettingsError`.
+    """
+    if isinstance(value, str) and value.strip().endswith("%"):
+        text = value.strip()[:-1].strip()
+        try:
+            share = float(text)
+        except ValueError:
+            raise SettingsError(f"{place}: can't read {value!r} as a percentage") from None
+        return _number(share, place, 0) / 100, True
+    if isinstance(value, str):
+        return float(parse_size(value, place)), False
+    return _number(value, place, 0), False
+
+
+def _check_drop(value: object, metric: str, place: str) -> None:
+    """What can be told before the metric is measured; points fit fractions only."""
+    from pytest_edgequant.accuracy_verdicts import parse_drop
+
+    parse_drop(value, metric, isinstance(value, str), place)
+
+
+def _rule(metric: str, value: object, place: str) -> Rule:
+    if not isinstance(value, Mapping):
+        # size = "2%" stands for the limit that the metric is judged by.
+        default = _DEFAULTS.get(metric, Rule("max_drop"))
+        value = {default.kind: value}
+    table: dict[str, Any] = {str(key).replace("-", "_"): item for key, item in value.items()}
+    for key in table:
+        if key not in _KEYS:
+            raise unknown("key", key, _KEYS, place)
+    given = [kind for kind in _LIMITS if kind in table]
+    if len(given) > 1:
+        raise SettingsError(f"{place}: {' and '.join(given)}; give one of them")
+    for flag in _FLAGS:
+        if not isinstance(table.get(flag, False), bool):
+            raise SettingsError(f"{place}.{flag}: expected true or false, got {table[flag]!r}")
+    rule = Rule(
+        informational=table.get("informational", False),
+        strict=table.get("strict", False),
+        place=place,
+    )
+    if given:
+        (kind,) = given
+        _check_limit(kind, table[kind], metric, f"{place}.{kind}")
+        rule = replace(rule, kind=kind, limit=table[kind])
+    elif metric in _DEFAULTS:
+        rule = replace(rule, kind=_DEFAULTS[metric].kind, limit=_DEFAULTS[metric].limit)
+    elif better(metric) is None:
+        rule = replace(rule, kind="max_drop")
+    elif not rule.informational:
+        raise SettingsError(f"{place}: give one of {', '.join(_LIMITS)}; {metric} has no default")
+    if "confidence" in table:
+        rule = replace(rule, confidence=_confidence(table["confidence"], f"{place}.confidence"))
+    return rule
+
+
+def _check_limit(kind: str, value: object, metric: str, place: str) -> None:
+    direction = better(metric)
+    if kind == "max_drop" and direction == "lower":
+        raise SettingsError(f"{place}: {metric} is better when lower: limit it with max_growth")
+    if kind != "max_drop" and direction == "higher":
+        raise SettingsError(f"{place}: {metric} is better when higher: limit it with max_drop")
+    if kind == "max_drop":
+        _check_drop(value, metric, place)
+    elif kind == "max_growth":
+        parse_growth(value, place)
+    else:
+        _number(value, place, 1)
+
+
+def _confidence(value: object, place: str) -> float:
+    valid = isinstance(value, numbers.Real) and not isinstance(value, bool)
+    if not valid or not 0 < float(value) < 1:  # type: ignore[arg-type]
+        raise SettingsError(f"{place}: expected a number such as 0.95, got {value!r}")
+    return float(value)  # type: ignore[arg-type]
+
+
+def parse_rules(table: object, where: str, *, strict: bool = False) -> Rules:
+    """The rules of `[tool.edgequant.regression]`; `where` names it. Raises `SettingsError`."""
+    if table is None:
+        table = {}
+    if not isinstance(table, Mapping):
+        raise SettingsError(f"{where}: regression must be a table of metrics")
+    rules: dict[str, Rule] = {}
+    flags = {"strict": strict, "informational": False}
+    for key, value in table.items():
+        key = str(key)
+        place = f"{where}: regression.{key}"
+        if key in flags:
+            if not isinstance(value, bool):
+                raise SettingsError(f"{place}: expected true or false, got {value!r}")
+            flags[key] = flags[key] or value
+            continue
+        metric = ALIASES.get(key, key)
+        if metric in rules:
+            raise SettingsError(f"{place}: {metric} has a rule already, as {rules[metric].place}")
+        rules[metric] = _rule(metric, value, place)
+    return Rules(rules, flags["strict"], flags["informational"])

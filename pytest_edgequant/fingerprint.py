@@ -1,0 +1,192 @@
+"""A model's logical fingerprint: what it computes, not how its file is laid out.
+
+Two files that hold the same operators on the same shapes, types, quantization and weights have the
+same fingerprint, whatever their tensors' names and order, the order and sharing of buffers, of
+operator codes and of independent operators, unused tensors, metadata, description and version
+strings. Converters reproduce none of those.
+
+Each tensor's digest is made from what computes it (a Merkle tree): an input from its position, a
+constant from its bytes, an operator's output from the operator, its options and its inputs.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import struct
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from ai_edge_litert import schema_py_generated as schema
+
+from pytest_edgequant.errors import ModelError, user_facing
+from pytest_edgequant.tflite.graph import Graph, Operator, Subgraph, Tensor, read_graph
+
+_SUBGRAPHS = (
+    *("thenSubgraphIndex", "elseSubgraphIndex", "condSubgraphIndex", "bodySubgraphIndex"),
+    *("initSubgraphIndex", "subgraph", "decompositionSubgraphIndex"),
+)
+_VERSION = "edgequant-model/1"
+
+
+def _digest(*parts: object) -> str:
+    text = json.dumps(parts, separators=(",", ":"), sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _plain(value: Any) -> Any:
+    """An option as JSON has it; floats exactly, text as bytes."""
+    if isinstance(value, np.ndarray):
+        value = value.tolist()
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, bytes):
+        return value.hex()
+    if isinstance(value, float):
+        return value.hex()
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if value is None or isinstance(value, bool | int | str):
+        return value
+    if hasattr(value, "__dict__"):
+        return _options(vars(value))
+    return repr(value)
+
+
+def _options(options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options that are set: a field that a later schema adds is zero, empty or none."""
+    plain = {name: _plain(value) for name, value in options.items()}
+    zero = (0.0).hex()
+    return {name: value for name, value in plain.items() if value and value != zero}
+
+
+def _kind(tensor: Tensor) -> Any:
+    """What a tensor is, without its name, its number and what it holds."""
+    quantization = tensor.quantization
+    return [
+        tensor.type,
+        tensor.shape_signature or tensor.shape,
+        None
+        if quantization is None
+        else [
+            [float(scale).hex() for scale in quantization.scales],
+            quantization.zero_points,
+            quantization.axis,
+        ],
+    ]
+
+
+class _Hasher:
+    def __init__(self, content: bytes, graph: Graph) -> None:
+        self.content = content
+        self.graph = graph
+        self.model = schema.Model.GetRootAsModel(content, 0)
+        self.buffers: dict[int, str] = {}
+        self.subgraphs: dict[int, str] = {}
+        self.open: set[int] = set()
+
+    def constant(self, table: Any, tensor: Tensor) -> str:
+        """The digest of a constant's bytes; buffers are read once, however many share them."""
+        number = table.Buffer()
+        found = self.buffers.get(number)
+        if found is None:
+            buffer = self.model.Buffers(number)
+            if buffer.DataLength() > 0:
+                raw = buffer.DataAsNumpy().tobytes()
+            else:
+                start = buffer.Offset()
+                raw = self.content[start : start + tensor.constant_bytes]
+            found = self.buffers[number] = hashlib.sha256(raw).hexdigest()
+        return found
+
+    def subgraph(self, index: int) -> str:
+        """The digest of a subgraph; of one that calls itself, its number stands for it."""
+        if not 0 <= index < len(self.graph.subgraphs):
+            return f"none:{index}"
+        if index in self.open:
+            return f"itself:{index}"
+        if index not in self.subgraphs:
+            self.open.add(index)
+            self.subgraphs[index] = self.whole(self.graph.subgraphs[index], index)
+            self.open.discard(index)
+        return self.subgraphs[index]
+
+    def leaves(self, subgraph: Subgraph, table: Any) -> dict[int, str]:
+        """The digests of what no operator computes: inputs, constants, variables."""
+        digests = {}
+        for tensor in subgraph.tensors:
+            if tensor.constant:
+                data = self.constant(table.Tensors(tensor.index), tensor)
+                sparsity = table.Tensors(tensor.index).Sparsity()
+                where = sparsity and _plain(schema.SparsityParametersT.InitFromObj(sparsity))
+                digests[tensor.index] = _digest("constant", _kind(tensor), data, where)
+            elif tensor.is_variable:
+                digests[tensor.index] = _digest("variable", _kind(tensor))
+        for position, index in enumerate(subgraph.inputs):
+            digests[index] = _digest("input", position, _kind(subgraph.tensors[index]))
+        return digests
+
+    def whole(self, subgraph: Subgraph, index: int) -> str:
+        table = self.model.Subgraphs(index)
+        digests = self.leaves(subgraph, table)
+        operators = []
+        for operator in subgraph.operators:
+            own = self.operator(operator, table, digests, subgraph.tensors)
+            operators.append(own)
+            for position, output in enumerate(operator.outputs):
+                if output >= 0:
+                    kind = _kind(subgraph.tensors[output])
+                    digests[output] = _digest("output", own, position, kind)
+        # All operators, not only what leads to the outputs: some write variables.
+        return _digest(
+            [_kind(subgraph.tensors[i]) for i in subgraph.inputs],
+            [digests.get(i, "nothing") for i in subgraph.outputs],
+            sorted(operators),
+        )
+
+    def operator(
+        self, operator: Operator, table: Any, digests: Mapping[int, str], tensors: Sequence[Tensor]
+    ) -> str:
+        options = _options({k: v for k, v in operator.options.items() if k not in _SUBGRAPHS})
+        called = {
+            name: self.subgraph(int(value))
+            for name, value in operator.options.items()
+            if name in _SUBGRAPHS and isinstance(value, int)
+        }
+        raw = table.Operators(operator.index)
+        custom = raw.CustomOptionsAsNumpy().tobytes() if raw.CustomOptionsLength() else b""
+        newer = raw.BuiltinOptions2() and _plain(schema.OperatorT.InitFromObj(raw).builtinOptions2)
+        inputs = [
+            "left out" if i < 0 else digests.get(i) or _digest("nothing", _kind(tensors[i]))
+            for i in operator.inputs
+        ]
+        return _digest(operator.label, options, called, custom.hex(), newer, inputs)
+
+
+@lru_cache(maxsize=64)
+def logical_fingerprint(content: bytes, where: str = "model") -> str:
+    """SHA-256 (hex) over a .tflite file's graph, shapes, types, quantization and weights.
+
+    `where` names the file in messages. Raises `ModelError` for what is not a complete one.
+    """
+    graph = read_graph(content, where)
+    try:
+        return _digest(_VERSION, _Hasher(content, graph).subgraph(0))
+    except (struct.error, IndexError, ValueError, TypeError, OverflowError) as error:
+        # Options and custom options are read here only.
+        raise ModelError(f"{where}: damaged .tflite file ({error}); convert it again") from None
+
+
+@user_facing
+def model_fingerprint(model: Any) -> str:
+    """The logical fingerprint (64 hex digits) of a Variant, a path or the bytes of a .tflite.
+
+    Equal for files that compute the same: graph, shapes, types, quantization and weights. Raises
+    `ModelError` for what is no .tflite file.
+    """
+    from pytest_edgequant.pipeline import load_variant
+
+    variant = load_variant(model)
+    return logical_fingerprint(variant.content, variant.label)

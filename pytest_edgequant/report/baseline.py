@@ -1,0 +1,49 @@
+"""The lines on how a run compares with its baseline."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from pytest_edgequant.baseline.comparison import Comparison
+from pytest_edgequant.baseline.document import name_of
+from pytest_edgequant.records import Change, Outcome
+
+
+def differs(comparison: Comparison) -> bool:
+    """Whether a figure is another than the baseline's, or there is one that it does not have."""
+    return bool(comparison.new) or any(
+        change.before != change.after
+        for changes in comparison.changes.values()
+        for change in changes
+    )
+
+
+def comparison_lines(comparison: Comparison) -> Iterator[tuple[str, Outcome]]:
+    """What to read after a run, the worst first, each line with its outcome."""
+    for word, outcome in (("FAIL", Outcome.FAIL), ("INCONCLUSIVE", Outcome.INCONCLUSIVE)):
+        for _, change in comparison.each(outcome):
+            yield f"{word}: {change.message}", outcome
+    for _, change in comparison.each(Outcome.UNAVAILABLE):
+        if change.after is None:
+            yield f"UNAVAILABLE: {change.message}", Outcome.UNAVAILABLE
+    for reason, members in comparison.apart.items():
+        figures: dict[str, list[str]] = {}
+        for key, metric in members:
+            figures.setdefault(name_of(key), []).append(metric)
+        shown = "; ".join(f"{name} ({', '.join(names)})" for name, names in figures.items())
+        yield f"NOT COMPARABLE: {reason}: {shown}", Outcome.UNAVAILABLE
+    for key, change in comparison.each(Outcome.PASS):
+        if (key, change.metric) in comparison.improved:
+            yield f"better: {change.message}", Outcome.PASS
+        elif "; accepted" in change.message:
+            yield f"accepted: {change.message}", Outcome.PASS
+    for entry in comparison.unused:
+        yield f"{entry.place}: met no regression; remove it", Outcome.NOT_APPLICABLE
+
+
+def failed(comparison: Comparison) -> dict[str, list[Change]]:
+    """The regressions that fail a run, by the name of the entry."""
+    found: dict[str, list[Change]] = {}
+    for key, change in comparison.each(Outcome.FAIL):
+        found.setdefault(name_of(key), []).append(change)
+    return found
