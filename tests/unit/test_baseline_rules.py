@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import datetime
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -8,6 +10,7 @@ import pytest
 from pytest_edgequant.baseline.accepted import covering, parse_accepted
 from pytest_edgequant.baseline.rules import parse_growth, parse_rules
 from pytest_edgequant.errors import SettingsError
+from pytest_edgequant.toml import load_toml
 
 KEY = ("digits", "pico", "int8")
 ENTRY = {"model": "digits", "metric": "size", "reason": "wider", "expires": "2027-03-31"}
@@ -24,6 +27,24 @@ def test_what_is_not_said_has_sensible_rules() -> None:
     assert rules.of("accuracy", task=True, share=True).limit == "1 pt"
     assert rules.of("mae", task=True).limit == "2% relative"
     assert rules.of("output_sqnr", task=False).kind is None
+
+
+def test_the_readme_states_the_defaults() -> None:
+    text = (Path(__file__).parents[2] / "README.md").read_text("utf-8")
+    block = re.search(r"```toml\n(\[tool\.edgequant\.regression\].*?)```", text, re.DOTALL)
+    assert block is not None
+    table = load_toml(block[1].encode(), "README.md")["tool"]["edgequant"]["regression"]
+    stated, default = parse_rules(table, "x"), parse_rules(None, "x")
+    for metric, task, share in (
+        ("size_bytes", False, False),
+        ("arena_bytes", False, False),
+        ("latency_ms", False, False),
+        ("accuracy", True, True),
+        ("mae", True, False),
+    ):
+        rules = [rules.of(metric, task=task, share=share) for rules in (stated, default)]
+        first, second = ((rule.kind, rule.limit, rule.confidence) for rule in rules)
+        assert first == second, metric
 
 
 def test_the_users_table_wins() -> None:
