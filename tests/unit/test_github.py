@@ -13,8 +13,8 @@ from pytest_edgequant.report.github import annotation_lines, write_summary
 from pytest_edgequant.report.junit import add_properties
 from pytest_edgequant.session import Session
 
-ROOT = Path("/work/repo/model")
-ACTIONS = {"GITHUB_ACTIONS": "true", "GITHUB_WORKSPACE": "/work/repo"}
+ROOT = Path("/runner/repo/model")
+ACTIONS = {"GITHUB_ACTIONS": "true", "GITHUB_WORKSPACE": "/runner/repo"}
 
 
 def failure(message: str = "too large", test: str = "tests/test_it.py::test_it") -> Failure:
@@ -71,7 +71,7 @@ def test_a_line_with_many_failures_is_one_annotation() -> None:
 def test_a_test_outside_of_the_repository_has_its_whole_path() -> None:
     outside = Failure("x", "../../other/test_it.py", None, "no")
     (line,) = annotation_lines([outside], ROOT, ACTIONS)
-    assert read_back(line)[0] == {"file": "/work/other/test_it.py", "title": "x"}
+    assert read_back(line)[0] == {"file": "/runner/other/test_it.py", "title": "x"}
 
 
 @pytest.fixture

@@ -1,0 +1,71 @@
+"""What the rooms hand to each other: frozen records, and nothing that computes."""
+
+from pytest_edgequant.records.accuracy import (
+    AccuracyComparison,
+    CalibrationQuality,
+    CalibrationRobustness,
+    CalibrationTrial,
+    ClassDrop,
+    Evaluation,
+    Fidelity,
+    RuntimeParity,
+    TensorRange,
+)
+from pytest_edgequant.records.arena import (
+    Arena,
+    Peak,
+    PlannedBuffer,
+    Suggestion,
+)
+from pytest_edgequant.records.results import (
+    Change,
+    Failure,
+    Metric,
+    ModelFile,
+    Outcome,
+    Result,
+    Verdict,
+)
+from pytest_edgequant.records.targets import (
+    UNVERIFIED,
+    Figure,
+    Target,
+)
+from pytest_edgequant.records.variants import (
+    HeldOut,
+    Quantization,
+    TensorInfo,
+    TrainingSummary,
+    Variant,
+)
+
+__all__ = [
+    "UNVERIFIED",
+    "AccuracyComparison",
+    "Arena",
+    "CalibrationQuality",
+    "CalibrationRobustness",
+    "CalibrationTrial",
+    "Change",
+    "ClassDrop",
+    "Evaluation",
+    "Failure",
+    "Fidelity",
+    "Figure",
+    "HeldOut",
+    "Metric",
+    "ModelFile",
+    "Outcome",
+    "Peak",
+    "PlannedBuffer",
+    "Quantization",
+    "Result",
+    "RuntimeParity",
+    "Suggestion",
+    "Target",
+    "TensorInfo",
+    "TensorRange",
+    "TrainingSummary",
+    "Variant",
+    "Verdict",
+]

@@ -1,0 +1,165 @@
+"""The tensor arena: its plan, its peak, and where the bytes go."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from pytest_edgequant.records.results import Metric
+
+if TYPE_CHECKING:
+    from pytest_edgequant.measure.arena.profiles import Profile
+
+
+@dataclass(frozen=True)
+class PlannedBuffer:
+    """A buffer of the arena's non-persistent part: a tensor, or an operator's scratch.
+
+    `operator` produces the tensor or owns the scratch (empty for the model's inputs). `tensor` is
+    the index in the main subgraph, None for scratch. `first` and `last` are the scopes in which it
+    is alive: 0 before the first operator, then one an operator.
+    """
+
+    name: str
+    kind: str
+    operator: str
+    tensor: int | None
+    offset: int
+    size: int
+    first: int
+    last: int
+
+
+@dataclass(frozen=True)
+class Peak:
+    """The operator at which most of the non-persistent part is alive, and what is alive then."""
+
+    operator: str
+    bytes: int
+    alive: tuple[PlannedBuffer, ...]
+
+
+@dataclass(frozen=True)
+class Suggestion:
+    """A way to a smaller arena, and how many bytes of `minimum_bytes` it saves, as computed."""
+
+    text: str
+    bytes: int
+
+    def __str__(self) -> str:
+        return f"{self.text}: {self.bytes:,} B less"
+
+
+@dataclass(frozen=True)
+class Arena:
+    """The tensor arena that TFLM needs, in bytes.
+
+    `nonpersistent_bytes` is the head (planned activations and scratch), `persistent_bytes` the
+    tail (records of tensors and nodes, kernels' data); `total_bytes` their sum, as TFLM's
+    `arena_used_bytes()` reports it. `minimum_bytes` is the smallest arena with which allocation
+    succeeds: planning itself needs room, so it can be more. `lower_bound_bytes` is the most that is
+    alive at once: no plan of the non-persistent part can be smaller. `sections` are the persistent
+    bytes by purpose, `operators` by operator.
+
+    Where the memory of operators is not known, `unknown` names them; all figures are upper bounds
+    then, and `low_bytes` is the smallest arena without those operators' own data, which the need
+    can't be below. Elsewhere `low_bytes` equals `minimum_bytes`.
+    """
+
+    total_bytes: int
+    nonpersistent_bytes: int
+    persistent_bytes: int
+    minimum_bytes: int
+    provenance: str
+    lower_bound_bytes: int | None = None
+    plan: tuple[PlannedBuffer, ...] = ()
+    peak: Peak | None = None
+    sections: Mapping[str, int] = field(default_factory=dict)
+    operators: Mapping[str, int] = field(default_factory=dict)
+    unknown: tuple[str, ...] = ()
+    low_bytes: int = -1
+    model: bytes = field(default=b"", repr=False, compare=False)
+    profile: Profile | None = field(default=None, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        if self.low_bytes < 0:
+            object.__setattr__(self, "low_bytes", self.minimum_bytes)
+
+    @property
+    def exact(self) -> bool:
+        """Whether this is what the device needs, to the byte."""
+        return not self.unknown and self.provenance.startswith("exact")
+
+    def metric(self) -> Metric:
+        """`minimum_bytes` as a metric; with bounds where operators are not known."""
+        low = self.low_bytes if self.unknown else None
+        high = self.minimum_bytes if self.unknown else None
+        return Metric(self.minimum_bytes, "bytes", self.provenance, low, high)
+
+    def suggestions(self) -> tuple[Suggestion, ...]:
+        """What would make it smaller, computed with the same rules; the largest effect first."""
+        if self.profile is None or not self.model:
+            return ()
+        from pytest_edgequant.measure.arena.suggestions import suggest
+
+        return suggest(self.model, self.profile)
+
+    def svg(self) -> str:
+        """A picture of the plan as SVG: operators across, addresses up, a box for each buffer.
+
+        Raises `MissingExtraError` without Matplotlib.
+        """
+        from pytest_edgequant.report.arena_plot import arena_svg
+
+        return arena_svg(self)
+
+    def explain(self) -> str:
+        """Where the bytes go, and what would make them fewer.
+
+        The peak and what is alive there, the persistent part by purpose and by operator, how far
+        the plan is from its lower bound, and changes with their effect in bytes.
+        """
+        lines = [
+            f"{self.minimum_bytes:,} B are needed ({self.provenance}): "
+            f"{self.nonpersistent_bytes:,} B planned, {self.persistent_bytes:,} B persistent"
+        ]
+        if self.unknown:
+            lines.append(f"{self.low_bytes:,} B are needed at least, without {self._unknown()}")
+        if self.minimum_bytes > self.total_bytes + 15:
+            lines.append(
+                f"{self.total_bytes:,} B are used afterwards; preparing needs more room for a while"
+            )
+        if self.peak is not None and self.lower_bound_bytes is not None:
+            lines.append(f"most is alive at {self.peak.operator}: {self.peak.bytes:,} B")
+            largest = sorted(self.peak.alive, key=lambda b: -b.size)
+            lines += [f"  {b.size:>10,} B  {b.kind} {b.name}" for b in largest[:8]]
+            above = self.nonpersistent_bytes - self.lower_bound_bytes
+            lines.append(
+                f"the plan is {above:,} B above that"
+                if above
+                else "no plan of the same buffers can be smaller"
+            )
+        lines.append("persistent, by purpose:")
+        lines += _shares(self.sections)
+        if self.operators:
+            lines.append("persistent, by operator:")
+            lines += _shares(self.operators, 5)
+        found = self.suggestions()
+        if found:
+            lines.append("what would make it smaller:")
+            lines += [f"  {suggestion.bytes:>10,} B  {suggestion.text}" for suggestion in found]
+        return "\n".join(lines)
+
+    def _unknown(self) -> str:
+        return f"what is not known of {', '.join(self.unknown)}"
+
+
+def _shares(parts: Mapping[str, int], most: int | None = None) -> list[str]:
+    """Lines of the largest parts, and how much the others are together."""
+    by_size = sorted(parts.items(), key=lambda item: (-item[1], item[0]))
+    shown, others = by_size[:most], by_size[len(by_size[:most]) :]
+    lines = [f"  {count:>10,} B  {name}" for name, count in shown]
+    if others:
+        lines.append(f"  {sum(c for _, c in others):>10,} B  in {len(others)} others")
+    return lines

@@ -1,0 +1,114 @@
+"""Metrics, verdicts, and what a run found out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+
+
+class Outcome(str, Enum):
+    """The verdict of one check."""
+
+    PASS = "pass"
+    FAIL = "fail"
+    INCONCLUSIVE = "inconclusive"
+    CANNOT_RUN = "cannot_run"
+    UNAVAILABLE = "unavailable"
+    NOT_APPLICABLE = "not_applicable"
+
+    def __str__(self) -> str:
+        return self.value
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One measured figure. `value` is None exactly when it is unavailable; then `reason` says why.
+
+    `low` and `high` bound the error where it is known; `provenance` says how it was obtained.
+    """
+
+    value: float | int | None
+    unit: str
+    provenance: str
+    low: float | int | None = None
+    high: float | int | None = None
+    reason: str | None = None
+
+    @classmethod
+    def unavailable(cls, unit: str, reason: str) -> Metric:
+        return cls(None, unit, "unavailable", reason=reason)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The outcome of one check on one variant, with the limit and the value it was judged by."""
+
+    check: str
+    verdict: Outcome
+    message: str
+    limit: float | int | str | None = None
+    value: float | int | None = None
+
+
+@dataclass(frozen=True)
+class Change:
+    """A figure of this run beside the baseline's, and whether that is a regression.
+
+    `before` is None where the baseline has no such figure, `after` where this run has none.
+    `verdict` is PASS for what is no regression (an improvement too), FAIL for one, INCONCLUSIVE
+    where the samples don't decide it, UNAVAILABLE where the two can't be compared, NOT_APPLICABLE
+    where nothing judges it (informational). `low` and `high` bound `after - before` where
+    paired statistics tell; for accuracy and other metrics that are better when higher, a drop is
+    negative. `message` says what happened and what to do.
+    """
+
+    metric: str
+    unit: str
+    before: float | int | None
+    after: float | int | None
+    verdict: Outcome
+    message: str
+    low: float | None = None
+    high: float | None = None
+
+
+@dataclass(frozen=True)
+class Result:
+    """Everything that a run found out about one variant of one model on one target.
+
+    `changes` are its differences to the baseline; none where the run had no baseline.
+    """
+
+    model: str
+    variant: str
+    target: str | None
+    metrics: Mapping[str, Metric]
+    verdicts: Sequence[Verdict]
+    notes: Sequence[str] = ()
+    changes: Sequence[Change] = ()
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A test that failed: its node id, where it stands, and the message it failed with.
+
+    `file` is relative to pytest's root folder, `line` counts from 1; None where it is not known.
+    """
+
+    test: str
+    file: str
+    line: int | None
+    message: str
+
+
+@dataclass(frozen=True)
+class ModelFile:
+    """Where the .tflite behind a result is: `path`, or `content` where the file won't last.
+
+    `fingerprint` is its SHA-256 in hexadecimal.
+    """
+
+    fingerprint: str
+    path: str
+    content: bytes | None = field(default=None, repr=False)

@@ -1,0 +1,71 @@
+"""A target as data: its figures with their sources."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+UNVERIFIED = "unverified"
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One figure of a target with the source that it was read from.
+
+    `source` is "unverified" where it is an assumption; `note` then says how it comes about.
+    """
+
+    value: int
+    source: str
+    note: str = ""
+
+    @property
+    def verified(self) -> bool:
+        return self.source != UNVERIFIED
+
+
+@dataclass(frozen=True, repr=False)
+class Target:
+    """A board or device profile. Sizes in bytes, clock in Hz; None means there is no such limit.
+
+    `flash_after_firmware` is shared by the model and the runtime's code, `flash_for_model` is the
+    model's alone and wins where both are given. `tflm` is the age of the TFLM sources in the
+    firmware, as "2024-08" or "2024-08-15"; None where it is not known. `release` is the library
+    that ships them, where the arena has a profile of it. `custom_operators` are those that the
+    firmware registers.
+    """
+
+    name: str
+    title: str
+    vendor: str
+    soc: str
+    core: str
+    isa: str
+    runtime: str
+    kernels: str
+    variants: tuple[str, ...]
+    refused: Mapping[str, str]
+    aliases: tuple[str, ...] = ()
+    accelerator: str | None = None
+    requires_integer_io: bool = False
+    tflm: str | None = None
+    release: str | None = None
+    custom_operators: tuple[str, ...] = ()
+    clock: Figure | None = None
+    flash: Figure | None = None
+    sram: Figure | None = None
+    flash_after_firmware: Figure | None = None
+    flash_for_model: Figure | None = None
+    sram_for_arena: Figure | None = None
+
+    def __repr__(self) -> str:
+        return f"<Target {self.name}>"
+
+    @property
+    def is_microcontroller(self) -> bool:
+        return self.runtime == "tflm"
+
+    @property
+    def has_fpu(self) -> bool:
+        """Whether the core computes float32 in hardware, as `isa` says."""
+        return "no FPU" not in self.isa

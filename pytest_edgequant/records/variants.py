@@ -1,0 +1,152 @@
+"""One quantization form of one model, and what is known of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pytest_edgequant.errors import user_facing
+from pytest_edgequant.records.targets import Target
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class Quantization:
+    """Affine quantization of one tensor: real = scale * (quantized - zero_point).
+
+    One scale and zero point for the whole tensor, or one for each index along `axis`.
+    """
+
+    scales: tuple[float, ...]
+    zero_points: tuple[int, ...]
+    axis: int | None = None
+
+    @property
+    def per_axis(self) -> bool:
+        return self.axis is not None
+
+
+@dataclass(frozen=True)
+class TensorInfo:
+    """A tensor of a model: `shape` as stored (the batch is 1 in what we convert)."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    quantization: Quantization | None = None
+    index: int = -1
+    constant: bool = False
+
+    @property
+    def real_dtype(self) -> np.dtype[Any]:
+        """The type of the values that users give and get: float32 where it is quantized."""
+        return np.dtype(np.float32) if self.quantization is not None else self.dtype
+
+    @property
+    def scale(self) -> float | tuple[float, ...] | None:
+        """One number per tensor, a tuple per axis, None where the tensor is not quantized."""
+        if self.quantization is None:
+            return None
+        scales = self.quantization.scales
+        return scales if self.quantization.per_axis else scales[0]
+
+    @property
+    def zero_point(self) -> int | tuple[int, ...] | None:
+        """As `scale`: one number, a tuple, or None."""
+        if self.quantization is None:
+            return None
+        points = self.quantization.zero_points
+        return points if self.quantization.per_axis else points[0]
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """Samples of a dataset that calibration used, so that evaluation leaves them out."""
+
+    dataset: str
+    indices: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class TrainingSummary:
+    """What a quantization-aware training came to, on its validation samples.
+
+    `metric` is "accuracy" (a fraction) or "loss"; `float_value`, `untrained_value` and
+    `trained_value` are those of the float model, of int8 before training, and of the best epoch,
+    the last two simulated (the second is None where the library that trained doesn't start from
+    calibrated ranges). `best_epoch` is 0 where no epoch was better than none. `agreement` is
+    the share of samples for which the simulated model and the file name the same class; None for a
+    model without classes.
+    """
+
+    metric: str
+    float_value: float
+    untrained_value: float | None
+    trained_value: float
+    samples: int
+    epochs: int
+    best_epoch: int
+    agreement: float | None
+
+
+@dataclass(frozen=True, repr=False)
+class Variant:
+    """One quantization form of one model: the file that would be deployed, and what is known of it.
+
+    `fingerprint` is the SHA-256 of `content`. `notes` is what the conversion has to say to the
+    user. `tensors` are all tensors of the main subgraph, with their quantization parameters.
+    `calibration` are the samples that it was calibrated with, None where there were none or where
+    they are not known.
+    `training` is there for a variant that was trained.
+    """
+
+    name: str
+    content: bytes
+    path: Path
+    fingerprint: str
+    inputs: tuple[TensorInfo, ...]
+    outputs: tuple[TensorInfo, ...]
+    tensors: tuple[TensorInfo, ...]
+    model_name: str = "model"
+    target: Target | None = None
+    notes: tuple[str, ...] = ()
+    held_out: HeldOut | None = None
+    calibration: Any = field(default=None, compare=False)
+    training: TrainingSummary | None = None
+
+    def __repr__(self) -> str:
+        target = f" for {self.target.name}" if self.target else ""
+        return f"<Variant {self.label}{target}, {self.size_bytes:,} B>"
+
+    @property
+    def label(self) -> str:
+        """Model and variant as messages name them: `digits/int8`."""
+        return f"{self.model_name}/{self.name}"
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes of the .tflite file."""
+        return len(self.content)
+
+    @user_facing
+    def predict(self, x: Any) -> NDArray[Any] | list[NDArray[Any]]:
+        """Run real-valued samples through the model, as the device would, one at a time.
+
+        `x` is an array (N, ...) of real values, or for several inputs a dict by input name or a
+        sequence in input order. Integer inputs are quantized with the model's own scale and zero
+        point (round half away from zero,
+        saturating), outputs are dequantized: float32 arrays (N, ...),
+        a list of them for several outputs.
+
+        Raises `DatasetError` for shapes that don't fit and `IsolatedProcessError` when the
+        interpreter dies.
+        """
+        from pytest_edgequant.pipeline import current_pipeline
+
+        outputs = current_pipeline().predict(self, x)
+        return outputs[0] if len(outputs) == 1 else outputs
