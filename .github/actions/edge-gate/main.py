@@ -1,0 +1,13 @@
+"""Entry point of the steps: `python -I main.py COMMAND`. Standard library only."""
+
+import sys
+from pathlib import Path
+
+# -I keeps PYTHONPATH and the checked-out repository off the path; this folder must be on it.
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+sys.dont_write_bytecode = True
+
+from edge_gate.commands import main  # noqa: E402
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
