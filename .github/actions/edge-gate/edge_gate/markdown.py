@@ -17,11 +17,14 @@ _ZERO_WIDTH = "\u200b"
 _KEPT_TAGS = re.compile(
     r"</?(?:details|summary|sub|sup|b|i|em|strong|code)>|<br ?/?>|<details open>"
 )
-_KEPT_ENTITIES = re.compile(r"&(?:amp|lt|gt|quot|nbsp|#39|#124|#91|#93|#95|#42|#96|#126);")
+_ENTITY = re.compile(r"&(?:(?:amp|lt|gt|quot|nbsp);|#(\d{2,3});)")
+_RECOGNIZED = "#./:@"  # what mentions, references and addresses are recognized by
 # Other control characters, and those that turn the direction of text or are not seen at all.
-_UNSEEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff]")
+_UNSEEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200c-\u200f\u202a-\u202e\u2060-\u2069\ufeff]")
+# GitHub makes diagrams, maps and models of some kinds of code.
+_FENCE_KIND = re.compile(r"^([ >\t]*(?:`{3,}|~{3,}))[^`\n]*$", re.MULTILINE)
 _RULES = (
-    (re.compile(r"@"), f"@{_ZERO_WIDTH}"),  # mentions, mail addresses
+    (re.compile(rf"@(?!{_ZERO_WIDTH})"), f"@{_ZERO_WIDTH}"),  # mentions, mail addresses
     (re.compile(r"(?<!&)#(?=\w)"), f"#{_ZERO_WIDTH}"),  # issues and pull requests
     (re.compile(r"\b(GH-)(?=\d)", re.I), rf"\1{_ZERO_WIDTH}"),
     (re.compile(r"\](?=\s*[(\[:])"), f"]{_ZERO_WIDTH}"),  # links, images, their definitions
@@ -38,21 +41,34 @@ def harmless(markdown: str) -> str:
     parts. It can't be told here what is code and what isn't, so all rules hold everywhere.
     """
     markdown = _UNSEEN.sub("", markdown.replace("\r\n", "\n").replace("\r", "\n"))
+    markdown = _FENCE_KIND.sub(r"\1", markdown)
     parts, position = [], 0
     for match in re.finditer(r"[<&]", markdown):
         start = match.start()
         if start < position:
             continue
-        kept = _KEPT_TAGS.match(markdown, start) or _KEPT_ENTITIES.match(markdown, start)
+        tag = _KEPT_TAGS.match(markdown, start)
+        kept = tag.group() if tag else _entity(markdown, start)
         parts.append(_without_links(markdown[position:start]))
         if kept:
-            parts.append(kept.group())
-            position = kept.end()
+            parts.append(kept)
+            position = start + len(kept.rstrip(_ZERO_WIDTH))
         else:
             parts.append(match.group() + _ZERO_WIDTH)
             position = start + 1
     parts.append(_without_links(markdown[position:]))
     return _closed("".join(parts))
+
+
+def _entity(markdown: str, start: int) -> str:
+    """The entity of a punctuation mark, parted from what follows where it must be; else empty."""
+    match = _ENTITY.match(markdown, start)
+    if not match:
+        return ""
+    sign = chr(int(match[1])) if match[1] else ""
+    if sign and not (sign.isascii() and sign.isprintable() and not sign.isalnum()):
+        return ""
+    return match.group() + (_ZERO_WIDTH if sign and sign in _RECOGNIZED else "")
 
 
 def _without_links(text: str) -> str:

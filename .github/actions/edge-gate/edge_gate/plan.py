@@ -242,9 +242,8 @@ def make() -> tuple[Plan, Mapping[str, str]]:
 def _outputs(plan: Plan, path: Path) -> Mapping[str, str]:
     system = _system()
     has_file = "file" in plan.sources and Path(plan.baseline_file).is_file()
-    installs = _digest(
-        "\n".join([PurePath(plan.package).name, plan.requirements, _action_version()])
-    )
+    looks_up = plan.base and "stored" in plan.sources and not has_file
+    installs = _digest("\n".join([PurePath(plan.package).name, *_dependencies(plan)]))
     return {
         "plan": str(path),
         "name": plan.name,
@@ -257,9 +256,7 @@ def _outputs(plan: Plan, path: Path) -> Mapping[str, str]:
         "model-restore-key": plan.model_key,
         "stored-file": plan.stored_file,
         "stored-key": f"edgequant-baseline-{plan.name}-{plan.base}" if plan.base else "",
-        "look-up-stored": str(
-            bool(plan.base and "stored" in plan.sources and not has_file)
-        ).lower(),
+        "look-up-stored": str(bool(looks_up)).lower(),
         "save-key": f"edgequant-baseline-{plan.name}-{plan.head}",
     }
 
@@ -269,10 +266,9 @@ def _system() -> str:
     return f"{platform.system()}-{platform.machine()}-{python}"
 
 
-def _action_version() -> str:
-    """What the pip cache depends on besides the inputs: the ref and the dependencies' list."""
+def _dependencies(plan: Plan) -> list[str]:
+    """The texts that say what pip downloads besides the package itself."""
     action = Path(os.environ.get("GITHUB_ACTION_PATH") or __file__).resolve()
-    for folder in action.parents:
-        if (folder / "pyproject.toml").is_file():
-            return (folder / "pyproject.toml").read_text(encoding="utf-8")
-    return ""
+    paths = [folder / "pyproject.toml" for folder in action.parents]
+    paths += [Path(plan.requirements)] if plan.requirements else []
+    return [path.read_text(encoding="utf-8") for path in paths if path.is_file()]
