@@ -23,6 +23,8 @@ _RECOGNIZED = "#./:@"  # what mentions, references and addresses are recognized 
 _UNSEEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200c-\u200f\u202a-\u202e\u2060-\u2069\ufeff]")
 # GitHub makes diagrams, maps and models of some kinds of code.
 _FENCE_KIND = re.compile(r"^([ >\t]*(?:`{3,}|~{3,}))[^`\n]*$", re.MULTILINE)
+_LONG_RUN = re.compile(r"`{20,}|~{20,}")
+_MAX_DEPTH = 5
 _RULES = (
     (re.compile(rf"@(?!{_ZERO_WIDTH})"), f"@{_ZERO_WIDTH}"),  # mentions, mail addresses
     (re.compile(r"(?<!&)#(?=\w)"), f"#{_ZERO_WIDTH}"),  # issues and pull requests
@@ -41,20 +43,27 @@ def harmless(markdown: str) -> str:
     parts. It can't be told here what is code and what isn't, so all rules hold everywhere.
     """
     markdown = _UNSEEN.sub("", markdown.replace("\r\n", "\n").replace("\r", "\n"))
-    markdown = _FENCE_KIND.sub(r"\1", markdown)
-    parts, position = [], 0
+    markdown = _FENCE_KIND.sub(r"\1", _LONG_RUN.sub(lambda run: run[0][:20], markdown))
+    parts, position, depth = [], 0, 0
     for match in re.finditer(r"[<&]", markdown):
         start = match.start()
         if start < position:
             continue
         tag = _KEPT_TAGS.match(markdown, start)
         kept = tag.group() if tag else _entity(markdown, start)
+        if "details" in kept:
+            step = -1 if kept.startswith("</") else 1
+            if 0 <= depth + step <= _MAX_DEPTH:
+                depth += step
+            else:  # would end a part that isn't its own, or never end
+                kept = ""
         parts.append(_without_links(markdown[position:start]))
         if kept:
             parts.append(kept)
             position = start + len(kept.rstrip(_ZERO_WIDTH))
         else:
-            parts.append(match.group() + _ZERO_WIDTH)
+            parted = markdown[start + 1 : start + 2] == _ZERO_WIDTH
+            parts.append(match.group() + ("" if parted else _ZERO_WIDTH))
             position = start + 1
     parts.append(_without_links(markdown[position:]))
     return _closed("".join(parts))
@@ -95,7 +104,7 @@ def text(value: str, limit: int = 300) -> str:
     """Text from anywhere as one line of plain text."""
     line = " ".join(_UNSEEN.sub("", value).split())
     line = line if len(line) <= limit else f"{line[: limit - 1]}…"
-    line = re.sub(r"([\\`*_{}\[\]()#+!|~$-])", r"\\\1", line)
+    line = re.sub(r"([\\`*_{}\[\]()#!|~$])", r"\\\1", line)
     line = line.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     return _without_links(line).replace("\\#", f"\\#{_ZERO_WIDTH}")
 

@@ -1,0 +1,131 @@
+"""Markdown from anybody, in a comment that the repository's own token writes."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from edge_gate import markdown
+from edge_gate.markdown import Part
+from edge_gate.record import Record
+from hypothesis import given
+from hypothesis import strategies as st
+
+HEAD = "a" * 40
+ZERO_WIDTH = "\u200b"
+
+
+def record(**changes: object) -> Record:
+    values = {
+        "name": "nano33ble", "target": "nano33ble", "exit_code": 0, "baseline": "none: asked for",
+        "number": 7, "head": HEAD, "tool": "0.1.0",
+    }  # fmt: skip
+    return Record(**{**values, **changes})  # type: ignore[arg-type]
+
+
+HOSTILE = {
+    "mention": "ping @octo/team and \\@octo and &#64;octo and &#x40;octo and &commat;octo",
+    "reference": "see #12, octo/edge#12, GH-12, &#35;12",
+    "link": "[click](http://evil.example) and [a] (http://evil.example)",
+    "reference link": "[click][x]\n\n[x]: http://evil.example",
+    "image": "![pixel](https://evil.example/p.png)",
+    "address": "http://evil.example https://evil.example www.evil.example <http://evil.example>",
+    "mail": "mail octo@evil.example or <mailto:octo@evil.example>",
+    "tag": "<script>alert(1)</script><img src=x onerror=alert(1)><a href='http://evil'>x</a>",
+    "attribute": "<details onclick='x'><summary style=x>",
+    "comment": "<!-- edgequant-edge-gate: gate -->",
+    "diagram": "```mermaid\ngraph TD; click A 'http://evil.example'\n```",
+    "entities": "&#60;script&#62; &lt;script&gt; &#x3c;a&#x3e;",
+    "hidden": "pas\u202esed \u2066 \ufeff \x1b[31m",
+}
+
+
+@pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE)
+def test_harmless_leaves_nothing_to_click_to_call_or_to_load(text: str) -> None:
+    made = markdown.harmless(text)
+    assert not re.search(r"@[\w]|(?<!&)#\d|GH-\d|://|www\.|mailto:|<!--", made, re.I)
+    assert not re.search(r"\]\s*[(\[:]", made)
+    assert not re.search(r"<(?!\u200b|/?(details|summary)>)", made)
+    assert not re.search(r"&#0*(64|35|58|46|47);(?!\u200b)|&#x|&commat", made)
+    assert not re.search("[\u202a-\u202e\u2066-\u2069\ufeff\x1b]", made)
+    assert "mermaid" not in made.split("graph")[0]
+
+
+_ALPHABET = "ab @#[]()<>!&;:/`~\\*_|\n\t$" + ZERO_WIDTH
+_PIECES = st.sampled_from(
+    [*HOSTILE.values(), "<details>", "</details>", "```", "`", "\\", "&#91;", "](http://x.y)"]
+)
+
+
+@given(st.lists(st.one_of(st.text(_ALPHABET, max_size=20), _PIECES), max_size=8).map("".join))
+def test_a_renderer_finds_no_link_image_or_foreign_tag(text: str) -> None:
+    renderer = pytest.importorskip("markdown_it").MarkdownIt("commonmark").enable("table")
+    html = renderer.render(markdown.harmless(text))
+    tags = set(re.findall(r"<\s*/?\s*([a-z][\w-]*)", html, re.I))
+    assert tags <= {
+        "p", "h1", "h2", "h3", "h4", "h5", "h6", "ul", "ol", "li", "pre", "code", "em", "strong",
+        "blockquote", "hr", "br", "table", "thead", "tbody", "tr", "th", "td", "details",
+        "summary",
+    }  # fmt: skip
+
+
+def test_harmless_keeps_what_a_report_looks_like() -> None:
+    report = (
+        "❌ **edgequant failed** — `model` on `nano33ble`\n\n"
+        "| model | size |\n|---|---|\n| `m/int8` | 5,568 B (+1.2 %) |\n\n"
+        "<details><summary>Figures</summary>\n\nTFLM&#39;s `a[0]` &#124; x\n\n</details>\n"
+    )
+    assert markdown.harmless(report) == report
+
+
+@pytest.mark.parametrize(
+    "text, end",
+    [
+        ("<details><summary>x</summary>", "\n</details>"),
+        ("```\ncode", "\n```"),
+        ("~~~~\n~~~\ncode", "\n~~~~"),
+        ("<details>\n```\n```", "\n</details>"),
+        ("`" * 500, "\n" + "`" * 20),
+    ],
+)
+def test_harmless_closes_what_was_left_open(text: str, end: str) -> None:
+    assert markdown.harmless(text).removeprefix(text[:20]).endswith(end)
+
+
+def test_harmless_can_t_end_the_frame_around_it() -> None:
+    assert "</details>" not in markdown.harmless("</details>")
+    made = markdown.harmless("<details>" * 100 + "</details>" * 200)
+    assert made.count("<details>") == made.count("</details>") == 5
+
+
+@given(st.text(max_size=400))
+def test_text_is_one_line_without_markup(value: str) -> None:
+    made = markdown.text(value)
+    assert "\n" not in made
+    assert not re.search(r"<|(?<!\\)[\[\]|`*]|@\w", made)
+
+
+def test_the_verdict_comes_first() -> None:
+    good, bad = record(), record(target="esp32", exit_code=1)
+    assert markdown.comment("gate", [Part(good, "ok")], "URL").splitlines()[:2] == [
+        "<!-- edgequant-edge-gate: gate -->",
+        "**✅ Edge gate: passed**",
+    ]
+    body = markdown.comment("gate", [Part(good, "ok"), Part(bad, "no")], "URL", head=HEAD)
+    assert body.splitlines()[1] == "**❌ Edge gate: failed** on 1 of 2"
+    assert body.index("<summary>esp32") < body.index("<summary>nano33ble")
+    assert "<details open><summary>esp32" in body
+    assert "no result" in markdown.comment("gate", [], "URL")
+    broken = markdown.comment("gate", [Part(record(exit_code=5), None)], "URL")
+    assert "**❌ Edge gate: broken**" in broken
+    assert "nothing was gated" in broken
+
+
+@pytest.mark.parametrize("count", [1, 3, 40])
+@pytest.mark.parametrize("line", ["| `m/int8` | 5,568 B | @x |\n", "<details>\n", "x" * 700 + "\n"])
+def test_a_comment_stays_under_github_s_limit(count: int, line: str) -> None:
+    parts = [Part(record(target=f"t{i}", exit_code=i % 2), line * 3000) for i in range(count)]
+    body = markdown.comment("gate", parts, "URL", notes=["x" * 5000])
+    assert len(body) <= markdown.LIMIT
+    assert "Cut here" in body
+    assert all(f"| t{i} |" in body for i in range(count))
