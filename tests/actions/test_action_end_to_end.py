@@ -257,7 +257,7 @@ def test_a_good_pull_request_is_green_and_commented_once(world: World) -> None:
 
     # A second push to the pull request updates the comment.
     again = world.branch("topic", {"README.md": "better still"})
-    world.pull_request(7, again)
+    world.pull_request(7, again, baseline="none")
     (body,) = world.github.bodies(7)
     assert again in body
     assert head not in body
@@ -266,7 +266,7 @@ def test_a_good_pull_request_is_green_and_commented_once(world: World) -> None:
 
 def test_a_bad_pull_request_is_red_with_pytest_s_exit_code(world: World) -> None:
     head = world.branch("topic", {"test_edge.py": _TEST.format(limit=100)})
-    job = world.pull_request(8, head)
+    job = world.pull_request(8, head, baseline="none")
     assert not job.green
     assert [step.name for step in job.steps if step.outcome == "failure"] == ["Pass or fail"]
     (body,) = world.github.bodies(8)
@@ -277,7 +277,7 @@ def test_a_bad_pull_request_is_red_with_pytest_s_exit_code(world: World) -> None
 
     # Mended, the same comment says so.
     mended = world.branch("topic", {"test_edge.py": _TEST.format(limit=SMALL)})
-    assert world.pull_request(8, mended).green
+    assert world.pull_request(8, mended, baseline="none").green
     (body,) = world.github.bodies(8)
     assert "✅ Edge gate: passed" in body
 
@@ -363,7 +363,7 @@ def test_without_any_baseline_the_limits_stay_in_force(world: World) -> None:
 
 def test_a_fork_uploads_and_another_workflow_comments(world: World) -> None:
     head = world.branch("topic", {"test_edge.py": _TEST.format(limit=100)})
-    job = world.pull_request(15, head, fork=True)
+    job = world.pull_request(15, head, fork=True, baseline="none")
     assert not job.green
     assert [s.name for s in job.steps if s.outcome == "failure"] == ["Pass or fail"]
     assert world.github.comments == []
@@ -419,7 +419,7 @@ def test_the_tests_get_neither_token_nor_the_runner_s_files(world: World) -> Non
         "    assert not {'GITHUB_ENV', 'GITHUB_OUTPUT', 'GITHUB_PATH'} & set(os.environ)\n"
     )
     head = world.branch("topic", {"test_spy.py": spy})
-    job = world.pull_request(19, head)
+    job = world.pull_request(19, head, baseline="none")
     assert job.green, job.log
 
 

@@ -82,6 +82,7 @@ def make(
         ({"report_paths": "a.exe"}, "ends in none of"),
         ({"report_paths": "ok.md\n../../x.md"}, "leads out"),
         ({"pytest_args": "-k 'open"}, "pytest-args"),
+        ({"comment": "yes"}, "input comment: expected true or false"),
         ({"event": "pull_request_target"}, "pull_request_target would do with"),
         ({"event": "workflow_run"}, "edge-comment"),
         ({"event": "pull_request", "payload": {"pull_request": {}}}, "no pull_request.number"),

@@ -7,6 +7,10 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 sys.dont_write_bytecode = True
 
+# Runners on Windows have another default, in which not everything can be said.
+for stream in (sys.stdout, sys.stderr):
+    stream.reconfigure(encoding="utf-8", errors="replace")
+
 from edge_gate.commands import main  # noqa: E402
 
 if __name__ == "__main__":

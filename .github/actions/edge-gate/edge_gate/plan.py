@@ -65,11 +65,10 @@ def load() -> Plan:
         raise ActionError(f"the plan {path!r} can't be read: {error}") from None
 
 
-def flag(name: str, value: str) -> bool:
-    """A boolean input."""
-    if value.strip().lower() in ("true", "false"):
-        return value.strip().lower() == "true"
-    raise ActionError(f"input {name}: expected true or false, got {value!r}")
+def _check_flag(name: str, value: str) -> None:
+    """An input that action.yml compares with 'true': anything else would count as false."""
+    if value not in ("true", "false"):
+        raise ActionError(f"input {name}: expected true or false, got {value!r}")
 
 
 def _input(name: str) -> str:
@@ -185,6 +184,7 @@ def make() -> tuple[Plan, Mapping[str, str]]:
     project = inside(workspace, "path", _input("path") or ".")
     if not project.is_dir():
         raise ActionError(f"input path: there is no folder {_input('path')!r} in the checkout")
+    _check_flag("comment", _input("comment") or "true")
     token = os.environ.get("GITHUB_TOKEN", "")
     git = Git(project, token)
     try:
