@@ -99,6 +99,7 @@ class World:
     base: str
     tmp: Path
     count: int = 0
+    run_id: int | None = None
 
     def branch(self, name: str, files: Mapping[str, str | Path]) -> str:
         """A commit on top of the base, in a branch of its own."""
@@ -160,6 +161,8 @@ class World:
         variables: Mapping[str, str],
     ) -> Job:
         given = {"target": "nano33ble", "package": "installed", **inputs}
+        if self.run_id is not None:
+            variables = {**variables, "GITHUB_RUN_ID": str(self.run_id)}
         return self.runner.run(
             ACTIONS / "edge-gate",
             workspace=workspace,
@@ -170,6 +173,24 @@ class World:
             inputs={name.replace("_", "-"): value for name, value in given.items()},
             token=token,
             variables={**_python(), **variables},
+        )
+
+    def comment_job(self, number: int, head: str, run: int) -> Job:
+        """The job behind a matrix of gates, in the same run."""
+        self.count += 1
+        empty = self.tmp / f"empty{self.count}"
+        empty.mkdir()
+        pull = {"number": number, "head": {"sha": head, "repo": {"full_name": REPOSITORY}}}
+        return self.runner.run(
+            ACTIONS / "edge-comment",
+            workspace=empty,
+            event="pull_request",
+            payload=json.dumps({"pull_request": pull}),
+            sha=head,
+            ref=f"refs/pull/{number}/merge",
+            inputs={},
+            token="writes",
+            variables={"GITHUB_RUN_ID": str(run)},
         )
 
     def workflow_run(self, head: str, run: int, *, branch: str = "main", name: str = "gate") -> Job:
@@ -290,7 +311,13 @@ def test_the_base_is_recomputed_where_nothing_is_stored(world: World) -> None:
     said = job.step("Run the gate").outputs["baseline"]
     if COMPARES:
         assert said.startswith(f"recomputed from {world.base[:10]}")
-        assert "baseline.json" in world.artifact("edge-gate-nano33ble")
+        uploaded = world.artifact("edge-gate-nano33ble")
+        assert "baseline.json" in uploaded
+        # The reports themselves say so too.
+        assert f"recomputed-{world.base[:10]}.json" in uploaded["report.json"].decode()
+        # What the base's run says is no annotation of this one.
+        start = job.log.index("::stop-commands::")
+        assert f"::{job.log[start + 17 :].split()[0]}::" in job.log
     else:
         assert "no --edge-baseline" in said
     assert said[:20] in job.summary.replace("\\", "")
@@ -439,3 +466,20 @@ def test_another_s_comment_with_the_marker_is_left_alone(world: World) -> None:
     world.pull_request(21, head, baseline="none")
     assert world.github.comments[0]["body"] == stolen
     assert [c["user"]["login"] for c in world.github.comments] == ["stranger", BOT]
+
+
+def test_a_matrix_of_boards_is_one_comment(world: World) -> None:
+    head = world.branch("topic", {"test_edge.py": _TEST.format(limit=100)})
+    run = world.runner.jobs + 1
+    for target in ("nano33ble", "esp32"):
+        world.run_id = run
+        job = world.pull_request(22, head, target=target, comment="false", baseline="none")
+        assert not job.green
+    assert world.github.comments == []
+    for _ in range(2):
+        assert world.comment_job(22, head, run).green
+    (body,) = world.github.bodies(22)
+    assert "failed** on 2 of 2" in body
+    assert "| nano33ble | failed |" in body
+    assert "| esp32 | failed |" in body
+    assert f"/actions/runs/{run})" in body

@@ -36,6 +36,13 @@ def _usable(path: Path) -> bool:
         return False
 
 
+def _named(plan: Plan, path: Path, kind: str, source: str) -> Baseline:
+    """The same file by a name that tells where it is from: reports show the name."""
+    named = temporary_folder() / f"edge-gate-{plan.name}" / f"{kind}-{(plan.base or '')[:10]}.json"
+    shutil.copyfile(path, named)
+    return Baseline(named, source)
+
+
 def _from_file(plan: Plan, git: Git, notes: list[str]) -> Baseline | None:
     path = Path(plan.baseline_file)
     shown = os.path.relpath(path, plan.workspace).replace(os.sep, "/")
@@ -56,7 +63,7 @@ def _from_store(plan: Plan, api: Api, notes: list[str]) -> Baseline | None:
         return None
     if path.is_file():
         if _usable(path):
-            return Baseline(path, f"the cache of {base[:10]}, {plan.base_note}")
+            return _named(plan, path, "cache-of", f"the cache of {base[:10]}, {plan.base_note}")
         notes.append(f"the cache of {base[:10]} holds no readable baseline")
     branch = plan.read_event().default_branch
     try:
@@ -73,7 +80,7 @@ def _from_store(plan: Plan, api: Api, notes: list[str]) -> Baseline | None:
     if not _usable(path):
         notes.append(f"the artifact of {base[:10]} holds no readable baseline")
         return None
-    return Baseline(path, f"the artifact of {base[:10]}, {plan.base_note}")
+    return _named(plan, path, "artifact-of", f"the artifact of {base[:10]}, {plan.base_note}")
 
 
 def _recomputed(plan: Plan, git: Git, notes: list[str]) -> Baseline | None:
@@ -98,7 +105,7 @@ def _recomputed(plan: Plan, git: Git, notes: list[str]) -> Baseline | None:
     if not _usable(target):
         notes.append(f"running {base[:10]} gave no baseline (pytest exited with {code})")
         return None
-    return Baseline(target, f"recomputed from {base[:10]}, {plan.base_note}")
+    return _named(plan, target, "recomputed", f"recomputed from {base[:10]}, {plan.base_note}")
 
 
 def resolve(plan: Plan, token: str, *, supported: bool) -> Baseline:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -79,19 +80,27 @@ def environment(extra: Mapping[str, str], *, of_base: bool = False) -> dict[str,
 
 
 def run(plan: Plan, options: Sequence[str], project: Path, *, of_base: bool = False) -> int:
-    """Run the project's tests with the gate's options, and give pytest's exit code."""
-    command = [sys.executable, "-m", "pytest", f"--edge-cache-dir={plan.model_cache}", *options]
+    """Run the project's tests with the gate's options, and give pytest's exit code.
+
+    The options with this machine's paths go by environment: the plugin prints the command that
+    accepts a change, and repeats in it what the command line has.
+    """
+    command = [sys.executable, "-m", "pytest"]
     if plan.target:
         command.append(f"--edge-target={plan.target}")
     command += plan.pytest_arguments
+    here = [f"--edge-cache-dir={plan.model_cache}", *options]
     extra = {}
     if of_base:
         # Without this an editable install would give the base's tests the head's modules.
         own = [str(path) for path in (project, project / "src") if path.is_dir()]
         others = os.environ.get("PYTHONPATH", "").split(os.pathsep)
         extra["PYTHONPATH"] = os.pathsep.join(filter(None, own + others))
-        command += ["-p", "no:cacheprovider"]
-    say(f"{project}$ pytest {' '.join(command[3:])}")
+        here += ["-p", "no:cacheprovider"]
+    given = os.environ.get("PYTEST_ADDOPTS", "")
+    extra["PYTEST_ADDOPTS"] = f"{given} {shlex.join(here)}".strip()
+    say(f"{project}$ PYTEST_ADDOPTS={shlex.quote(extra['PYTEST_ADDOPTS'])} \\")
+    say(f"    pytest {shlex.join(command[3:])}")
     if of_base:
         # Its failures are old news: they must not annotate the pull request.
         with no_commands():
