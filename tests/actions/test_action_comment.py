@@ -81,6 +81,16 @@ def test_a_comment_is_found_behind_many_others(api: Api, github: FakeGitHub) -> 
     assert github.comments[-1]["edits"] == 1
 
 
+def test_another_s_comment_with_the_marker_is_left_alone(api: Api, github: FakeGitHub) -> None:
+    stolen = "<!-- edgequant-edge-gate: gate -->\nall is well"
+    github.add_comment(7, stolen, "stranger")
+    github.add_comment(7, f"quoted: {stolen}", BOT)
+    for text in ("one", "two"):
+        comment.put(api, 7, "gate", BOT, f"<!-- edgequant-edge-gate: gate -->\n{text}")
+    assert [c["edits"] for c in github.comments] == [0, 0, 1]
+    assert github.bodies(7)[0] == stolen
+
+
 def test_gates_of_other_names_have_their_own_comments(api: Api, github: FakeGitHub) -> None:
     for name in ("gate", "gate-2"):
         comment.put(api, 7, name, BOT, f"<!-- edgequant-edge-gate: {name} -->")

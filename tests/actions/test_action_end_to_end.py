@@ -458,16 +458,6 @@ def test_reports_go_where_the_workflow_wants_them_too(world: World) -> None:
     assert document["results"]
 
 
-def test_another_s_comment_with_the_marker_is_left_alone(world: World) -> None:
-    head = world.branch("topic", {"README.md": "new"})
-    world.pull_request(21, head, baseline="none")
-    stolen = world.github.comments[0]["body"]
-    world.github.comments[0]["user"]["login"] = "stranger"
-    world.pull_request(21, head, baseline="none")
-    assert world.github.comments[0]["body"] == stolen
-    assert [c["user"]["login"] for c in world.github.comments] == ["stranger", BOT]
-
-
 def test_a_matrix_of_boards_is_one_comment(world: World) -> None:
     head = world.branch("topic", {"test_edge.py": _TEST.format(limit=100)})
     run = world.runner.jobs + 1

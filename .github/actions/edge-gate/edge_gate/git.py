@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import os
 import subprocess
 from collections.abc import Iterator
@@ -98,4 +99,6 @@ class Git:
         try:
             yield folder
         finally:
-            self._run("worktree", "remove", "--force", "--force", str(folder))
+            # What is left of it is in RUNNER_TEMP, and no reason to lose what came of it.
+            with contextlib.suppress(ActionError):
+                self._run("worktree", "remove", "--force", "--force", str(folder))
