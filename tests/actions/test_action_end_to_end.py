@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fake_github import BOT, REPOSITORY, REPOSITORY_ID, FakeGitHub, zipped
+from fake_github import REPOSITORY, REPOSITORY_ID, FakeGitHub, zipped
 from fake_runner import Job, Runner
 
 from pytest_edgequant.settings import OPTIONS
