@@ -473,3 +473,37 @@ def test_a_matrix_of_boards_is_one_comment(world: World) -> None:
     assert "| nano33ble | failed |" in body
     assert "| esp32 | failed |" in body
     assert f"/actions/runs/{run})" in body
+
+
+def test_a_project_in_a_folder_of_its_own(world: World) -> None:
+    base_before = world.base
+    files = {
+        "ml/conftest.py": _CONFTEST,
+        "ml/test_edge.py": _TEST.format(limit=SMALL),
+        "ml/model.tflite": DATA / "tiny_int8.tflite",
+        "ml/pytest.ini": "[pytest]\n",
+    }
+    head = world.branch("topic", files)
+    job = world.pull_request(23, head, path="ml", name="The ML part")
+    assert job.green, job.log
+    if COMPARES:
+        said = job.step("Run the gate").outputs["baseline"]
+        assert said.startswith("none: ")
+        assert f"{base_before[:10]} has no folder ml" in said
+
+    world.base = head
+    head = world.branch("topic2", {"README.md": "new"})
+    job = world.pull_request(24, head, path="ml", name="The ML part")
+    assert job.green, job.log
+    if COMPARES:
+        said = job.step("Run the gate").outputs["baseline"]
+        assert said.startswith(f"recomputed from {world.base[:10]}")
+    assert [a["name"].startswith("edge-gate-the-ml-part-") for a in world.github.artifacts]
+    worktrees = subprocess.run(
+        ["git", "worktree", "list"],
+        cwd=world.tmp / f"checkout{world.count}",
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert len(worktrees.stdout.splitlines()) == 1
