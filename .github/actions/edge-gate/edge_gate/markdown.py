@@ -170,7 +170,7 @@ def comment(
         unfolded = " open" if len(parts) == 1 or part.record.verdict != "passed" else ""
         frame = f"<details{unfolded}><summary>{title}</summary>\n\n", "\n\n</details>\n"
         share = room // (len(order) - index) - len(frame[0]) - len(frame[1])
-        body = cut(harmless(part.report), share)
+        body = cut(harmless(cut(part.report, 2 * LIMIT)), share)
         if not body:
             continue
         bodies.append(body.join(frame))
