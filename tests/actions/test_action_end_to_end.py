@@ -14,6 +14,7 @@ import sys
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ ROOT = Path(__file__).parents[2]
 DATA = ROOT / "tests" / "data"
 ACTIONS = ROOT / ".github" / "actions"
 COMPARES = "baseline" in {option.name for option in OPTIONS}
+MARKDOWN = find_spec("pytest_edgequant.report.markdown") is not None
 compares = pytest.mark.skipif(not COMPARES, reason="this state has no --edge-baseline")
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="plays a Linux runner")
 
@@ -295,6 +297,11 @@ def test_a_bad_pull_request_is_red_with_pytest_s_exit_code(world: World) -> None
     assert "::error::Edge gate: failed (pytest exited with 1)" in job.log
     assert job.step("Run the gate").outputs["verdict"] == "failed"
     assert job.step("Upload the reports").outcome == "success"
+    if MARKDOWN:
+        assert "over the limit of 100 B" in body
+        assert "over the limit of 100 B" in job.summary
+        assert "::error file=test_edge.py,line=" in job.log
+        assert {"report.md", "report.html"} <= set(world.artifact("edge-gate-nano33ble"))
 
     # Mended, the same comment says so.
     mended = world.branch("topic", {"test_edge.py": _TEST.format(limit=SMALL)})
