@@ -43,6 +43,8 @@ TOOLCHAIN = (
     "ai-edge-quantizer",
     "tflite-micro",
 )
+DEFAULT_NAME = "edge-baseline.json"
+"""What a baseline is called where nobody says."""
 _NOT_REPEATED = ("--edge-baseline", "--edge-save-baseline", "--edge-report", "--edge-cache-dir")
 _MARKUP: dict[Outcome, dict[str, bool]] = {
     Outcome.FAIL: {"red": True},
@@ -108,7 +110,8 @@ class BaselineGate:
             else:
                 kept.append(argument)
         here = os.path.relpath(path, self.config.invocation_params.dir)
-        shown = str(path) if here.startswith("..") else Path(here).as_posix()
+        # What lies outside is a copy that a CI job fetched: the one to write is the project's own.
+        shown = DEFAULT_NAME if here.startswith("..") else Path(here).as_posix()
         return shlex.join(["pytest", *kept, f"--edge-save-baseline={shown}"])
 
     # -- comparing ----------------------------------------------------------------------------

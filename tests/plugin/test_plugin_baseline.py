@@ -218,6 +218,18 @@ def test_improvements_are_shown_with_the_command_that_accepts(gate: Project) -> 
     )
 
 
+def test_a_copy_from_elsewhere_is_not_what_is_to_be_written(
+    gate: Project, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    edit(gate, size_bytes=90_000)
+    copy = tmp_path_factory.mktemp("fetched") / "recomputed.json"
+    copy.write_bytes((gate.path / "base.json").read_bytes())
+    result = gate.run(*RUN, f"--edge-baseline={copy}")
+    result.stdout.fnmatch_lines(
+        ["To accept what changed: * --edge-save-baseline=edge-baseline.json"]
+    )
+
+
 def test_the_printed_command_accepts(gate: Project) -> None:
     edit(gate, size_bytes=4000)
     text = gate.run(*RUN, "--edge-baseline=base.json").stdout.str()
