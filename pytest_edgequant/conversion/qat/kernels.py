@@ -223,6 +223,12 @@ KERNELS["NOT_EQUAL"] = _binary(lambda tf: tf.not_equal)
 KERNELS["LOGICAL_AND"] = _binary(lambda tf: tf.logical_and)
 KERNELS["LOGICAL_OR"] = _binary(lambda tf: tf.logical_or)
 KERNELS["FLOOR_MOD"] = _binary(lambda tf: tf.math.floormod)
+KERNELS["FLOOR_DIV"] = _binary(lambda tf: tf.math.floordiv)
+
+
+@computes("ADD_N")
+def _add_n(tf: Any, call: Call) -> Any:
+    return tf.add_n([call.value(i).tensor for i in range(len(call.inputs))])
 
 
 @computes("SELECT", "SELECT_V2")
@@ -249,6 +255,8 @@ KERNELS["TANH"] = _unary(lambda tf: tf.tanh)
 KERNELS["ELU"] = _unary(lambda tf: tf.nn.elu)
 KERNELS["EXP"] = _unary(lambda tf: tf.exp)
 KERNELS["LOG"] = _unary(lambda tf: tf.math.log)
+KERNELS["LOGICAL_NOT"] = _unary(lambda tf: tf.logical_not)
+KERNELS["ZEROS_LIKE"] = _unary(lambda tf: tf.zeros_like)
 KERNELS["ABS"] = _unary(lambda tf: tf.abs)
 KERNELS["NEG"] = _unary(lambda tf: tf.negative)
 KERNELS["SQRT"] = _unary(lambda tf: tf.sqrt)
@@ -307,6 +315,30 @@ KERNELS["MEAN"] = _reduction(lambda tf: tf.reduce_mean)
 KERNELS["SUM"] = _reduction(lambda tf: tf.reduce_sum)
 KERNELS["REDUCE_MAX"] = _reduction(lambda tf: tf.reduce_max)
 KERNELS["REDUCE_MIN"] = _reduction(lambda tf: tf.reduce_min)
+KERNELS["REDUCE_PROD"] = _reduction(lambda tf: tf.reduce_prod)
+KERNELS["REDUCE_ALL"] = _reduction(lambda tf: tf.reduce_all)
+KERNELS["REDUCE_ANY"] = _reduction(lambda tf: tf.reduce_any)
+
+
+def _axis(call: Call) -> int:
+    """The one axis that the second input names, with samples in front."""
+    return axes_of(call.value(1), len(call.value(0).shape))[0] + 1
+
+
+@computes("ARG_MAX", "ARG_MIN")
+def _arg(tf: Any, call: Call) -> Any:
+    function = tf.argmax if call.operator.name == "ARG_MAX" else tf.argmin
+    return function(call.value(0).tensor, _axis(call), output_type=call.types[0])
+
+
+@computes("CUMSUM")
+def _cumsum(tf: Any, call: Call) -> Any:
+    return tf.cumsum(
+        call.value(0).tensor,
+        _axis(call),
+        exclusive=bool(call.option("exclusive")),
+        reverse=bool(call.option("reverse")),
+    )
 
 
 def _pooling(function: Callable[[Any], Callable[..., Any]]) -> Kernel:

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from pytest_edgequant.conversion.qat.indexing import all_repeated
 from pytest_edgequant.conversion.qat.kernels import (
     KERNELS,
     Call,
@@ -17,21 +18,7 @@ from pytest_edgequant.conversion.qat.kernels import (
 )
 
 OPERATORS = KERNELS
-"""Every operator that can be simulated, now that those of this module are there too."""
-
-
-def _batched(tf: Any, value: Value, count: Any) -> Any:
-    """A constant repeated for every sample."""
-    if value.batched:
-        return value.tensor
-    tensor = tf.convert_to_tensor(value.tensor)
-    return tf.broadcast_to(tensor[tf.newaxis], tf.concat([[count], tf.shape(tensor)], 0))
-
-
-def _all_batched(tf: Any, call: Call) -> list[Any]:
-    values = [v for v in call.inputs if v is not None]
-    count = next(tf.shape(v.tensor)[0] for v in values if v.batched)
-    return [_batched(tf, v, count) for v in values]
+"""Every operator that can be simulated: this module is the last that adds some."""
 
 
 @computes("RESHAPE", "SQUEEZE", "EXPAND_DIMS")
@@ -49,13 +36,13 @@ def _transpose(tf: Any, call: Call) -> Any:
 def _concatenation(tf: Any, call: Call) -> Any:
     rank = len(call.shapes[0])
     axis = int(call.operator.options.get("axis", 0)) % rank + 1
-    return tf.concat(_all_batched(tf, call), axis)
+    return tf.concat(all_repeated(tf, call), axis)
 
 
 @computes("PACK")
 def _pack(tf: Any, call: Call) -> Any:
     rank = len(call.shapes[0])
-    return tf.stack(_all_batched(tf, call), int(call.operator.options.get("axis", 0)) % rank + 1)
+    return tf.stack(all_repeated(tf, call), int(call.operator.options.get("axis", 0)) % rank + 1)
 
 
 @computes("UNPACK")
