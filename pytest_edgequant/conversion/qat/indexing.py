@@ -1,4 +1,4 @@
-"""TFLite's operators that address by index or count samples themselves: gather, scatter, batches.
+"""TFLite's operators that address by index or count samples themselves: gather, update, batches.
 
 Their index tensors may be constants or computed, one for each sample.
 """
@@ -44,13 +44,6 @@ def _gather_nd(tf: Any, call: Call) -> Any:
     return tf.gather_nd(tensor, _numbered(tf, places))
 
 
-@computes("SCATTER_ND")
-def _scatter_nd(tf: Any, call: Call) -> Any:
-    indices, updates, _ = all_repeated(tf, call)
-    shape = tf.stack([tf.shape(updates)[0], *call.shapes[0]])
-    return tf.scatter_nd(_numbered(tf, indices), updates, shape)
-
-
 @computes("DYNAMIC_UPDATE_SLICE")
 def _dynamic_update_slice(tf: Any, call: Call) -> Any:
     whole, part, start = all_repeated(tf, call)
@@ -66,19 +59,6 @@ def _dynamic_update_slice(tf: Any, call: Call) -> Any:
 @computes("TOPK_V2")
 def _top_k(tf: Any, call: Call) -> Any:
     return tf.math.top_k(call.value(0).tensor, call.shapes[0][-1])
-
-
-@computes("REVERSE_SEQUENCE")
-def _reverse_sequence(tf: Any, call: Call) -> Any:
-    source, lengths = all_repeated(tf, call)
-    shape = call.value(0).shape
-    along, by = (call.option(name) % len(shape) + 1 for name in ("seqDim", "batchDim"))
-    # One axis of rows, each with its own length: that of the lengths next to the samples.
-    order = [0, by, *(a for a in range(1, len(shape) + 1) if a != by)]
-    moved = tf.transpose(source, order)
-    rows = tf.reshape(moved, (-1, *(shape[a - 1] for a in order[2:])))
-    found = tf.reverse_sequence(rows, tf.reshape(lengths, (-1,)), order.index(along) - 1, 0)
-    return tf.transpose(tf.reshape(found, tf.shape(moved)), np.argsort(order))
 
 
 def _blocks(call: Call) -> tuple[list[int], int]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pytest_edgequant.conversion.qat.movement import OPERATORS
 from pytest_edgequant.errors import ConversionError, ModelError
 from pytest_edgequant.tflite.edit import unpack
 from pytest_edgequant.tflite.graph import Graph, Operator, Subgraph, Tensor, read_graph
@@ -30,8 +31,7 @@ MOVES_DATA = frozenset(
     "RESHAPE SQUEEZE EXPAND_DIMS TRANSPOSE SLICE STRIDED_SLICE GATHER SPLIT SPLIT_V UNPACK PACK "
     "CONCATENATION MAX_POOL_2D PAD PADV2 MIRROR_PAD TILE BROADCAST_TO MAXIMUM MINIMUM REDUCE_MAX "
     "REDUCE_MIN RESIZE_NEAREST_NEIGHBOR DEPTH_TO_SPACE SPACE_TO_DEPTH SPACE_TO_BATCH_ND "
-    "BATCH_TO_SPACE_ND REVERSE_V2 REVERSE_SEQUENCE GATHER_ND SCATTER_ND TOPK_V2 "
-    "DYNAMIC_UPDATE_SLICE".split()
+    "BATCH_TO_SPACE_ND REVERSE_V2 GATHER_ND TOPK_V2 DYNAMIC_UPDATE_SLICE".split()
 )
 """Operators whose outputs are values of their inputs: on the grid where scales are equal."""
 _EDGES = ("QUANTIZE", "DEQUANTIZE")
@@ -78,6 +78,8 @@ class Plan:
     """QUANTIZE operators between tensors that share a scale now: the file drops them."""
     constant_groups: dict[int, int] = field(default_factory=dict)
     """Constants among the values that an operator passes on: they have its group's scale."""
+    opaque: frozenset[int] = frozenset()
+    """Operators without a simulation: they run as the converter quantized them."""
 
     @property
     def main(self) -> Subgraph:
@@ -169,6 +171,11 @@ class _Groups:
         self.parent[b] = a
 
 
+def opaque_operators(graph: Graph) -> frozenset[int]:
+    """The operators that training can't compute, and keeps as the converter quantized them."""
+    return frozenset(o.index for o in graph.main.operators if o.name not in OPERATORS)
+
+
 def _range(tensor: Tensor) -> tuple[float, float]:
     assert tensor.quantization is not None
     scale, point = tensor.quantization.scales[0], tensor.quantization.zero_points[0]
@@ -196,7 +203,11 @@ def _grouped(
     activations = [t.index for t in main.tensors if _is_activation(t)]
     joined = _Groups(activations)
     fixed_tensors: set[int] = set()
+    opaque = opaque_operators(graph)
     for operator in main.operators:
+        if operator.index in opaque:
+            fixed_tensors.update((*operator.inputs, *operator.outputs))
+            continue
         if operator.name in FIXED_RANGE:
             fixed_tensors.update(operator.outputs)
             continue
@@ -278,7 +289,11 @@ def make_plan(template: bytes, floating: bytes, where: str) -> Plan:
     sources: dict[int, int] = {}
     positions: dict[int, int] = {}
     constant_groups: dict[int, int] = {}
+    opaque = opaque_operators(graph)
+    kept = {i for o in main.operators if o.index in opaque for i in o.inputs}
     for operator in main.operators:
+        if operator.index in opaque:
+            continue
         places = WEIGHTED.get(operator.name, (None, None))
         for place, index in enumerate(operator.inputs):
             if index < 0 or index in sources or index not in constants:
@@ -286,6 +301,11 @@ def make_plan(template: bytes, floating: bytes, where: str) -> Plan:
             tensor = main.tensors[index]
             if tensor.quantization is None or tensor.type not in ("INT8", "INT32"):
                 continue
+            if index in kept:
+                raise ConversionError(
+                    f"{where}: qat_int8: {tensor.name!r} is shared by {operator.place} and an "
+                    "operator that can't be simulated in training. Give each its own, or use int8"
+                )
             twin = floats.find(operator, place, tensor, constants[index])
             if twin is None:
                 raise ConversionError(
@@ -306,9 +326,12 @@ def make_plan(template: bytes, floating: bytes, where: str) -> Plan:
             if operator.name in MOVES_DATA and tensor.quantization == output.quantization:
                 constant_groups[index] = groups[output.index]
     if not any(w.trained for w in weights):
+        reason = "the model has no weights"
+        if opaque:
+            names = ", ".join(o.place for o in main.operators if o.index in opaque)
+            reason = f"no weights are left but those of what can't be simulated ({names})"
         raise ModelError(
-            f"{where}: qat_int8: the model has no weights, so there is nothing to train; "
-            "use int8 instead"
+            f"{where}: qat_int8: {reason}, so there is nothing to train; use int8 instead"
         )
     normalized = frozenset(
         o.index
@@ -327,6 +350,7 @@ def make_plan(template: bytes, floating: bytes, where: str) -> Plan:
         normalized,
         bypassed,
         constant_groups,
+        opaque,
     )
 
 

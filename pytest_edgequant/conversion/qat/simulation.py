@@ -16,11 +16,11 @@ import numpy as np
 
 from pytest_edgequant.conversion.qat.kernels import Call, Value, activate, to_trained
 from pytest_edgequant.conversion.qat.movement import OPERATORS
+from pytest_edgequant.conversion.qat.opaque import Opaque
 from pytest_edgequant.conversion.qat.plan import (
     MOVES_DATA,
     WEIGHTED,
     Plan,
-    layer_of,
 )
 from pytest_edgequant.errors import ConversionError
 from pytest_edgequant.tflite.graph import Operator, Tensor
@@ -77,16 +77,6 @@ class _Pass:
     edges: Sequence[Any] = ()
 
 
-def check_kernels(plan: Plan, where: str) -> None:
-    """Raise `ConversionError` for an operator that can't be simulated, naming its layer."""
-    for operator in plan.main.operators:
-        if operator.name not in OPERATORS:
-            raise ConversionError(
-                f"{where}: qat_int8: {operator.place}, layer {layer_of(plan, operator)!r}, can't "
-                "be simulated in training. Replace the layer, or use int8"
-            )
-
-
 def scale_steps(values: NDArray[Any], channel: int | None) -> NDArray[np.float32]:
     """The unit in which a tensor is trained: its channels' largest values, shaped to broadcast.
 
@@ -113,9 +103,11 @@ class Simulation:
         import keras
         import tensorflow as tf
 
-        check_kernels(plan, where)
         self.tf, self.plan, self.where = tf, plan, where
         self._layouts = self._find_layouts()
+        self._opaque = {
+            o.index: Opaque(plan, o, where) for o in plan.main.operators if o.index in plan.opaque
+        }
         self.units: list[Any] = []
         self.variables: list[Any] = []
         for position, weights in enumerate(plan.weights):
@@ -287,6 +279,9 @@ class Simulation:
 
     def _compute(self, operator: Operator, known: Mapping[int, Any], state: _Pass) -> list[Any]:
         tf, main = self.tf, self.plan.main
+        if operator.index in self._opaque:
+            opaque = self._opaque[operator.index]
+            return opaque(tf, [known[i] for i in opaque.inputs], state.mode.quantize)
         shapes = [main.tensors[i].shape for i in operator.outputs]
         place, bias_place = WEIGHTED.get(operator.name, (None, None))
         if place is None or operator.inputs[place] not in self.plan.sources:

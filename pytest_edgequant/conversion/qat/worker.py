@@ -13,6 +13,7 @@ import numpy as np
 from pytest_edgequant.conversion import check, tensorflow_worker
 from pytest_edgequant.conversion.calibration import Calibration
 from pytest_edgequant.conversion.qat import losses, preconditions
+from pytest_edgequant.conversion.qat.opaque import notes_of
 from pytest_edgequant.conversion.qat.plan import make_plan
 from pytest_edgequant.conversion.qat.recipe import Training, split
 from pytest_edgequant.conversion.qat.training import Ends, Progress, Trainer
@@ -74,8 +75,8 @@ def begin(
 ) -> Progress:
     """Prepare a training: the template, the simulation, the data; gives the state before it.
 
-    Raises `ConversionError` where the result could not be int8 or an operator can't be simulated,
-    `ModelError` for a model that can't be trained, `DatasetError`, `TrainingError`.
+    Raises `ConversionError` where the result could not be int8, `ModelError` for a model that can't
+    be trained, `DatasetError`, `TrainingError`.
     """
     _prepare(training)
     if isinstance(origin, Exported):
@@ -99,7 +100,7 @@ def begin(
     trainer = Trainer(
         plan, ends, arrays, training.recipe, (training.loss, training.optimizer), where
     )
-    _current["run"] = _Run(trainer, exported, template.notes)
+    _current["run"] = _Run(trainer, exported, (*template.notes, *notes_of(plan)))
     return trainer.progress(float("nan"))
 
 
@@ -182,6 +183,7 @@ def _run_file(
     tf = tensorflow_worker.tensorflow()
     with tensorflow_worker.quiet():
         interpreter = tf.lite.Interpreter(model_content=content)
+        interpreter.allocate_tensors()
         runner = interpreter.get_signature_runner()
         rows = []
         for i in range(len(x[0])):
@@ -189,6 +191,7 @@ def _run_file(
                 key: np.ascontiguousarray(a[i : i + 1], dtype=spec.dtype)
                 for key, a, spec in zip(exported.input_keys, x, exported.inputs, strict=True)
             }
+            interpreter.reset_all_variables()
             result = runner(**sample)
             rows.append([np.array(result[key]) for key in exported.output_keys])
     return [np.concatenate(column) for column in zip(*rows, strict=True)]
