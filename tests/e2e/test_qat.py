@@ -17,6 +17,7 @@ from pytest_edgequant import (
     convert,
     evaluate,
     load_target,
+    measure_runtime_parity,
 )
 from pytest_edgequant.measure.legality import variant_refused
 from pytest_edgequant.pipeline import CalibrationRequest, Pipeline
@@ -109,30 +110,31 @@ def test_the_file_has_the_weights_and_scales_of_int8() -> None:
     assert low <= np.quantile(x, 0.01) < np.quantile(x, 0.99) <= high
 
 
-def on_tflm(variant: Any, x: Any) -> Any:
-    """A variant's stored outputs on TFLM's interpreter, and on LiteRT."""
-    runtime = pytest.importorskip("tflite_micro", reason="there is no wheel for this machine")
-    interpreter = runtime.runtime.Interpreter.from_bytes(variant.content)
-    (source,), (sink,) = variant.inputs, variant.outputs
-    found = []
-    for sample in x:
-        stored = np.floor(sample / source.scale + 0.5) + source.zero_point
-        interpreter.set_input(np.clip(stored, -128, 127).astype(np.int8)[np.newaxis], 0)
-        interpreter.invoke()
-        found.append(np.array(interpreter.get_output(0)[0]).astype(int))
-    theirs = np.rint(variant.predict(x) / sink.scale).astype(int) + sink.zero_point
-    return np.array(found), theirs
+@pytest.mark.parametrize(
+    ("build", "shape"), ARCHITECTURES, ids=lambda v: getattr(v, "__name__", "")
+)
+def test_tflm_agrees_with_litert_as_on_int8(build: Any, shape: tuple[int, ...]) -> None:
+    pytest.importorskip("tflite_micro", reason="there is no wheel for this machine")
+    model, variant, x, y = trained(build, shape)
+    ours, theirs = (
+        measure_runtime_parity(form, (x, y))
+        for form in (variant, convert(model, "int8", calibration=x))
+    )
+    assert ours.count == theirs.count == len(x)
+    assert ours.mean_steps <= theirs.mean_steps + 0.5
+    assert ours.max_steps <= theirs.max_steps + 2
+    assert ours.changed <= theirs.changed + 2
 
 
-def test_tflm_agrees_with_litert_as_on_int8() -> None:
-    model, variant, x, _ = trained(convolutional, (12, 12, 3))
-    untrained = convert(model, "int8", calibration=x)
-    differences = []
-    for one in (variant, untrained):
-        ours, theirs = on_tflm(one, x[:100])
-        differences.append(np.abs(ours - theirs))
-    assert differences[0].mean() <= differences[1].mean() + 0.5
-    assert differences[0].max() <= differences[1].max() + 2
+def test_saved_models_are_trained_too(tmp_path: Path) -> None:
+    model, variant, x, y = trained(convolutional, (12, 12, 3))
+    model.export(tmp_path / "saved", verbose=False)
+    from_folder = convert(tmp_path / "saved", "qat_int8", training=short(x, y))
+    assert_fully_integer(from_folder)
+    assert names(from_folder) == names(variant)
+    assert from_folder.training.agreement >= 0.995
+    found, wanted = (v.predict(x).argmax(-1) for v in (from_folder, variant))
+    assert (found == wanted).mean() >= 0.98
 
 
 def test_weights_are_symmetric_and_narrow() -> None:
