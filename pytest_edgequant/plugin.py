@@ -262,6 +262,7 @@ def edge_calibration() -> Any:
 def edge_training() -> Any:
     """What qat_int8 is trained with: override it. (x, y) of the training set, or a TrainingRecipe.
 
+    Samples as the model takes them, as in `edge_calibration`: `edge_preprocess` is not applied.
     `pytest_edgequant.TrainingRecipe(data=(x, y), ...)` sets validation samples, loss, optimizer,
     epochs, early stopping and the seed.
     """

@@ -123,7 +123,7 @@ def test_tflm_agrees_with_litert_as_on_int8(build: Any, shape: tuple[int, ...]) 
     assert ours.count == theirs.count == len(x)
     assert ours.mean_steps <= theirs.mean_steps + 0.5
     assert ours.max_steps <= theirs.max_steps + 2
-    assert ours.changed <= theirs.changed + 2
+    assert ours.changed <= theirs.changed + len(x) // 50  # ties by one step
 
 
 def test_saved_models_are_trained_too(tmp_path: Path) -> None:
@@ -236,6 +236,15 @@ def test_several_inputs_and_outputs() -> None:
         assert [part.shape for part in found] == [(5, 4), (5, 1)]
         assert variant.training.metric == "loss"
         assert variant.training.trained_value < variant.training.untrained_value
+
+
+def test_training_data_without_its_preprocessing_is_noted() -> None:
+    x, y = classes(6)
+    model = keras.Sequential([keras.Input((6,)), L.Dense(4)])
+    variant = convert(model, "qat_int8", training=short(255 * x, y, epochs=1), calibration=x)
+    assert any("edge_preprocess is not applied" in note for note in variant.notes)
+    variant = convert(model, "qat_int8", training=short(x, y, epochs=1), calibration=x)
+    assert not any("edge_preprocess" in note for note in variant.notes)
 
 
 def test_regression_is_judged_by_its_loss() -> None:

@@ -16,6 +16,7 @@ from pytest_edgequant.conversion.qat.recipe import (
     TrainingRecipe,
     default_epochs,
     read_samples,
+    scale_notes,
     split,
 )
 from pytest_edgequant.data import InputSpec
@@ -168,3 +169,22 @@ def test_the_fingerprint_follows_data_and_recipe() -> None:
     assert training((X, Y), seed=1).fingerprint != base
     assert training((X, Y), epochs=7).fingerprint != base
     assert training((X, Y), validation=(X, Y)).fingerprint != base
+
+
+@pytest.mark.parametrize(
+    ("factor", "dtype", "noted"),
+    [
+        (1, "float32", False),
+        (3, "float32", False),
+        (255, "float32", True),
+        (1 / 255, "float32", True),
+        (0, "float32", True),
+        (255, "int32", False),
+    ],
+)
+def test_training_values_of_another_size_are_noted(factor: float, dtype: str, noted: bool) -> None:
+    values = np.random.default_rng(0).uniform(0, 1, (50, 3)).astype(np.float32)
+    specs = [InputSpec("x", (1, 3), np.dtype(dtype))]
+    notes = scale_notes([values], [values * np.float32(factor)], specs)
+    assert bool(notes) == noted
+    assert all("'x'" in note and "edge_preprocess is not applied" in note for note in notes)

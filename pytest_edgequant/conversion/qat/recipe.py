@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 WHERE = "edge_training"
 _CALIBRATE_WITH = 300
 _MOST_VALIDATION = 2000
+_MOST_DIFFERENT = 8.0
+_COMPARED = 1000
 _STEPS = 2000
 _INFINITE = -1
 """What `tf.data.Dataset.cardinality()` gives for a dataset without end."""
@@ -38,8 +40,9 @@ class TrainingRecipe:
     """How a model is fine-tuned with simulated quantization.
 
     `data` is (x, y), an iterable of (x, y) batches (a `tf.data.Dataset`), or a function that gives
-    either; for several outputs y is a tuple in their order or a dict by name. `validation` is the
-    same; without it a tenth of the data is split off, stratified by class.
+    either; x as the model takes it (`edge_preprocess` is not applied), y for several outputs a
+    tuple in their order or a dict by name. `validation` is the same; without it a tenth of the
+    data is split off, stratified by class.
 
     `loss` is a name, a Keras loss, or a function `loss(y_true, y_pred)` of TensorFlow; a list in
     the order of the outputs, or a dict by name, for several. Default: cross-entropy for labels
@@ -324,6 +327,31 @@ def calibration_from(training: Training, specs: Sequence[InputSpec]) -> Calibrat
     chosen = np.sort(np.random.default_rng(0).permutation(count)[:_CALIBRATE_WITH])
     element = {s.name: array[chosen] for s, array in zip(specs, inputs, strict=True)}
     return Calibration((element,), fingerprint(element), f"the samples of {WHERE}")
+
+
+def scale_notes(
+    calibration: Sequence[NDArray[Any]],
+    training: Sequence[NDArray[Any]],
+    specs: Sequence[InputSpec],
+) -> tuple[str, ...]:
+    """A note for each input whose training values are of another size than the calibration's.
+
+    Both are taken as the model takes them; one of them without its preprocessing is most often
+    off by a large factor (pixels from 0 to 255 next to 0 to 1).
+    """
+    notes = []
+    for spec, ours, theirs in zip(specs, training, calibration, strict=True):
+        if spec.dtype.kind != "f":
+            continue
+        some = [a[:: max(len(a) // _COMPARED, 1)] for a in (ours, theirs)]
+        sizes = [float(np.sqrt(np.mean(np.square(a, dtype=np.float64)))) for a in some]
+        if max(sizes) > _MOST_DIFFERENT * min(sizes):
+            notes.append(
+                f"training: the input {spec.name!r} is {sizes[0]:.3g} in {WHERE} (root mean "
+                f"square) and {sizes[1]:.3g} in calibration; both are taken as the model takes "
+                "them, edge_preprocess is not applied: apply it in the fixture"
+            )
+    return tuple(notes)
 
 
 def default_epochs(steps: int) -> int:

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pytest_edgequant.conversion import check, tensorflow_worker
-from pytest_edgequant.conversion.calibration import Calibration
+from pytest_edgequant.conversion.calibration import Calibration, calibration_inputs
 from pytest_edgequant.conversion.qat import losses, preconditions
 from pytest_edgequant.conversion.qat.opaque import notes_of
 from pytest_edgequant.conversion.qat.plan import make_plan
-from pytest_edgequant.conversion.qat.recipe import Training, split
+from pytest_edgequant.conversion.qat.recipe import Training, scale_notes, split
 from pytest_edgequant.conversion.qat.training import Ends, Progress, Trainer
 from pytest_edgequant.conversion.registry import VARIANTS
 from pytest_edgequant.conversion.tensorflow_worker import Converted
@@ -86,6 +86,8 @@ def begin(
         if model is not None:
             preconditions.check_model(model, where)
     arrays = split(training, exported.inputs, exported.output_names)
+    samples, _ = calibration_inputs(calibration, exported.inputs)
+    notes = scale_notes(samples, arrays.x, exported.inputs)
     floating = tensorflow_worker.convert_exported(exported, where, "float32", None)
     preconditions.check_graph(read_graph(floating.content, where), where)
     template = tensorflow_worker.convert_exported(
@@ -100,7 +102,7 @@ def begin(
     trainer = Trainer(
         plan, ends, arrays, training.recipe, (training.loss, training.optimizer), where
     )
-    _current["run"] = _Run(trainer, exported, (*template.notes, *notes_of(plan)))
+    _current["run"] = _Run(trainer, exported, (*template.notes, *notes, *notes_of(plan)))
     return trainer.progress(float("nan"))
 
 
