@@ -66,6 +66,11 @@ def recurrent(x: Any) -> Any:
     return L.GRU(4)(L.LSTM(4, return_sequences=True)(x))
 
 
+def attention(x: Any) -> Any:
+    x = L.Dense(8)(x)
+    return L.GlobalAveragePooling1D()(L.Add()([x, L.MultiHeadAttention(2, 4)(x, x)]))
+
+
 ARCHITECTURES = [
     (convolutional, (12, 12, 3)),
     (branches, (8, 8, 3)),
@@ -73,6 +78,7 @@ ARCHITECTURES = [
     (shared, (6,)),
     (sequence, (16, 3)),
     (recurrent, (5, 3)),
+    (attention, (6, 5)),
 ]
 
 

@@ -10,6 +10,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from ai_edge_litert.interpreter import Interpreter
 from qat_helpers import classes, fitted, names, short, trained
 
 from pytest_edgequant import ConversionError, assert_fully_integer, convert
@@ -30,6 +31,7 @@ OPERATORS: dict[str, Callable[[Any], Any]] = {
     "ARG_MIN": lambda x: tf.argmin(x, 1, output_type=tf.int32),
     "REDUCE_PROD": lambda x: tf.reduce_prod(x, 3),
     "GATHER_ND": lambda x: tf.gather_nd(x, [[0, 1, 2], [0, 3, 5]]),
+    "BATCH_MATMUL": lambda x: tf.matmul(x, x * 0.5, transpose_b=True),
     "TOPK_V2": lambda x: tf.nn.top_k(x, 2).values,
     "SPACE_TO_BATCH_ND": lambda x: tf.space_to_batch(x, [2, 4], BORDER),
     "BATCH_TO_SPACE_ND": lambda x: tf.batch_to_space(
@@ -62,7 +64,7 @@ def _files(function: Callable[[Any], Any]) -> tuple[bytes, bytes]:
 
 
 def _run(content: bytes, x: Any) -> Any:
-    interpreter = tf.lite.Interpreter(model_content=content)
+    interpreter = Interpreter(model_content=content)
     interpreter.allocate_tensors()
     found = []
     for sample in x:

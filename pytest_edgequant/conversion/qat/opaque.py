@@ -120,14 +120,11 @@ class Opaque:
             self._models[False] = self._models[True]
 
     def _interpreter(self, content: bytes) -> Any:
-        import tensorflow as tf
-
-        from pytest_edgequant.conversion.tensorflow_worker import quiet
+        from ai_edge_litert.interpreter import Interpreter
 
         try:
-            with quiet():
-                interpreter = tf.lite.Interpreter(model_content=content)
-                interpreter.allocate_tensors()
+            interpreter = Interpreter(model_content=content)
+            interpreter.allocate_tensors()
         except (RuntimeError, ValueError) as error:
             raise ConversionError(
                 f"{self.where}: qat_int8: {self.place}, does not run in int8: "

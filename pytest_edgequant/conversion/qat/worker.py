@@ -182,9 +182,11 @@ def _agreement(
 def _run_file(
     content: bytes, exported: Exported, x: list[NDArray[Any]]
 ) -> list[NDArray[np.float32]]:
-    tf = tensorflow_worker.tensorflow()
+    # LiteRT's own: that of TensorFlow 2.21 computes BATCH_MATMUL of two int8 activations wrongly.
+    from ai_edge_litert.interpreter import Interpreter
+
     with tensorflow_worker.quiet():
-        interpreter = tf.lite.Interpreter(model_content=content)
+        interpreter = Interpreter(model_content=content)
         interpreter.allocate_tensors()
         runner = interpreter.get_signature_runner()
         rows = []
