@@ -131,6 +131,8 @@ class _FloatConstants:
     def find(self, operator: Operator, position: int, tensor: Tensor, stored: Any) -> int | None:
         """The index of the float tensor that this constant was quantized from."""
         real, step = _dequantized(tensor, stored)
+        whole = tensor.quantization is not None and not tensor.quantization.per_axis
+        low, high = _range(tensor) if whole and tensor.type == "INT8" else (-np.inf, np.inf)
         twin = self.twins.get(operator.index)
         candidates: list[int] = []
         if twin is not None and position < len(twin.inputs):
@@ -142,7 +144,9 @@ class _FloatConstants:
             if value is None or value.shape != stored.shape:
                 continue
             # The converter clips to 127 steps, and widens the scale where a bias would overflow.
-            error = float((np.abs(real - value) / np.maximum(step, 1e-30)).max(initial=0.0))
+            # A table has the scale of the rows that calibration saw: others may be cut off.
+            cut = np.clip(value, low, high)
+            error = float((np.abs(real - cut) / np.maximum(step, 1e-30)).max(initial=0.0))
             if error <= 1.01:
                 return index
             if best is None or error < best[0]:
