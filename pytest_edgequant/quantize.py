@@ -110,6 +110,12 @@ def dequantize(values: NDArray[Any], info: TensorInfo) -> NDArray[Any]:
     """The tensor's integers as float32 reals: r = s * (q - z); unquantized ones as they are."""
     if values.dtype.kind not in "iu" or info.quantization is None:
         return values
+    if values.dtype.itemsize <= 2:
+        # Exact in float32 up to the product, which is rounded once either way.
+        short = values.astype(np.float32)
+        short -= _along_axis(info.quantization.zero_points, info).astype(np.float32)
+        short *= _along_axis(info.quantization.scales, info).astype(np.float32)
+        return short
     real: NDArray[Any] = _along_axis(info.quantization.scales, info) * (
         values.astype(np.float64) - _along_axis(info.quantization.zero_points, info)
     )

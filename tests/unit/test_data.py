@@ -1,12 +1,16 @@
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from pytest_edgequant.data import (
+    ContentHash,
     Dataset,
     InputSpec,
     as_inputs,
@@ -267,3 +271,48 @@ def test_batches_with_labels_of_different_shapes_are_refused() -> None:
     x, y = np.zeros((100, 4), np.float32), np.zeros(100, int)
     with pytest.raises(DatasetError, match="labels of different shapes"):
         load_dataset([(x[:50], y[:50]), (x[50:], y[50:, np.newaxis])])
+
+
+# -- the content's hash ---------------------------------------------------------------------------
+
+
+@given(st.integers(0, 300_000), st.lists(st.integers(0, 300_000), max_size=6), st.data())
+@settings(max_examples=30, deadline=None)
+def test_the_hash_depends_on_the_bytes_and_not_on_how_they_are_cut(
+    count: int, cuts: list[int], data: st.DataObject
+) -> None:
+    values = np.random.default_rng(count).integers(0, 256, count, dtype=np.uint8)
+    whole, parts = ContentHash(), ContentHash()
+    whole.update(values, values[:1])
+    edges = [0, *sorted(cut % (count + 1) for cut in cuts), count]
+    for number, (begin, end) in enumerate(itertools.pairwise(edges)):
+        parts.update(values[begin:end], values[:0] if number else values[:1])
+    assert whole.digest() == parts.digest()
+    if count:
+        other = values.copy()
+        other[data.draw(st.integers(0, count - 1))] ^= data.draw(st.integers(1, 255))
+        changed = ContentHash()
+        changed.update(other, values[:1])
+        assert changed.digest() != whole.digest()
+
+
+def test_two_signs_that_change_together_change_the_hash() -> None:
+    """The upper bit of a word would vanish from a sum modulo 2^64 that has it twice."""
+    values = np.ones(4096, np.float32)
+    digests = set()
+    for first, second in [(1, 3), (1, 5), (3, 5), (0, 2), (0, 1)]:
+        changed = values.copy()
+        changed[[first, second]] *= -1
+        found = ContentHash()
+        found.update(changed, np.zeros(1))
+        digests.add(found.digest())
+    assert len(digests) == 5
+
+
+def test_a_hash_of_zeros_tells_their_number() -> None:
+    digests = set()
+    for count in (0, 1, 7, 8, 9, 4096):
+        found = ContentHash()
+        found.update(np.zeros(count, np.uint8), np.zeros(1))
+        digests.add(found.digest())
+    assert len(digests) == 6
