@@ -22,6 +22,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Mapping
 from importlib import import_module
 from typing import IO, Any
@@ -52,6 +53,52 @@ def _receive(stream: IO[bytes]) -> Any:
     return pickle.loads(payload)
 
 
+class _Watchdog:
+    """Kills a process that takes too long: one thread for all calls.
+
+    A timer a call would make each wait until its thread has been given a core, which on a busy
+    machine takes longer than many calls.
+    """
+
+    def __init__(self) -> None:
+        self.fired = False
+        self._changed = threading.Condition()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._deadline = 0.0
+        self._thread: threading.Thread | None = None
+        self._waits_until = 0.0
+
+    def arm(self, process: subprocess.Popen[bytes], seconds: float) -> None:
+        with self._changed:
+            self.fired = False
+            self._process, self._deadline = process, time.monotonic() + seconds
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._watch, daemon=True)
+                self._thread.start()
+            elif self._deadline < self._waits_until:
+                self._changed.notify()
+
+    def disarm(self) -> None:
+        with self._changed:
+            self._process = None
+
+    def _watch(self) -> None:
+        with self._changed:
+            while True:
+                left = self._deadline - time.monotonic()
+                if self._process is None:
+                    self._waits_until = float("inf")
+                    self._changed.wait()
+                elif left > 0:
+                    # A call that begins meanwhile has a later deadline, and is looked at then.
+                    self._waits_until = self._deadline
+                    self._changed.wait(left)
+                else:
+                    self.fired = True
+                    self._process.kill()
+                    self._process = None
+
+
 class IsolatedProcess:
     """One child process, started at the first call and again after it died.
 
@@ -71,6 +118,7 @@ class IsolatedProcess:
         self.starts = 0
         self._process: subprocess.Popen[bytes] | None = None
         self._stderr: IO[bytes] | None = None
+        self._watchdog = _Watchdog()
         self._asked = 0
         self._pending: dict[int, int] = {}
         self._answers: dict[int, tuple[bool, Any]] = {}
@@ -147,15 +195,7 @@ class IsolatedProcess:
         assert process.stdout is not None
         oldest = next(iter(self._pending))
         begin = self._pending[oldest]
-        timed_out = threading.Event()
-
-        def stop() -> None:
-            timed_out.set()
-            process.kill()
-
-        timer = threading.Timer(self.timeout, stop)
-        timer.daemon = True
-        timer.start()
+        self._watchdog.arm(process, self.timeout)
         try:
             self._answers[oldest] = _receive(process.stdout)
             del self._pending[oldest]
@@ -164,7 +204,7 @@ class IsolatedProcess:
             code = process.wait()
             tail = self._last_words(begin)
             self.close()
-            if timed_out.is_set():
+            if self._watchdog.fired:
                 reason = (
                     f"did not finish within {self.timeout:g} s and was stopped "
                     "(raise edge_timeout if it needs longer)"
@@ -177,7 +217,7 @@ class IsolatedProcess:
             self.close()
             raise
         finally:
-            timer.cancel()
+            self._watchdog.disarm()
 
     def _last_words(self, begin: int) -> str:
         """What the child printed on stderr during a call, without native libraries' chatter."""

@@ -180,3 +180,12 @@ def test_closing_twice_is_harmless_and_a_call_starts_anew() -> None:
         assert process.starts == 2
     finally:
         process.close()
+
+
+def test_a_time_limit_that_became_shorter_holds(child: IsolatedProcess) -> None:
+    assert_works(child)
+    child.timeout = 0.3
+    with pytest.raises(IsolatedProcessError, match=r"did not finish within 0\.3 s"):
+        child.call(functions.hang)
+    child.timeout = 60
+    assert_works(child)
