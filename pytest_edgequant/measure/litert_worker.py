@@ -12,7 +12,6 @@ import dataclasses
 import math
 import sys
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
@@ -25,6 +24,7 @@ from pytest_edgequant.measure.evaluation.jobs import (
     Field,
     First,
     Job,
+    Loaded,
     attach,
     output_shape,
 )
@@ -34,7 +34,6 @@ from pytest_edgequant.tflite.batching import NotBatchableError, batched_copy
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-_KEPT = 6
 _TRIAL_SECONDS = 0.004
 """What one by one may take for the samples that a batched copy is compared on."""
 _BATCHES = (8, 32, 128, 512)
@@ -54,7 +53,6 @@ _UNMEASURED_BATCH = 32
 # Processor time, not the clock on the wall: what else the machine does should decide nothing.
 _CLOCK_COUNTS_THREADS = sys.platform != "win32"  # there it comes in steps of 16 ms
 _clock = time.process_time if _CLOCK_COUNTS_THREADS else time.perf_counter
-_runners: OrderedDict[str, _Runner] = OrderedDict()
 
 Arrays = Sequence["NDArray[Any]"]
 
@@ -329,6 +327,9 @@ def _in_threads(
             raise failure
 
 
+_runners = Loaded(_Runner)
+
+
 # -- what the parent calls ------------------------------------------------------------------------
 
 
@@ -344,11 +345,7 @@ def check(content: bytes) -> None:
 
 def prepare(job: Job) -> None:
     """Load a model; raises `CannotRunError` where LiteRT refuses it."""
-    if job.key not in _runners:
-        _runners[job.key] = _Runner(job)
-    _runners.move_to_end(job.key)
-    while len(_runners) > _KEPT:
-        _runners.popitem(last=False)
+    _runners.prepare(job)
 
 
 def run(

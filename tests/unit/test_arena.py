@@ -100,18 +100,10 @@ def test_is_near_boards_with_an_older_library(reference: Path) -> None:
 # -- x86-64: the interpreter itself ---------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def interpreter() -> Iterator[IsolatedProcess]:
-    pytest.importorskip("tflite_micro", reason="there is no tflite-micro wheel for this machine")
-    process = IsolatedProcess("interpreter", timeout=60)
-    yield process
-    process.close()
-
-
-def assert_equals_interpreter(path: Path, interpreter: IsolatedProcess) -> bool:
+def assert_equals_interpreter(path: Path, tflm: IsolatedProcess) -> bool:
     """Whether both know the model; they must agree then."""
     try:
-        theirs = interpreter.call(tflm_worker.measure, path.read_bytes())
+        theirs = tflm.call(tflm_worker.measure, path.read_bytes())
         ours = calculate(graph_of(path), HOST)
     except EdgeQuantError:
         return False
@@ -120,16 +112,16 @@ def assert_equals_interpreter(path: Path, interpreter: IsolatedProcess) -> bool:
 
 
 @pytest.mark.parametrize("path", TINY, ids=lambda path: path.stem)
-def test_equals_the_interpreter(path: Path, interpreter: IsolatedProcess) -> None:
+def test_equals_the_interpreter(path: Path, tflm: IsolatedProcess) -> None:
     expected = "dynamic_range" not in path.name
-    assert assert_equals_interpreter(path, interpreter) is expected
+    assert assert_equals_interpreter(path, tflm) is expected
 
 
 def test_equals_the_interpreter_on_all_models_at_hand(
-    reference: Path, interpreter: IsolatedProcess
+    reference: Path, tflm: IsolatedProcess
 ) -> None:
     models = sorted((reference / "models").glob("*.tflite"))
-    assert sum(assert_equals_interpreter(path, interpreter) for path in models) > 100
+    assert sum(assert_equals_interpreter(path, tflm) for path in models) > 100
 
 
 # -- the planner ----------------------------------------------------------------------------------

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -28,18 +28,10 @@ UNHURRIED = settings(
 )
 
 
-@pytest.fixture(scope="module")
-def interpreter() -> Iterator[IsolatedProcess]:
-    pytest.importorskip("tflite_micro", reason="there is no tflite-micro wheel for this machine")
-    process = IsolatedProcess("interpreter", timeout=60)
-    yield process
-    process.close()
-
-
-def compare(content: bytes, interpreter: IsolatedProcess) -> bool:
+def compare(content: bytes, tflm: IsolatedProcess) -> bool:
     """Whether the interpreter takes the model; ours must equal what it reports then."""
     try:
-        theirs = interpreter.call(tflm_worker.measure, content)
+        theirs = tflm.call(tflm_worker.measure, content)
     except CannotRunError:
         return False
     ours = compute_arena(read_graph(content), HOST)
@@ -50,17 +42,15 @@ def compare(content: bytes, interpreter: IsolatedProcess) -> bool:
 
 @UNHURRIED
 @given(data=st.data())
-def test_random_graphs_equal_the_interpreter(data: Any, interpreter: IsolatedProcess) -> None:
+def test_random_graphs_equal_the_interpreter(data: Any, tflm: IsolatedProcess) -> None:
     kind = data.draw(st.sampled_from(KINDS))
     length = data.draw(st.integers(1, 12))
     content = random_model(lambda low, high: data.draw(st.integers(low, high)), kind, length)
-    compare(content, interpreter)
+    compare(content, tflm)
 
 
 @pytest.mark.parametrize("number", range(len(LAYERS)))
-def test_each_kind_of_layer_equals_the_interpreter(
-    number: int, interpreter: IsolatedProcess
-) -> None:
+def test_each_kind_of_layer_equals_the_interpreter(number: int, tflm: IsolatedProcess) -> None:
     import random
 
     compared = 0
@@ -70,7 +60,7 @@ def test_each_kind_of_layer_equals_the_interpreter(
             pick = random.Random(1000 * number + seed).randint
             x = b.activation((pick(1, 2), pick(1, 4) * 2, pick(1, 4) * 2, pick(1, 20)), kind)
             LAYERS[number](b, x, pick)
-            compared += bool(b.graph.operators) and compare(b.build(), interpreter)
+            compared += bool(b.graph.operators) and compare(b.build(), tflm)
     if not compared:
         pytest.skip("the interpreter takes none of these, or they need other shapes")
 
@@ -87,8 +77,8 @@ def chain(count: int) -> bytes:
 
 
 @pytest.mark.parametrize("count", [1, 50, 400])
-def test_long_chains_equal_the_interpreter(count: int, interpreter: IsolatedProcess) -> None:
-    assert compare(chain(count), interpreter)
+def test_long_chains_equal_the_interpreter(count: int, tflm: IsolatedProcess) -> None:
+    assert compare(chain(count), tflm)
 
 
 # -- custom operators that come with TFLM ----------------------------------------------------------
@@ -183,10 +173,10 @@ CUSTOM_MODELS = {
 
 
 @pytest.mark.parametrize("name", CUSTOM_MODELS)
-def test_custom_operators_equal_the_interpreter(name: str, interpreter: IsolatedProcess) -> None:
+def test_custom_operators_equal_the_interpreter(name: str, tflm: IsolatedProcess) -> None:
     content = CUSTOM_MODELS[name]
     assert compute_arena(read_graph(content), HOST).exact
-    assert compare(content, interpreter)
+    assert compare(content, tflm)
 
 
 # -- weights of four bits, and weights that are computed -------------------------------------------
@@ -223,12 +213,12 @@ def with_weights(name: str, kind: str | None) -> bytes:
 
 
 @pytest.mark.parametrize("name", ["CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED"])
-def test_four_bit_weights_equal_the_interpreter(name: str, interpreter: IsolatedProcess) -> None:
-    assert compare(with_weights(name, "INT4"), interpreter)
+def test_four_bit_weights_equal_the_interpreter(name: str, tflm: IsolatedProcess) -> None:
+    assert compare(with_weights(name, "INT4"), tflm)
 
 
-def test_weights_that_are_computed_equal_the_interpreter(interpreter: IsolatedProcess) -> None:
-    assert compare(with_weights("FULLY_CONNECTED", None), interpreter)
+def test_weights_that_are_computed_equal_the_interpreter(tflm: IsolatedProcess) -> None:
+    assert compare(with_weights("FULLY_CONNECTED", None), tflm)
 
 
 def test_sums_of_weights_that_are_computed_are_scratch_on_helium() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -32,14 +32,6 @@ def board(name: str = "nano33ble", **changes: Any) -> Target:
 
 
 CMSIS_NN, REFERENCE = board(), board(kernels="reference")
-
-
-@pytest.fixture(scope="module")
-def tflm() -> Iterator[IsolatedProcess]:
-    pytest.importorskip("tflite_micro", reason="there is a wheel for Linux x86-64 only")
-    process = IsolatedProcess("TFLM", timeout=60)
-    yield process
-    process.close()
 
 
 def rules_of(content: bytes, target: Target = CMSIS_NN) -> set[str]:

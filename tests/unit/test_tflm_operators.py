@@ -6,8 +6,6 @@ operator without a kernel; whatever else happens to such a model, the kernel was
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 from model_building import BUILTIN_CODES, one_operator, tensor
 
@@ -17,14 +15,6 @@ from pytest_edgequant.measure.arena import tflm_worker
 from pytest_edgequant.targets.tflm_operators import TFLM_CUSTOM_OPERATORS, TFLM_OPERATORS
 
 NO_OPERATORS = {"CUSTOM", "DELEGATE", "PLACEHOLDER_FOR_GREATER_OP_CODES"}
-
-
-@pytest.fixture(scope="module")
-def tflm() -> Iterator[IsolatedProcess]:
-    pytest.importorskip("tflite_micro", reason="there is a wheel for Linux x86-64 only")
-    process = IsolatedProcess("TFLM", timeout=60)
-    yield process
-    process.close()
 
 
 def refusal(tflm: IsolatedProcess, name: str, custom_code: str = "") -> str:

@@ -6,10 +6,11 @@ import contextlib
 import mmap
 import os
 import tempfile
-from collections.abc import Sequence
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import numpy as np
 
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _ALIGNMENT = 64
+_KEPT = 6
+_Runner = TypeVar("_Runner")
 
 
 @dataclass(frozen=True)
@@ -36,6 +39,24 @@ class Job:
     outputs: tuple[TensorInfo, ...]
     stateful: bool
     unit: int
+
+
+class Loaded(Generic[_Runner]):
+    """The models that a child process used last, ready to run, by their jobs' keys."""
+
+    def __init__(self, make: Callable[[Job], _Runner]) -> None:
+        self._make = make
+        self._runners: OrderedDict[str, _Runner] = OrderedDict()
+
+    def prepare(self, job: Job) -> None:
+        if job.key not in self._runners:
+            self._runners[job.key] = self._make(job)
+        self._runners.move_to_end(job.key)
+        while len(self._runners) > _KEPT:
+            self._runners.popitem(last=False)
+
+    def __getitem__(self, key: str) -> _Runner:
+        return self._runners[key]
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,6 @@ cores means several child processes.
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +18,7 @@ from pytest_edgequant.measure.evaluation.jobs import (
     Field,
     First,
     Job,
+    Loaded,
     attach,
     output_shape,
 )
@@ -27,9 +27,7 @@ from pytest_edgequant.quantize import Quantizer
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-_KEPT = 6
 _BLOCK = 256
-_runners: OrderedDict[str, _Runner] = OrderedDict()
 
 
 class _Runner:
@@ -62,13 +60,12 @@ class _Runner:
                 result[begin : begin + taken] = value.reshape((unit, *shape))[:taken]
 
 
+_runners = Loaded(_Runner)
+
+
 def prepare(job: Job) -> None:
     """Load a model; raises `CannotRunError` with TFLM's own reason where it refuses it."""
-    if job.key not in _runners:
-        _runners[job.key] = _Runner(job)
-    _runners.move_to_end(job.key)
-    while len(_runners) > _KEPT:
-        _runners.popitem(last=False)
+    _runners.prepare(job)
 
 
 def run(
