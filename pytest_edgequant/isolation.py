@@ -7,7 +7,8 @@ is imported once.
 
 A call names a function by its import path and passes picklable arguments. Exceptions of the
 function come back as they are; what native code printed on stderr is at the end of the message
-of an `IsolatedProcessError`.
+of an `IsolatedProcessError`. A function may give a `concurrent.futures.Future`: its result is the
+answer, and the child takes the next call meanwhile.
 """
 
 from __future__ import annotations
@@ -23,7 +24,9 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
+from functools import partial
 from importlib import import_module
 from typing import IO, Any
 
@@ -35,8 +38,11 @@ _TAIL = 2000
 _CHATTER = re.compile(r"fully_quantize:|INFO:|[IW]\d{4} \d\d:|WARNING: All log messages")
 
 
-def _send(stream: IO[bytes], message: object) -> None:
-    payload = pickle.dumps(message, protocol=5)
+def _pickled(message: object) -> bytes:
+    return pickle.dumps(message, protocol=5)
+
+
+def _send(stream: IO[bytes], payload: bytes) -> None:
     stream.write(_HEADER.pack(len(payload)))
     stream.write(payload)
     stream.flush()
@@ -121,7 +127,7 @@ class IsolatedProcess:
         self._watchdog = _Watchdog()
         self._asked = 0
         self._pending: dict[int, int] = {}
-        self._answers: dict[int, tuple[bool, Any]] = {}
+        self._answers: dict[int, Sequence[Any]] = {}
 
     def _start(self) -> subprocess.Popen[bytes]:
         if self._process is not None and self._process.poll() is None:
@@ -157,7 +163,7 @@ class IsolatedProcess:
     def post(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> int:
         """Ask without waiting; the number that is given goes to `answer`.
 
-        The child works on one question after the other. Questions must be small: what does not fit
+        The child takes one question after the other. Questions must be small: what does not fit
         into the pipe waits for the child to take it.
         """
         # A child that died with questions open is not begun anew: the answers say why it died.
@@ -169,7 +175,8 @@ class IsolatedProcess:
         question = self._asked
         self._pending[question] = self._stderr.seek(0, os.SEEK_END)
         try:
-            _send(process.stdin, (function.__module__, function.__qualname__, args, kwargs))
+            call = question, function.__module__, function.__qualname__, args, kwargs
+            _send(process.stdin, _pickled(call))
         except OSError:
             pass  # the child is dead: `answer` says so
         except BaseException:
@@ -189,7 +196,7 @@ class IsolatedProcess:
         raise value
 
     def _take_next(self) -> None:
-        """Wait for the oldest question's answer, and keep it."""
+        """Wait for the next answer, and keep it."""
         process = self._process
         assert process is not None
         assert process.stdout is not None
@@ -197,8 +204,9 @@ class IsolatedProcess:
         begin = self._pending[oldest]
         self._watchdog.arm(process, self.timeout)
         try:
-            self._answers[oldest] = _receive(process.stdout)
-            del self._pending[oldest]
+            question, *answer = _receive(process.stdout)
+            self._answers[question] = answer
+            del self._pending[question]
         except (EOFError, OSError, pickle.UnpicklingError):
             process.kill()
             code = process.wait()
@@ -257,17 +265,24 @@ def _portable(error: BaseException) -> BaseException:
     error.__traceback__ = None
     error.__cause__ = error.__context__ = None
     try:
-        pickle.loads(pickle.dumps(error, protocol=5))
+        pickle.loads(_pickled(error))
     except Exception:
         return EdgeQuantError(f"{type(error).__name__}: {error}")
     return error
 
 
-def _resolve(module: str, name: str) -> Callable[..., Any]:
-    value: Any = import_module(module)
+def _answer(question: int, value: Any) -> bytes:
+    try:
+        return _pickled((question, True, value))
+    except Exception as error:
+        raise IsolatedProcessError(f"the answer can't be sent: {error}") from None
+
+
+def _call(module: str, name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+    function: Any = import_module(module)
     for part in name.split("."):
-        value = getattr(value, part)
-    return value  # type: ignore[no-any-return]
+        function = getattr(function, part)
+    return function(*args, **kwargs)
 
 
 def serve() -> None:
@@ -280,17 +295,27 @@ def serve() -> None:
         os.dup2(nothing.fileno(), 0)
     # Ctrl-C goes to the whole group; the parent decides what becomes of this child.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    sending = threading.Lock()
+
+    def reply(question: int, action: Callable[[], Any]) -> None:
+        """Answer with what the action gives or raises."""
+        try:
+            found: Any = action()
+            if isinstance(found, Future):
+                found.add_done_callback(lambda done: reply(question, done.result))
+                return
+            answer = _answer(question, found)
+        except Exception as error:
+            answer = _pickled((question, False, _portable(error)))
+        with sending:
+            _send(answers, answer)
+
     while True:
         try:
-            module, name, args, kwargs = _receive(requests)
+            question, module, name, args, kwargs = _receive(requests)
         except EOFError:
             return
-        answer: tuple[bool, Any]
-        try:
-            answer = (True, _resolve(module, name)(*args, **kwargs))
-        except Exception as error:
-            answer = (False, _portable(error))
-        _send(answers, answer)
+        reply(question, partial(_call, module, name, args, kwargs))
 
 
 if __name__ == "__main__":

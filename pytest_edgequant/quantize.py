@@ -48,9 +48,10 @@ class Quantizer:
         limits = np.iinfo(info.dtype)
         if self._fast:
             shape = (capacity, *info.shape[1:]) if info.shape else (capacity,)
+            self._unsigned = np.dtype(f"u{info.dtype.itemsize}")
             self._low = (limits.min - points).astype(np.float32)
             self._high = (limits.max - points).astype(np.float32)
-            self._points = points.astype(np.int32)
+            self._points = points.astype(np.int64).astype(info.dtype)
             self._scaled = np.empty(shape, np.float32)
             self._offset = np.empty(shape, np.float32)
             self._whole = np.empty(shape, np.int32)
@@ -67,24 +68,31 @@ class Quantizer:
 
     def _fast_path(self, values: NDArray[Any]) -> NDArray[Any]:
         count = len(values)
-        scaled, offset = self._scaled[:count], self._offset[:count]
-        whole, stored = self._whole[:count], self._stored[:count]
+        scaled, stored = self._scaled[:count], self._stored[:count]
         with np.errstate(over="ignore"):  # what overflows saturates, as it should
             np.divide(values, self._scale, out=scaled, dtype=np.float32, casting="unsafe")
+        low, high = scaled.min(initial=0), scaled.max(initial=0)
+        within = bool((low >= self._low).all() and (high <= self._high).all())
         # Half away from zero: the largest float below 0.5 with the value's sign, added; then cut.
-        bits = offset.view(np.uint32)
-        np.bitwise_and(scaled.view(np.uint32), _SIGN, out=bits)
-        np.bitwise_or(bits, _BELOW_HALF, out=bits)
-        np.add(scaled, offset, out=scaled)
-        np.clip(scaled, self._low, self._high, out=scaled)
-        np.copyto(whole, scaled, casting="unsafe")
-        np.add(whole, self._points, out=whole)
-        np.copyto(stored, whole, casting="unsafe")
+        if within and low >= 0:
+            np.add(scaled, _BELOW_HALF, out=scaled)
+            np.copyto(stored.view(self._unsigned), scaled, casting="unsafe")
+        else:
+            bits, whole = self._offset[:count].view(np.uint32), self._whole[:count]
+            np.bitwise_and(scaled.view(np.uint32), _SIGN, out=bits)
+            np.bitwise_or(bits, _BELOW_HALF.view(np.uint32), out=bits)
+            np.add(scaled, self._offset[:count], out=scaled)
+            if not within:
+                np.clip(scaled, self._low, self._high, out=scaled)
+            np.copyto(whole, scaled, casting="unsafe")
+            np.copyto(stored, whole, casting="unsafe")
+        # Modulo the type's range: q - z may lie outside it, q does not.
+        np.add(stored, self._points, out=stored)
         return stored
 
 
 _SIGN = np.uint32(0x80000000)
-_BELOW_HALF = np.nextafter(np.float32(0.5), np.float32(0)).view(np.uint32)
+_BELOW_HALF = np.nextafter(np.float32(0.5), np.float32(0))
 
 
 def quantize(values: NDArray[Any], info: TensorInfo) -> NDArray[Any]:

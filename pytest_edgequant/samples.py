@@ -84,7 +84,7 @@ class Samples:
 
     @property
     def fingerprint(self) -> str | None:
-        """SHA-256 of samples and labels, before preprocessing; None before the first whole pass."""
+        """Hash of samples and labels, before preprocessing; None before the first whole pass."""
         if self._whole is not None:
             return self._whole.fingerprint
         return self._fingerprint

@@ -69,10 +69,10 @@ def narrow(numbers: NDArray[Any]) -> NDArray[Any]:
 
 
 def per_class_share(labels: NDArray[Any], right: NDArray[np.bool_]) -> dict[int, float]:
-    """The share of each class's samples that are right, by class number."""
-    present, position, counts = np.unique(labels, return_inverse=True, return_counts=True)
-    sums = np.bincount(position.reshape(-1), weights=right, minlength=len(present))
-    return {int(c): float(r / n) for c, r, n in zip(present, sums, counts, strict=True)}
+    """The share of each class's samples that are right, by class number (0 or more)."""
+    counts = np.bincount(labels)
+    sums = np.bincount(labels[right], minlength=len(counts))
+    return {int(c): float(sums[c] / counts[c]) for c in np.flatnonzero(counts)}
 
 
 @dataclass(frozen=True)

@@ -9,11 +9,13 @@ threads, is measured once for a model and machine; the result does not depend on
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
 import sys
+import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -36,20 +38,24 @@ if TYPE_CHECKING:
 
 _TRIAL_SECONDS = 0.004
 """What one by one may take for the samples that a batched copy is compared on."""
+_MORE = 64
 _BATCHES = (8, 32, 128, 512)
-_LEAST_GAIN = 1.03
+_LEAST_GAIN = 1.01
 """A larger batch must be faster by this factor."""
 _LEAST_TASK = 2e-5
-_CHUNK_SAMPLES = 256
-_CHUNK_BYTES = 1 << 17
+_CHUNK_SAMPLES = 1024
+_CHUNK_BYTES = 1 << 19
 _TURN_SECONDS = 0.003
 _TURNS = 8
 _MEASURING_SECONDS = 0.15
-_WORTH_MEASURING = 1.0
+_WORTH_MEASURING = 0.25
 """Seconds that an evaluation takes one by one, under which nothing is measured first."""
 _MEASURING_SHARE = 0.05
 """Of these seconds, what measuring may take at most."""
-_UNMEASURED_BATCH = 32
+_UNMEASURED_SECONDS = 0.0007
+"""What a batch that was not measured takes at most, sample by sample: it should fit the cache."""
+_CHECKED = 64
+"""Samples that the copy is compared on in each evaluation."""
 # Processor time, not the clock on the wall: what else the machine does should decide nothing.
 _CLOCK_COUNTS_THREADS = sys.platform != "win32"  # there it comes in steps of 16 ms
 _clock = time.process_time if _CLOCK_COUNTS_THREADS else time.perf_counter
@@ -114,6 +120,12 @@ class _Runner:
     def __init__(self, job: Job) -> None:
         self.job = job
         self.choice: Choice | None = None
+        self._seconds: float | None = None
+        self._never = ""
+        if job.stateful:
+            self._never = "the model keeps state"
+        elif job.unit > 1:
+            self._never = f"the model takes {job.unit} samples an inference"
         self._singles: list[_Instance] = []
         self._copies: dict[int, list[_Instance]] = {}
         self._single(0)
@@ -146,13 +158,19 @@ class _Runner:
 
     def run(self, samples: Arrays, results: Arrays, choice: Choice) -> None:
         """All samples into `results`, as the choice has it."""
-        count = len(samples[0])
-        tasks = self._tasks(count, choice)
-        _in_threads(
-            min(choice.threads, max(1, len(tasks))),
-            tasks,
+        if choice.threads > 1:
+            self.begin(samples, results, choice).result()
+            return
+        for task in self._tasks(len(samples[0]), choice):
+            self._task(choice.batch, 0, task, samples, results)
+
+    def begin(self, samples: Arrays, results: Arrays, choice: Choice) -> Future[Choice]:
+        """Have threads work on it when they are done with what was begun before."""
+        return _Begun(
+            choice,
+            self._tasks(len(samples[0]), choice),
             lambda thread, task: self._task(choice.batch, thread, task, samples, results),
-        )
+        ).done
 
     def _tasks(self, count: int, choice: Choice) -> list[tuple[int, int]]:
         """Ranges of samples, each for one thread at a time; short enough to keep all busy."""
@@ -166,24 +184,28 @@ class _Runner:
     ) -> None:
         start, stop = task
         whole = stop
-        if batch > 1:
-            # A few samples at the end are done sooner one by one than as a batch filled up.
-            rest = (stop - start) % batch
-            whole = stop - rest if 4 * rest < batch else stop
-            self._copies[batch][thread].run(samples, results, start, whole)
-            start = whole
-        if start < stop:
-            self._single(thread).run(samples, results, start, stop)
+        try:
+            if batch > 1:
+                # A few samples at the end are done sooner one by one than as a batch filled up.
+                rest = (stop - start) % batch
+                whole = stop - rest if 4 * rest < batch else stop
+                self._copies[batch][thread].run(samples, results, start, whole)
+                start = whole
+            if start < stop:
+                self._single(thread).run(samples, results, start, stop)
+        except (RuntimeError, ValueError) as error:
+            raise CannotRunError(f"LiteRT fails at inference: {_message(error)}") from None
 
     # -- batched or not -----------------------------------------------------------------------
 
     def verified(self, samples: Arrays, choice: Choice) -> Choice:
         """The choice, or one sample at a time where the copy does not give the same bits."""
         if choice.batch > 1:
-            part = [s[: choice.batch] for s in samples]
+            part = [s[: min(choice.batch, _CHECKED)] for s in samples]
             reason = self._differs(part, self._one_by_one(part), choice.batch)
             if reason:
                 choice = Choice(1, choice.threads, reason, measured=choice.measured)
+        self._instances(1, choice.threads)
         self._instances(choice.batch, choice.threads)
         return choice
 
@@ -208,24 +230,34 @@ class _Runner:
         count = min(available, 8)
         if count < 2:
             return Choice(1, 1)
-        few = [s[: count * unit] for s in samples]
-        each = float("inf")
-        for _ in range(2):  # the first time costs more
-            begin = _clock()
-            self._one_by_one(few)
-            each = min(each, max((_clock() - begin) / count, 1e-9))
-        most = min(available, int(_TRIAL_SECONDS / each))
+        if self._seconds is None:
+            self._seconds = self._time_of_one(samples, count)
+            if self._seconds * _MORE < _TRIAL_SECONDS:  # too little for the clock
+                self._seconds = self._time_of_one(samples, min(available, _MORE))
+        each = self._seconds
+        # Each thread needs whole batches of a block.
+        most = min(available // threads, int(_TRIAL_SECONDS / each))
         whole = float("inf") if total is None else each * total / unit
         if whole < _WORTH_MEASURING:
-            sizes = [size for size in _BATCHES if size <= min(most, _UNMEASURED_BATCH)]
-            batches, reason = self._faithful(samples, sizes[-1:])
-            batch = batches[-1]
-            return Choice(batch, threads if each * batch >= _LEAST_TASK else 1, reason)
+            few = min(most, int(_UNMEASURED_SECONDS / each))
+            batch = max((size for size in _BATCHES if size <= few), default=1)
+            used = threads if each * batch >= _LEAST_TASK else 1
+            return Choice(1 if self._never else batch, used, self._never)
         batches, reason = self._faithful(samples, [size for size in _BATCHES if size <= most])
         seconds = min(_MEASURING_SECONDS, _MEASURING_SHARE * whole)
         best = self._fastest(samples, batches, threads, each, seconds)
         self._copies = {size: self._copies[size] for size in self._copies if size == best.batch}
         return dataclasses.replace(best, reason=reason, measured=True)
+
+    def _time_of_one(self, samples: Arrays, count: int) -> float:
+        """Seconds an inference of the deployed file takes, from so many of them."""
+        few = [s[: count * self.job.unit] for s in samples]
+        best = float("inf")
+        for _ in range(2):  # the first time costs more
+            begin = _clock()
+            self._one_by_one(few)
+            best = min(best, max((_clock() - begin) / count, 1e-9))
+        return best
 
     def _fastest(
         self,
@@ -239,28 +271,29 @@ class _Runner:
 
         All take their turns, so that what else the machine does falls on each of them.
         """
-        trials = []
+        choices = []
         for batch in batches:
             # Threads that hand Python's lock to and fro for a few microseconds of work lose.
             used = threads if each * batch >= _LEAST_TASK else 1
-            choice = Choice(batch, used)
+            choices.append(Choice(batch, used))
             self._instances(batch, used)
-            step = batch * used
-            count = min(len(samples[0]), max(step, min(4 * step, int(_TURN_SECONDS / each))))
-            trials.append((choice, [s[:count] for s in samples], self._empty(count)))
-        times = dict.fromkeys((choice for choice, _, _ in trials), float("inf"))
+        step = batches[-1] * threads
+        count = -(-int(_TURN_SECONDS / each) // step) * step
+        part = [s[:count] for s in samples]
+        results = self._empty(len(part[0]))
+        times = dict.fromkeys(choices, float("inf"))
         end = time.perf_counter() + seconds
         for turn in range(_TURNS):
             if turn >= 2 and time.perf_counter() > end:
                 break
-            for choice, part, results in trials:
+            for choice in choices:
                 begin = _clock()
                 self.run(part, results, choice)
                 elapsed = (_clock() - begin) / len(part[0])
                 if _CLOCK_COUNTS_THREADS:
                     elapsed /= choice.threads
                 times[choice] = min(times[choice], elapsed)
-        best = trials[0][0]
+        best = choices[0]
         for choice, elapsed in times.items():
             if elapsed * _LEAST_GAIN < times[best]:
                 best = choice
@@ -268,10 +301,8 @@ class _Runner:
 
     def _faithful(self, samples: Arrays, sizes: Sequence[int]) -> tuple[list[int], str]:
         """One, and of these batches those that give the same bits; and why there are no others."""
-        if self.job.stateful:
-            return [1], "the model keeps state"
-        if self.job.unit > 1:
-            return [1], f"the model takes {self.job.unit} samples an inference"
+        if self._never:
+            return [1], self._never
         if not sizes:
             return [1], ""
         trial = [s[: sizes[-1]] for s in samples]
@@ -297,34 +328,62 @@ class _Runner:
         return "its batched copy gives other bits than the deployed file"
 
 
-_pool: ThreadPoolExecutor | None = None
+class _Begun:
+    """Tasks that threads share; a thread takes the next one when it is done with the last.
+
+    A thread that finds none left goes on with what was begun next, and waits for no other.
+    """
+
+    def __init__(
+        self,
+        choice: Choice,
+        tasks: Iterable[tuple[int, int]],
+        work: Callable[[int, tuple[int, int]], None],
+    ) -> None:
+        self.done: Future[Choice] = Future()
+        self._choice = choice
+        self._left = iter(tasks)
+        self._work = work
+        self._lock = threading.Lock()
+        self._busy = choice.threads
+        self._error: BaseException | None = None
+        pool = _threads(choice.threads)
+        for _ in range(choice.threads):
+            pool.submit(self._loop)
+
+    def _loop(self) -> None:
+        try:
+            for task in self._left:
+                self._work(_local.number, task)
+        except BaseException as error:
+            self._left = iter(())
+            self._error = error
+        with self._lock:
+            self._busy -= 1
+            last = not self._busy
+        if last and self._error is None:
+            self.done.set_result(self._choice)
+        elif last:
+            self.done.set_exception(self._error)
 
 
-def _in_threads(
-    threads: int, tasks: Sequence[tuple[int, int]], work: Callable[[int, tuple[int, int]], None]
-) -> None:
-    """Do all tasks; a thread takes the next one when it is done with the last."""
+_local = threading.local()
+_pool: tuple[int, ThreadPoolExecutor] | None = None
+
+
+def _threads(count: int) -> ThreadPoolExecutor:
+    """A pool of so many threads, each with its number from 0 on."""
     global _pool
-    if threads <= 1:
-        for task in tasks:
-            work(0, task)
-        return
-    if _pool is None:
-        _pool = ThreadPoolExecutor(64)
-    left: Iterator[tuple[int, int]] = iter(tasks)
+    if _pool is None or _pool[0] != count:
+        if _pool is not None:
+            _pool[1].shutdown()
+        numbers = itertools.count()
 
-    def loop(thread: int) -> None:
-        for task in left:
-            work(thread, task)
+        def start() -> None:
+            _local.number = next(numbers)
 
-    others = [_pool.submit(loop, thread) for thread in range(1, threads)]
-    try:
-        loop(0)
-    finally:
-        failures = [other.exception() for other in others]
-    for failure in failures:
-        if failure is not None:
-            raise failure
+        _pool = count, ThreadPoolExecutor(count, initializer=start)
+    return _pool[1]
 
 
 _runners = Loaded(_Runner)
@@ -354,7 +413,7 @@ def run(
     inputs: Sequence[Field],
     outputs: Sequence[Field],
     first: First | None,
-) -> Choice | None:
+) -> Choice | Future[Choice]:
     """Run a prepared model over samples in shared memory, and leave the raw outputs there.
 
     `first` comes with the first block of an evaluation. Gives the choice that holds from there on;
@@ -363,12 +422,23 @@ def run(
     runner = _runners[key]
     samples = [attach(path, field) for field in inputs]
     results = [attach(path, field) for field in outputs]
-    try:
-        if first is not None:
-            choice = first.choice or runner.choose(samples, first.threads, first.total)
-            runner.choice = runner.verified(samples, choice)
-        assert runner.choice is not None
+    if first is not None:
+        _finish()  # what else runs would be measured too
+        choice = first.choice or runner.choose(samples, first.threads, first.total)
+        runner.choice = runner.verified(samples, choice)
+    assert runner.choice is not None
+    if runner.choice.threads == 1:
         runner.run(samples, results, runner.choice)
-    except (RuntimeError, ValueError) as error:
-        raise CannotRunError(f"LiteRT fails at inference: {_message(error)}") from None
-    return runner.choice
+        return runner.choice
+    begun = runner.begin(samples, results, runner.choice)
+    _unfinished.append(begun)
+    begun.add_done_callback(_unfinished.remove)
+    return begun
+
+
+_unfinished: list[Future[Choice]] = []
+
+
+def _finish() -> None:
+    """Wait for all that was begun."""
+    wait(_unfinished.copy())

@@ -199,12 +199,7 @@ class _Keeping:
                 f"({count}, ...), one a sample"
             )
         self._seen += count
-        bad = np.zeros(count, dtype=bool)
-        for output in outputs:
-            array = np.asarray(output)
-            if array.dtype.kind == "f":
-                bad |= ~np.isfinite(array.reshape(count, -1)).all(axis=1)
-        self._bad += int(bad.sum())
+        self._bad += _not_finite(outputs, count)
         if self._bad == 0:
             self._batches.append(metric.keep(labels, chosen, x))
 
@@ -237,6 +232,18 @@ class _Keeping:
             metric.classes(kept),
             kept,
         )
+
+
+def _not_finite(outputs: Sequence[NDArray[Any]], count: int) -> int:
+    """How many of the samples have a NaN or an infinity in one of their outputs (n, ...)."""
+    floats = [array for array in map(np.asarray, outputs) if array.dtype.kind == "f" and array.size]
+    # Nearly always there are none: the extremes tell, in less time than a look at each value.
+    if all(math.isfinite(array.min()) and math.isfinite(array.max()) for array in floats):
+        return 0
+    bad = np.zeros(count, dtype=bool)
+    for array in floats:
+        bad |= ~np.isfinite(array.reshape(count, -1)).all(axis=1)
+    return int(bad.sum())
 
 
 def _joined(parts: Sequence[NDArray[Any]]) -> NDArray[Any]:

@@ -178,7 +178,7 @@ DAMAGE = {
     "truncated file": ("*.tflite", lambda content: content[:100]),
     "changed byte": ("*.tflite", lambda content: content[:-1] + bytes([content[-1] ^ 1])),
     "empty file": ("*.tflite", lambda content: b""),
-    "changed predictions": ("*.npz", lambda content: content[:-1] + b"?"),
+    "changed predictions": ("*.arrays", lambda content: content[:-1] + b"?"),
 }
 
 
@@ -200,7 +200,7 @@ def test_a_damaged_cache_entry_is_rebuilt_and_mentioned(project: Project, case: 
     after = project.report("--edge-target=pico", cache=project.cache)
     after.result.assert_outcomes(passed=1)
     assert after.document == before.document
-    count = 1 if pattern == "*.npz" else r"\d+"
+    count = 1 if pattern == "*.arrays" else r"\d+"
     (line,) = [line for line in summary(after.result) if line.startswith("cache: ")]
     assert re.match(f"cache: {count} damaged", line), line
     again = project.run("--edge-target=pico", cache=project.cache)

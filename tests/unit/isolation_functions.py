@@ -6,6 +6,7 @@ import os
 import sys
 import threading
 import time
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +71,23 @@ def chatter(value: Any) -> Any:
 
 def read_stdin() -> str:
     return sys.stdin.read()
+
+
+_futures: dict[str, Future[Any]] = {}
+
+
+def promise(name: str) -> Future[Any]:
+    """An answer that comes when it is kept."""
+    _futures[name] = Future()
+    return _futures[name]
+
+
+def keep(name: str, value: Any) -> str:
+    if isinstance(value, Exception):
+        _futures[name].set_exception(value)
+    else:
+        _futures[name].set_result(threading.Lock() if value == "a lock" else value)
+    return "kept"
 
 
 def paths() -> list[str]:

@@ -116,7 +116,7 @@ def test_no_temporary_file_is_left(stored: Cache) -> None:
     ],
 )
 def test_arrays_come_back_in_order_with_type_and_shape(cache: Cache, arrays: list[Any]) -> None:
-    cache.put_arrays(KEY, arrays, {})
+    cache.put_arrays(KEY, arrays)
     found = cache.get_arrays(KEY)
     assert found is not None
     assert [(a.dtype, a.shape) for a in found] == [(a.dtype, a.shape) for a in arrays]
@@ -158,7 +158,7 @@ DAMAGES: dict[str, Callable[[Path], None]] = {
     "a file that is not there": change(file="nothing.tflite"),
     "a file elsewhere": change(file="../outside.tflite"),
     "no name": change(file=""),
-    "another checksum": change(sha256="0" * 64),
+    "another checksum": change(xxh3="0" * 32),
     "another meta": change(meta={"notes": ["b"]}),
     "no meta": change(meta=None),
 }

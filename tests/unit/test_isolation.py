@@ -65,6 +65,27 @@ def test_questions_are_answered_in_any_order(child: IsolatedProcess) -> None:
     assert child.answer(first) == 2
 
 
+def test_the_child_goes_on_while_an_answer_is_still_to_come(child: IsolatedProcess) -> None:
+    first, second = (child.post(functions.promise, name) for name in ("first", "second"))
+    assert_works(child)
+    assert child.call(functions.keep, "second", 2) == "kept"
+    assert child.answer(second) == 2
+    failing = child.post(functions.promise, "failing")
+    assert child.call(functions.keep, "failing", LookupError("no such layer")) == "kept"
+    with pytest.raises(LookupError, match="no such layer"):
+        child.answer(failing)
+    assert child.call(functions.keep, "first", 1) == "kept"
+    assert child.answer(first) == 1
+
+
+def test_a_late_answer_that_can_not_be_pickled_fails_that_call_only(child: IsolatedProcess) -> None:
+    late = child.post(functions.promise, "lock")
+    assert child.call(functions.keep, "lock", "a lock") == "kept"
+    with pytest.raises(IsolatedProcessError, match="cannot pickle"):
+        child.answer(late)
+    assert_works(child)
+
+
 def test_a_question_to_a_child_that_died_is_told_so(child: IsolatedProcess) -> None:
     dying = child.post(functions.abort, "bye")
     assert child._process is not None

@@ -386,7 +386,7 @@ class Engine:
         key = self._key(task, samples, selection, samples.fingerprint)
         self._keep(key, arrays)
         if samples.is_array and samples.preprocess is None:
-            self._cache.put_arrays(key, arrays, {})
+            self._cache.put_arrays(key, arrays)
 
     def _keep(self, key: str, arrays: Outputs) -> None:
         self._outputs[key] = arrays

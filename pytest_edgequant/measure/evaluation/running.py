@@ -40,8 +40,8 @@ from pytest_edgequant.tflite.macs import model_macs
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-_BLOCK_BYTES = 1 << 22
-_BLOCK_SAMPLES = 1 << 15
+_BLOCK_BYTES = 1 << 23
+_BLOCK_SAMPLES = 1 << 14
 _BLOCK_MACS = 20_000_000_000
 _SLOTS = 3
 _LEAST_MEMORY = 1 << 24
