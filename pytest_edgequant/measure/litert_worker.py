@@ -52,9 +52,9 @@ _WORTH_MEASURING = 0.25
 """Seconds that an evaluation takes one by one, under which nothing is measured first."""
 _MEASURING_SHARE = 0.05
 """Of these seconds, what measuring may take at most."""
-_UNMEASURED_SECONDS = 0.0007
+_UNMEASURED_SECONDS = 0.001
 """What a batch that was not measured takes at most, sample by sample: it should fit the cache."""
-_CHECKED = 64
+_CHECKED = 32
 """Samples that the copy is compared on in each evaluation."""
 # Processor time, not the clock on the wall: what else the machine does should decide nothing.
 _CLOCK_COUNTS_THREADS = sys.platform != "win32"  # there it comes in steps of 16 ms

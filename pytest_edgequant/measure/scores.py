@@ -102,7 +102,7 @@ class TaskMetric(ABC):
 
     def value(self, kept: Kept) -> float:
         """The value over all samples, each counted once."""
-        ones = np.ones((1, len(kept[0])))
+        ones = np.broadcast_to(np.float64(1), (1, len(kept[0])))
         return float(self.resampled(kept, ones)[0])
 
     def outcomes(self, kept: Kept) -> NDArray[np.bool_] | None:

@@ -131,6 +131,7 @@ class Engine:
         self._timeout = timeout
         self._tflm: list[IsolatedProcess] = []
         self._choices: dict[str, Choice] = {}
+        self._looked_up: set[str] = set()
         self._outputs: OrderedDict[str, Outputs] = OrderedDict()
         self._seen: OrderedDict[int, tuple[Any, str]] = OrderedDict()
         self._tokens: list[Any] = []
@@ -302,8 +303,9 @@ class Engine:
     def _remembered(self, task: Task) -> None:
         """Look up how a model runs fastest here."""
         key = task.job.key
-        if key in self._choices or task.job.runtime == "tflm":
+        if key in self._looked_up or task.job.runtime == "tflm":
             return
+        self._looked_up.add(key)
         entry = self._cache.get(self._choice_key(key))
         if entry is not None:
             self._choices[key] = Choice(**entry.meta)

@@ -174,6 +174,7 @@ class Pass:
         self._size = self._block_size()
         self._memory: Memory | None = None
         self._begun = False
+        self._preparing: list[tuple[Task, IsolatedProcess, int]] = []
 
     def _block_size(self) -> int:
         each = sum(
@@ -214,11 +215,12 @@ class Pass:
         The arrays are overwritten later: copy what is kept. Raises `DatasetError`,
         `CannotRunError`, `IsolatedProcessError`.
         """
-        for task in self.tasks:
-            for process in task.processes:
-                self._ask(task, partial(process.call, task.worker.prepare, task.job))
         slots = self._slots()
         try:
+            for task in self.tasks:
+                for process in task.processes:
+                    number = process.post(task.worker.prepare, task.job)
+                    self._preparing.append((task, process, number))
             yield from self._blocks(deque(slots))
         except Exception:
             self._settle(slots)
@@ -264,6 +266,9 @@ class Pass:
 
     def _settle(self, slots: Sequence[_Slot]) -> None:
         """Take the answers that nobody waits for any more: they would be in the way."""
+        for _, process, number in self._preparing:
+            with contextlib.suppress(Exception):
+                process.answer(number)
         for slot in slots:
             for task, numbers in zip(self.tasks, slot.questions, strict=False):
                 for process, number in zip(task.processes, numbers, strict=False):
@@ -311,6 +316,10 @@ class Pass:
 
     def _post(self, slot: _Slot) -> None:
         assert self._memory is not None
+        # The models were being loaded while the first block was filled.
+        while self._preparing:
+            task, process, number = self._preparing.pop(0)
+            self._ask(task, partial(process.answer, number))
         slot.questions = []
         path = str(self._memory.path)
         for task, outputs in zip(self.tasks, slot.outputs, strict=True):
