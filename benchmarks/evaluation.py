@@ -106,9 +106,7 @@ class Measured:
         single = Interpreter(model_content=variant.content)
         single.allocate_tensors()
         self.single = single
-        begin = time.perf_counter()
-        self.loop(self.samples(50)[0])
-        each = (time.perf_counter() - begin) / 50
+        each = min(self.loop(self.samples(50)[0]) for _ in range(3)) / 50
         most = SAMPLE_BYTES // (4 * int(np.prod(self.input.shape[1:])))
         self.count = int(np.clip(SECONDS / each, 64, min(most, 300_000)))
         self.choice = self.chosen()

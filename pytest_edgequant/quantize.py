@@ -58,9 +58,11 @@ class Quantizer:
             self._stored = np.empty(shape, info.dtype)
 
     def __call__(self, values: NDArray[Any]) -> NDArray[Any]:
-        """Real values (n, ...), of which none is NaN, as the tensor's type."""
+        """Real values (n, ...) as the tensor's type; raises `DatasetError` for NaN."""
         info = self._info
         if self._plain:
+            if values.dtype.kind == "f" and np.isnan(values.min(initial=0)):
+                raise _nan_in(info)
             return np.ascontiguousarray(values, dtype=info.dtype)
         if self._fast and len(values) <= self._capacity and values.shape[1:] == info.shape[1:]:
             return self._fast_path(values)
@@ -72,6 +74,8 @@ class Quantizer:
         with np.errstate(over="ignore"):  # what overflows saturates, as it should
             np.divide(values, self._scale, out=scaled, dtype=np.float32, casting="unsafe")
         low, high = scaled.min(initial=0), scaled.max(initial=0)
+        if np.isnan(low):
+            raise _nan_in(self._info)
         within = bool((low >= self._low).all() and (high <= self._high).all())
         # Half away from zero: the largest float below 0.5 with the value's sign, added; then cut.
         if within and low >= 0:
@@ -95,6 +99,10 @@ _SIGN = np.uint32(0x80000000)
 _BELOW_HALF = np.nextafter(np.float32(0.5), np.float32(0))
 
 
+def _nan_in(info: TensorInfo) -> DatasetError:
+    return DatasetError(f"the input {info.name!r} has NaN values: clean or drop these samples")
+
+
 def quantize(values: NDArray[Any], info: TensorInfo) -> NDArray[Any]:
     """Real values (N, ...) as the tensor's type; unquantized tensors are only cast.
 
@@ -103,7 +111,7 @@ def quantize(values: NDArray[Any], info: TensorInfo) -> NDArray[Any]:
     if info.dtype.kind not in "iu" or info.quantization is None:
         return np.ascontiguousarray(values, dtype=info.dtype)
     if values.dtype.kind == "f" and np.isnan(values).any():
-        raise DatasetError(f"the input {info.name!r} has NaN values, which can't be quantized")
+        raise _nan_in(info)
     scaled = np.asarray(values, dtype=np.float32) / _along_axis(
         info.quantization.scales, info
     ).astype(np.float32)

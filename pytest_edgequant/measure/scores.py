@@ -102,10 +102,14 @@ class TaskMetric(ABC):
 
     def value(self, kept: Kept) -> float:
         """The value over all samples, each counted once."""
+        right = self.outcomes(kept)
+        if right is not None:
+            return np.count_nonzero(right) / len(right)
         ones = np.broadcast_to(np.float64(1), (1, len(kept[0])))
         return float(self.resampled(kept, ones)[0])
 
     def outcomes(self, kept: Kept) -> NDArray[np.bool_] | None:
+        """Which samples were right, where the value is their share."""
         return None
 
     def per_sample(self, kept: Kept) -> NDArray[np.float64] | None:

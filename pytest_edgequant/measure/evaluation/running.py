@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
-from pytest_edgequant.data import InputSpec, input_specs
+from pytest_edgequant.data import input_specs
 from pytest_edgequant.errors import CannotRunError, DatasetError, IsolatedProcessError
 from pytest_edgequant.isolation import IsolatedProcess
 from pytest_edgequant.measure import litert_worker
@@ -298,21 +298,11 @@ class Pass:
         assert self._memory is not None
         begin, end = slot.filled, slot.filled + count
         for specs, arrays in inputs.items():
-            for spec, array, place in zip(specs, arrays, slot.inputs[specs], strict=True):
+            for array, place in zip(arrays, slot.inputs[specs], strict=True):
                 part = array[start : start + count]
-                if part.dtype.kind == "f" and part.size and np.isnan(part.min()):
-                    self._complain_of_nan(part, spec)
                 np.copyto(self._memory.array(place)[begin:end], part, casting="unsafe")
         slot.labels.append(take(y, slice(start, start + count)))
         slot.filled = end
-
-    def _complain_of_nan(self, part: NDArray[Any], spec: InputSpec) -> None:
-        bad = np.isnan(part.reshape(len(part), -1)).any(axis=1)
-        raise DatasetError(
-            f"{self.samples.where}: the input {spec.name!r} has NaN values in {int(bad.sum())} of "
-            f"{len(bad)} samples; expected finite values of shape {spec.sample_shape}: clean or "
-            "drop these samples"
-        )
 
     def _post(self, slot: _Slot) -> None:
         assert self._memory is not None
@@ -346,7 +336,10 @@ class Pass:
         outputs = []
         for task, numbers, fields in zip(self.tasks, slot.questions, slot.outputs, strict=True):
             for process, number in zip(task.processes, numbers, strict=False):
-                choice = self._ask(task, partial(process.answer, number))
+                try:
+                    choice = self._ask(task, partial(process.answer, number))
+                except DatasetError as error:
+                    raise self._counted(error, slot, task.specs) from None
                 if choice is not None:
                     self.found[task.job.key] = choice
             outputs.append([self._memory.array(f)[: slot.filled] for f in fields])
@@ -358,6 +351,20 @@ class Pass:
         }
         slot.labels, slot.filled = [], 0
         return y, outputs, inputs
+
+    def _counted(self, error: DatasetError, slot: _Slot, specs: Specs) -> DatasetError:
+        """A child's complaint of NaN, with the number of samples that have some."""
+        assert self._memory is not None
+        for spec, place in zip(specs, slot.inputs[specs], strict=True):
+            values = self._memory.array(place)[: slot.filled]
+            bad = np.isnan(values.reshape(len(values), -1)).any(axis=1)
+            if bad.any():
+                return DatasetError(
+                    f"{self.samples.where}: the input {spec.name!r} has NaN values in "
+                    f"{int(bad.sum())} of {len(bad)} samples; expected finite values of shape "
+                    f"{spec.sample_shape}: clean or drop these samples"
+                )
+        return error
 
     @staticmethod
     def _ask(task: Task, action: Callable[[], Any]) -> Any:
