@@ -42,7 +42,7 @@ _MORE = 64
 _BATCHES = (8, 32, 128, 512)
 _LEAST_GAIN = 1.01
 """A larger batch must be faster by this factor."""
-_LEAST_TASK = 2e-5
+_LEAST_TASK = 4e-6
 _CHUNK_SAMPLES = 1024
 _CHUNK_BYTES = 1 << 19
 _TURN_SECONDS = 0.003
@@ -88,8 +88,11 @@ class _Instance:
 
     def run(self, samples: Arrays, results: Arrays, start: int, stop: int) -> None:
         """The real-valued samples from `start` to `stop`; what lacks is filled up by the last."""
-        job, interpreter = self._job, self._interpreter
         stored = [q(s[start:stop]) for q, s in zip(self._quantizers, samples, strict=True)]
+        if self.samples == 1:
+            self._one_by_one(stored, [r[start:stop] for r in results])
+            return
+        job, interpreter = self._job, self._interpreter
         for begin in range(start, stop, self.samples):
             end = min(begin + self.samples, stop)
             if job.stateful:
@@ -99,11 +102,31 @@ class _Instance:
                 if len(value) < self.samples:
                     lacking = self.samples - len(value)
                     value = np.concatenate([value, np.repeat(value[-1:], lacking, axis=0)])
-                interpreter.set_tensor(info.index, value if info.shape else value.reshape(()))
+                interpreter.set_tensor(info.index, value)
             interpreter.invoke()
             for info, shape, result in zip(job.outputs, self._shapes, results, strict=True):
                 value = interpreter.get_tensor(info.index)
                 result[begin:end] = value.reshape(shape)[: end - begin]
+
+    def _one_by_one(self, stored: Arrays, results: Arrays) -> None:
+        """As few steps a sample as there can be: a small model takes no longer than they do."""
+        job, interpreter = self._job, self._interpreter
+        set_tensor, invoke = interpreter.set_tensor, interpreter.invoke
+        get_tensor, reset = interpreter.get_tensor, interpreter.reset_all_variables
+        given = [
+            (info.index, array.reshape(len(array), *info.shape))
+            for info, array in zip(job.inputs, stored, strict=True)
+        ]
+        taken = [(info.index, result) for info, result in zip(job.outputs, results, strict=True)]
+        for position in range(len(stored[0])):
+            if job.stateful:
+                reset()
+            for index, array in given:
+                set_tensor(index, array[position])
+            invoke()
+            for index, result in taken:
+                # An axis of one sample in front is dropped.
+                result[position] = get_tensor(index)
 
 
 def chunk_size(job: Job, batch: int) -> int:
