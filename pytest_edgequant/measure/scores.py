@@ -104,7 +104,7 @@ class TaskMetric(ABC):
         """The value over all samples, each counted once."""
         right = self.outcomes(kept)
         if right is not None:
-            return np.count_nonzero(right) / len(right)
+            return float(np.count_nonzero(right) / len(right))
         ones = np.broadcast_to(np.float64(1), (1, len(kept[0])))
         return float(self.resampled(kept, ones)[0])
 

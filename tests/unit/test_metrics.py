@@ -37,6 +37,14 @@ def test_labels_are_numbers_or_one_hot(labels: Any) -> None:
     assert value(None, labels, SCORES) == 0.75
 
 
+@pytest.mark.parametrize("metric", ["accuracy", "top-2", "macro_f1", "macro_recall", "agreement"])
+def test_a_value_is_a_number_of_python(metric: str) -> None:
+    """Values travel between xdist's processes, which take no NumPy scalars."""
+    labels = SCORES if metric == "agreement" else LABELS
+    found = score(metric, labels, SCORES)
+    assert {type(v) for v in (found.value, *found.details.values())} == {float}
+
+
 def test_scores_of_any_shape_are_one_row_a_sample() -> None:
     assert top1_outcomes(LABELS, SCORES[:, np.newaxis, np.newaxis]).tolist() == RIGHT
 
