@@ -7,7 +7,7 @@ for several inputs; whole arrays, batches, or single samples.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -236,12 +236,11 @@ def check_labels(samples: int, labels: int, place: str, *, batched: bool) -> Non
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """Evaluation samples: inputs as they came (whole, or in batches), and labels (N, ...)."""
+    """Evaluation samples in arrays: inputs as they came, and labels (N, ...)."""
 
-    x: tuple[Raw, ...]
+    x: Raw
     y: NDArray[Any]
     where: str
-    labels: tuple[int, ...] = ()
 
     @property
     def count(self) -> int:
@@ -251,24 +250,14 @@ class Dataset:
     def fingerprint(self) -> str:
         """The hash of all samples and labels."""
         total = ContentHash()
-        start = 0
-        for x, count in zip(self.x, self.labels, strict=True):
-            total.update(x, self.y[start : start + count])
-            start += count
+        total.update(self.x, self.y)
         return total.digest()
 
-    def inputs(
-        self, specs: Sequence[InputSpec], preprocess: Callable[[Any], Any] | None = None
-    ) -> list[NDArray[Any]]:
+    def inputs(self, specs: Sequence[InputSpec]) -> list[NDArray[Any]]:
         """All samples, one array (N, ...) an input; raises `DatasetError`."""
-        batches = []
-        for x, count in zip(self.x, self.labels, strict=True):
-            raw = x if preprocess is None else preprocessed(x, count, preprocess, self.where)
-            batches.append(as_inputs(raw, specs, self.where))
-        for number, (batch, labels) in enumerate(zip(batches, self.labels, strict=True)):
-            place = f"{self.where} batch {number}" if len(batches) > 1 else self.where
-            check_labels(len(batch[0]), labels, place, batched=True)
-        return concatenate(batches)
+        arrays = as_inputs(self.x, specs, self.where)
+        check_labels(len(arrays[0]), self.count, self.where, batched=True)
+        return arrays
 
 
 def is_pair(value: Any) -> bool:
@@ -286,75 +275,22 @@ def _is_batch(value: Any) -> bool:
     return isinstance(value, list) and len(value) == 2 and hasattr(value[0], "shape")
 
 
-def load_dataset(dataset: Any, where: str = "edge_dataset") -> Dataset:
-    """Read (x, y), an iterable of (x, y) batches, or a callable that gives either.
-
-    Raises `DatasetError` for an empty dataset, an exhausted generator, labels and samples of
-    different length.
-    """
-    if isinstance(dataset, Dataset):
-        return dataset
-    if callable(dataset) and not isinstance(dataset, Iterable):
-        dataset = dataset()
-    if dataset is None:
-        raise DatasetError(f"{where}: got None; return (x, y) or an iterable of (x, y) batches")
-    if is_pair(dataset):
-        x = freeze(dataset[0], f"{where} x")
-        y = to_numpy(dataset[1], f"{where} y")
-        if y.ndim == 0:
-            raise DatasetError(f"{where}: y must be an array of labels, got {dataset[1]!r}")
-        batches, labels = [x], [y]
-        # A list may hold samples or inputs; which, only the model can tell (`Dataset.inputs`).
-        lengths = set() if isinstance(x, list) else {len(part) for part in _leaves(x) if part.ndim}
-        if lengths and lengths != {len(y)}:
-            raise DatasetError(
-                f"{where}: {'/'.join(map(str, sorted(lengths)))} samples and {len(y)} labels; "
-                "every sample needs one label"
-            )
-    else:
-        batches, labels = _read_batches(dataset, where)
-    if not labels or sum(len(y) for y in labels) == 0:
-        one_pass = hasattr(dataset, "__next__")
+def load_pair(pair: Sequence[Any], where: str = "edge_dataset") -> Dataset:
+    """Read (x, y). Raises `DatasetError` where it is empty or the lengths differ."""
+    x = freeze(pair[0], f"{where} x")
+    y = to_numpy(pair[1], f"{where} y")
+    if y.ndim == 0:
+        raise DatasetError(f"{where}: y must be an array of labels, got {pair[1]!r}")
+    # A list may hold samples or inputs; which, only the model can tell (`Dataset.inputs`).
+    lengths = set() if isinstance(x, list) else {len(part) for part in _leaves(x) if part.ndim}
+    if lengths and lengths != {len(y)}:
         raise DatasetError(
-            f"{where}: no samples"
-            + (
-                ": a generator serves one evaluation only, and this one is used up; return arrays, "
-                "or a function that makes a fresh generator"
-                if one_pass
-                else "; return (x, y) with at least one sample"
-            )
+            f"{where}: {'/'.join(map(str, sorted(lengths)))} samples and {len(y)} labels; "
+            "every sample needs one label"
         )
-    shapes = {part.shape[1:] for part in labels}
-    if len(shapes) > 1:
-        raise DatasetError(
-            f"{where}: labels of different shapes in different batches: "
-            f"{', '.join(map(str, sorted(shapes)))}"
-        )
-    y = np.concatenate(labels) if len(labels) > 1 else labels[0]
-    counts = tuple(len(part) for part in labels)
-    return Dataset(tuple(batches), y, where, counts)
-
-
-def _read_batches(dataset: Any, where: str) -> tuple[list[Raw], list[NDArray[Any]]]:
-    if not isinstance(dataset, Iterable):
-        raise DatasetError(
-            f"{where}: expected (x, y), an iterable of (x, y) batches, or a function that gives "
-            f"one, got {type(dataset).__name__}"
-        )
-    if isinstance(dataset, str | bytes | Mapping | np.ndarray):
-        raise DatasetError(f"{where}: expected (x, y), got {type(dataset).__name__} without labels")
-    batches: list[Raw] = []
-    labels: list[NDArray[Any]] = []
-    for index, element in enumerate(dataset):
-        place = f"{where} batch {index}"
-        if not isinstance(element, tuple | list) or len(element) not in (2, 3):
-            raise DatasetError(f"{place}: expected (x, y), got {type(element).__name__}")
-        x = freeze(element[0], f"{place} x")
-        y = to_numpy(element[1], f"{place} y")
-        y = y[np.newaxis] if y.ndim == 0 else y
-        batches.append(x)
-        labels.append(y)
-    return batches, labels
+    if not len(y):
+        raise DatasetError(f"{where}: no samples; return (x, y) with at least one sample")
+    return Dataset(x, y, where)
 
 
 def _leaves(value: Raw) -> list[NDArray[Any]]:

@@ -12,6 +12,7 @@ import dataclasses
 import shutil
 import sys
 import tempfile
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -28,14 +29,14 @@ from pytest_edgequant.conversion.calibration import (
     class_labels,
     coverage_notes,
     read_calibration,
-    split_dataset,
+    split_samples,
 )
 from pytest_edgequant.conversion.finish import build_variant, finish
 from pytest_edgequant.conversion.qat.recipe import Training, calibration_from, read_training
 from pytest_edgequant.conversion.registry import VariantSpec, get_spec
 from pytest_edgequant.conversion.source import Order, Source, TFLiteFile, open_source, versions
 from pytest_edgequant.conversion.tensorflow_worker import Description
-from pytest_edgequant.data import InputSpec, as_inputs, input_specs, load_dataset
+from pytest_edgequant.data import InputSpec, as_inputs, input_specs
 from pytest_edgequant.errors import (
     CalibrationError,
     CannotRunError,
@@ -51,6 +52,7 @@ from pytest_edgequant.measure.arena.tflm_worker import TFLMAllocation
 from pytest_edgequant.measure.arena.verification import MOST_SECONDS, check_arena, smallest_arena
 from pytest_edgequant.measure.evaluation.engine import Engine
 from pytest_edgequant.records import HeldOut, Target, Variant
+from pytest_edgequant.samples import Samples
 from pytest_edgequant.settings import DEFAULT_TFLM_MACS
 from pytest_edgequant.targets import Targets
 from pytest_edgequant.tflite.graph import read_graph
@@ -143,6 +145,7 @@ class Pipeline:
         self._verifier = IsolatedProcess("verifying", min(timeout, MOST_SECONDS))
         self._variants: dict[str, Variant] = {}
         self._failures: dict[str, EdgeQuantError] = {}
+        self._splits: deque[tuple[Any, Any, tuple[InputSpec, ...], Calibration]] = deque(maxlen=8)
         self.engine = Engine(self.cache, self._interpreter, timeout)
         self.tflm_macs = tflm_macs
 
@@ -227,9 +230,17 @@ class Pipeline:
         )
 
     def _split(self, source: Source, dataset: Any, preprocess: Any) -> Calibration:
-        loaded = load_dataset(dataset)
-        self.engine.note(dataset, loaded.fingerprint)
-        return split_dataset(loaded, self._describe(source).inputs, preprocess)
+        specs = self._describe(source).inputs
+        for known, function, inputs, calibration in self._splits:
+            if known is dataset and function is preprocess and inputs == specs:
+                return calibration
+        samples = Samples(dataset, preprocess=preprocess)
+        calibration = split_samples(samples, specs)
+        if calibration.held_out is not None:
+            self.engine.note(dataset, calibration.held_out.dataset)
+        if not samples.is_array:  # a stream takes long to read, and is not changed in its place
+            self._splits.append((dataset, preprocess, specs, calibration))
+        return calibration
 
     def _calibration(
         self,
@@ -272,7 +283,10 @@ class Pipeline:
         _, labels = calibration_inputs(calibration, self._describe(source).inputs)
         if labels is None:
             return calibration
-        notes = coverage_notes(class_labels(labels), load_dataset(dataset).y)
+        y = Samples(dataset).scan()
+        if isinstance(y, Mapping):
+            return calibration
+        notes = coverage_notes(class_labels(labels), y)
         return dataclasses.replace(calibration, notes=(*calibration.notes, *notes))
 
     def _made(

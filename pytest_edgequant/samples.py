@@ -20,9 +20,10 @@ from pytest_edgequant.data import (
     Raw,
     as_inputs,
     check_labels,
+    concatenate,
     freeze,
     is_pair,
-    load_dataset,
+    load_pair,
     preprocessed,
     to_numpy,
 )
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 
 Preprocess = Callable[[Any], Any]
 Specs = tuple[InputSpec, ...]
+_PART = 4096
 
 
 @dataclass(frozen=True)
@@ -61,15 +63,12 @@ class Samples:
         self.count: int | None = None
         self._whole: Dataset | None = None
         self._fingerprint: str | None = None
-        if not isinstance(dataset, Dataset):
-            dataset = self._called(dataset)
-            if dataset is None:
-                raise DatasetError(
-                    f"{where}: got None; return (x, y) or an iterable of (x, y) batches"
-                )
+        dataset = self._called(dataset)
+        if dataset is None:
+            raise DatasetError(f"{where}: got None; return (x, y) or an iterable of (x, y) batches")
         self._source = dataset
-        if isinstance(dataset, Dataset) or is_pair(dataset):
-            self._whole = load_dataset(dataset, where)
+        if is_pair(dataset):
+            self._whole = load_pair(dataset, where)
             self.count = self._whole.count
         self.one_shot = self._whole is None and hasattr(dataset, "__next__") and not self._made
 
@@ -110,6 +109,16 @@ class Samples:
             return self._whole.y
         return joined([part.y for part in self.read((), 0)])
 
+    def taken(self, specs: Specs, positions: NDArray[np.int64]) -> list[NDArray[Any]]:
+        """The samples at these positions, sorted ones, as one array (n, ...) an input."""
+        found = []
+        for part in self.read((specs,), _PART):
+            low, high = np.searchsorted(positions, (part.start, part.start + part.count))
+            if low < high:
+                inside = positions[low:high] - part.start
+                found.append([array[inside] for array in part.inputs[specs]])
+        return concatenate(found)
+
     # -- reading ------------------------------------------------------------------------------
 
     def read(self, kinds: Sequence[Specs], size: int) -> Iterator[Part]:
@@ -130,24 +139,27 @@ class Samples:
                 cut = {k: [array[start:stop] for array in v] for k, v in inputs.items()}
                 yield Part(start, stop - start, cut, whole.y[start:stop])
             return
-        start = 0
-        for x, count in zip(whole.x, whole.labels, strict=True):
-            for begin in range(0, count, size):
-                end = min(begin + size, count)
-                place = f"{self.where} samples {start + begin} to {start + end - 1}"
-                raw = _sliced(x, count, begin, end)
-                y = whole.y[start + begin : start + end]
-                yield self._part(raw, y, start + begin, place, kinds, batched=False)
-            start += count
+        for begin in range(0, whole.count, size):
+            end = min(begin + size, whole.count)
+            place = f"{self.where} samples {begin} to {end - 1}"
+            raw = _sliced(whole.x, whole.count, begin, end)
+            yield self._part(raw, whole.y[begin:end], begin, place, kinds, batched=False)
 
     def _read_stream(self, kinds: Sequence[Specs]) -> Iterator[Part]:
         content, start, index = ContentHash(), 0, -1
+        form: Any = None
         for index, element in enumerate(self._elements()):
             place = f"{self.where} batch {index}"
             if not isinstance(element, tuple | list) or len(element) not in (2, 3):
                 raise DatasetError(f"{place}: expected (x, y), got {type(element).__name__}")
             x = freeze(element[0], f"{place} x")
             y = _labels(element[1], f"{place} y")
+            form = _form(y) if form is None else form
+            if _form(y) != form:
+                raise DatasetError(
+                    f"{place}: labels of shape {_form(y)} a sample, in the batches before {form}; "
+                    "every label needs the same shape"
+                )
             content.update(x, y)
             if kinds:
                 part = self._part(x, y, start, place, kinds, batched=True)
@@ -268,6 +280,13 @@ def _labels(y: Any, place: str) -> Any:
         return {str(key): _labels(value, f"{place}[{key!r}]") for key, value in y.items()}
     array = to_numpy(y, place)
     return array[np.newaxis] if array.ndim == 0 else array
+
+
+def _form(y: Any) -> Any:
+    """The shape of one sample's label, or of each of its labels."""
+    if isinstance(y, Mapping):
+        return {key: _form(value) for key, value in y.items()}
+    return y.shape[1:]
 
 
 def _length(y: Any) -> int:

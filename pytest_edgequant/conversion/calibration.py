@@ -7,14 +7,13 @@ Guideline (TensorFlow Lite's post-training quantization guide and practice): 100
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from pytest_edgequant.data import (
-    Dataset,
     InputSpec,
     Raw,
     as_inputs,
@@ -24,6 +23,7 @@ from pytest_edgequant.data import (
 )
 from pytest_edgequant.errors import CalibrationError, DatasetError
 from pytest_edgequant.records import HeldOut
+from pytest_edgequant.samples import Samples
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -203,27 +203,29 @@ def strata_of(y: NDArray[Any]) -> NDArray[Any]:
     return np.zeros(len(y), dtype=np.int64)
 
 
-def split_dataset(
-    dataset: Dataset, specs: Sequence[InputSpec], preprocess: Callable[[Any], Any] | None = None
-) -> Calibration:
+def split_samples(samples: Samples, specs: Sequence[InputSpec]) -> Calibration:
     """Representative samples out of the evaluation set, which then leaves them out.
 
     At most 300 samples and at most half of the set, stratified by class or by target decile; the
-    same samples for the same dataset. Raises `CalibrationError` when the set is too small.
+    same samples for the same dataset. It is read twice, for the labels and for the samples that
+    were chosen, and never held. Raises `CalibrationError` when the set is too small.
     """
-    inputs = dataset.inputs(specs, preprocess)
-    count = min(SPLIT_AT_MOST, dataset.count // 2)
+    y = samples.scan()
+    if isinstance(y, Mapping):  # labels of several outputs: none is the class to go by
+        y = np.zeros(samples.count or 0)
+    total = len(y)
+    count = min(SPLIT_AT_MOST, total // 2)
     if count == 0:
         raise CalibrationError(
-            f"{dataset.where}: {dataset.count} sample is too few to split off representative "
+            f"{samples.where}: {total} sample is too few to split off representative "
             f"samples; define the fixture {WHERE}"
         )
-    strata = strata_of(dataset.y)
-    order = np.random.default_rng(0).permutation(dataset.count)
+    strata = strata_of(y)
+    order = np.random.default_rng(0).permutation(total)
     chosen: list[int] = []
     groups = [order[strata[order] == stratum] for stratum in np.unique(strata)]
     # Largest remainder, so that the shares add up to `count`; a stratum keeps one to evaluate.
-    quotas = [len(group) * count / dataset.count for group in groups]
+    quotas = [len(group) * count / total for group in groups]
     sizes = [min(max(int(q), 1), len(g) - 1) for q, g in zip(quotas, groups, strict=True)]
     by_remainder = sorted(range(len(groups)), key=lambda i: (int(quotas[i]) - quotas[i], i))
     for i in itertools.islice(itertools.cycle(by_remainder), 2 * len(groups) + count):
@@ -239,22 +241,23 @@ def split_dataset(
     chosen.sort()
     if not chosen:
         raise CalibrationError(
-            f"{dataset.where}: no class has two samples, so none can be split off for "
+            f"{samples.where}: no class has two samples, so none can be split off for "
             f"calibration; define the fixture {WHERE}"
         )
     notes = [
-        f"calibration: {len(chosen)} of {dataset.count} samples split off {dataset.where} "
+        f"calibration: {len(chosen)} of {total} samples split off {samples.where} "
         f"(no {WHERE} is defined) and left out of the evaluation"
     ]
-    notes += coverage_notes(class_labels(dataset.y[chosen]), dataset.y)
-    names = [spec.name for spec in specs]
-    element = {n: array[chosen] for n, array in zip(names, inputs, strict=True)}
+    notes += coverage_notes(class_labels(y[chosen]), y)
+    inputs = samples.taken(tuple(specs), np.asarray(chosen))
+    element = {spec.name: array for spec, array in zip(specs, inputs, strict=True)}
+    assert samples.fingerprint is not None  # it was read to its end
     return Calibration(
         (element,),
         fingerprint(element),
-        f"the split of {dataset.where}",
+        f"the split of {samples.where}",
         tuple(notes),
-        HeldOut(dataset.fingerprint, tuple(chosen)),
+        HeldOut(samples.fingerprint, tuple(chosen)),
     )
 
 

@@ -47,7 +47,7 @@ from pytest_edgequant import (
     measure_arena,
 )
 from pytest_edgequant import pipeline as pipeline_module
-from pytest_edgequant.data import load_dataset
+from pytest_edgequant.data import load_pair
 from pytest_edgequant.pipeline import Pipeline, load_variant
 from pytest_edgequant.records import HeldOut
 from pytest_edgequant.targets import Targets
@@ -457,7 +457,7 @@ def test_samples_that_were_held_out_are_left_out(tiny: Tiny, tiny_dataset: tuple
     assert right is not None
     wrong = tuple(int(i) for i in np.flatnonzero(~right))
     assert len(wrong) > 5
-    held = HeldOut(load_dataset(tiny_dataset).fingerprint, wrong)
+    held = HeldOut(load_pair(tiny_dataset).fingerprint, wrong)
     evaluation = evaluate(dataclasses.replace(variant, held_out=held), tiny_dataset)
     assert (evaluation.value, evaluation.count) == (1.0, 397 - len(wrong))
     elsewhere = dataclasses.replace(variant, held_out=HeldOut("another dataset", wrong))
@@ -467,7 +467,7 @@ def test_samples_that_were_held_out_are_left_out(tiny: Tiny, tiny_dataset: tuple
 def test_samples_that_either_was_calibrated_with_are_left_out_of_both(
     tiny: Tiny, tiny_dataset: tuple[Any, Any]
 ) -> None:
-    fingerprint = load_dataset(tiny_dataset).fingerprint
+    fingerprint = load_pair(tiny_dataset).fingerprint
     candidate, baseline = (
         dataclasses.replace(load_variant(tiny[form]), held_out=HeldOut(fingerprint, indices))
         for form, indices in (("int8", (0, 1, 2)), ("int16x8", (2, 3)))

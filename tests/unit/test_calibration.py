@@ -1,6 +1,7 @@
 from __future__ import annotations
 
-from collections.abc import Callable
+import weakref
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -17,10 +18,11 @@ from pytest_edgequant.conversion.calibration import (
     coverage_notes,
     quality_notes,
     read_calibration,
-    split_dataset,
+    split_samples,
 )
-from pytest_edgequant.data import InputSpec, load_dataset
+from pytest_edgequant.data import InputSpec, load_pair
 from pytest_edgequant.errors import CalibrationError
+from pytest_edgequant.samples import Samples
 
 ONE = [InputSpec("image", (1, 4), np.dtype(np.float32))]
 TWO = [
@@ -221,9 +223,16 @@ def test_classes_that_are_not_covered_are_noted() -> None:
 # -- the split ----------------------------------------------------------------------------------
 
 
+class Batch(np.ndarray):  # type: ignore[type-arg]
+    """An array that can be referred to weakly, and told by what it is."""
+
+    __hash__ = object.__hash__  # type: ignore[assignment]
+    __eq__ = object.__eq__  # type: ignore[assignment]
+
+
 def split(y: Any) -> Calibration:
     x = np.arange(len(y) * 4, dtype=np.float32).reshape(-1, 4)
-    return split_dataset(load_dataset((x, y)), ONE)
+    return split_samples(Samples((x, y)), ONE)
 
 
 def chosen(y: Any) -> Any:
@@ -242,7 +251,7 @@ def test_the_split_is_its_own_samples_and_says_so() -> None:
         "calibration: 60 of 120 samples split off edge_dataset (no edge_calibration is defined) "
         "and left out of the evaluation",
     )
-    assert calibration.held_out.dataset == load_dataset((X, Y)).fingerprint
+    assert calibration.held_out.dataset == load_pair((X, Y)).fingerprint
 
 
 def test_the_split_is_always_the_same() -> None:
@@ -261,6 +270,37 @@ def test_the_split_takes_no_more_than_half_and_leaves_every_class(labels: list[i
     assert 1 <= len(indices) <= len(y) // 2
     assert len(set(indices.tolist())) == len(indices)
     assert set(np.delete(y, indices).tolist()) == set(labels)
+
+
+def test_the_split_of_a_stream_is_that_of_its_arrays_and_holds_few_batches() -> None:
+    y = np.arange(3000) % 7
+    x = np.arange(len(y) * 4, dtype=np.float32).reshape(-1, 4)
+    alive: weakref.WeakSet[Batch] = weakref.WeakSet()
+    most = 0
+
+    def batches() -> Iterator[Any]:
+        nonlocal most
+        for start in range(0, len(y), 10):
+            batch = x[start : start + 10].copy().view(Batch)
+            alive.add(batch)
+            most = max(most, len(alive))
+            yield batch, y[start : start + 10]
+
+    streamed, whole = split_samples(Samples(batches), ONE), split_samples(Samples((x, y)), ONE)
+    assert streamed.held_out == whole.held_out
+    assert (streamed.fingerprint, streamed.notes) == (whole.fingerprint, whole.notes)
+    assert most < 10
+    doubled = split_samples(Samples(batches, preprocess=lambda x: np.asarray(x) * 2), ONE)
+    assert doubled.held_out == whole.held_out
+    np.testing.assert_array_equal(doubled.elements[0]["image"], 2 * whole.elements[0]["image"])
+
+
+def test_labels_of_several_outputs_are_split_at_random() -> None:
+    y = {"a": np.arange(100) % 3, "b": np.zeros(100)}
+    x = np.zeros((100, 4), np.float32)
+    held_out = split_samples(Samples([(x, y)]), ONE).held_out
+    assert held_out is not None
+    assert len(set(held_out.indices)) == 50
 
 
 def test_the_split_takes_300_at_most() -> None:

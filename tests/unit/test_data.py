@@ -17,10 +17,11 @@ from pytest_edgequant.data import (
     concatenate,
     fingerprint,
     freeze,
-    load_dataset,
+    load_pair,
     to_numpy,
 )
 from pytest_edgequant.errors import DatasetError
+from pytest_edgequant.samples import Samples, joined
 
 ONE = [InputSpec("image", (1, 2, 3), np.dtype(np.float32))]
 TWO = [
@@ -148,29 +149,29 @@ DATASETS: dict[str, Callable[[], Any]] = {
 }
 
 
+def read(dataset: Any, specs: Any, where: str = "edge_dataset") -> tuple[Any, Any]:
+    """All samples and labels, read part by part."""
+    samples = Samples(dataset, where)
+    parts = list(samples.read((tuple(specs),), 3))
+    return concatenate([part.inputs[tuple(specs)] for part in parts]), joined([p.y for p in parts])
+
+
 @pytest.mark.parametrize("form", DATASETS)
 def test_a_dataset_comes_in_many_forms(form: str) -> None:
-    dataset = load_dataset(DATASETS[form]())
-    (x,) = dataset.inputs(ONE)
+    (x,), y = read(DATASETS[form](), ONE)
     np.testing.assert_array_equal(x, X)
-    np.testing.assert_array_equal(dataset.y, Y)
-    assert dataset.count == 10
+    np.testing.assert_array_equal(y, Y)
 
 
 @pytest.mark.parametrize("labels", [np.eye(3)[Y], Y / 7, Y[:, np.newaxis]])
 def test_labels_keep_their_form(labels: Any) -> None:
-    np.testing.assert_array_equal(load_dataset((X, labels)).y, labels)
+    np.testing.assert_array_equal(load_pair((X, labels)).y, labels)
 
 
 def test_several_inputs_come_from_a_pair_or_from_batches() -> None:
     for dataset in (((X, AGE), Y), [({"age": AGE[:4], "image": X[:4]}, Y[:4])]):
-        image, age = load_dataset(dataset).inputs(TWO)
+        (image, age), _ = read(dataset, TWO)
         np.testing.assert_array_equal(image, X[: len(age)])
-
-
-def test_a_dataset_that_is_read_stays_as_it_is() -> None:
-    dataset = load_dataset((X, Y))
-    assert load_dataset(dataset) is dataset
 
 
 @pytest.mark.parametrize(
@@ -193,34 +194,34 @@ def test_a_dataset_that_is_read_stays_as_it_is() -> None:
 )
 def test_what_is_no_dataset_says_why(dataset: Any, said: str) -> None:
     with pytest.raises(DatasetError) as caught:
-        load_dataset(dataset, "here")
+        read(dataset, ONE, "here")
     assert str(caught.value).startswith(said)
 
 
 def test_labels_are_counted_against_samples_given_as_a_list() -> None:
     """Samples or inputs: only the model can tell what a list holds."""
-    dataset = load_dataset((list(X), Y[:7]), "here")
+    dataset = load_pair((list(X), Y[:7]), "here")
     with pytest.raises(DatasetError, match=r"^here: 10 samples and 7 labels"):
         dataset.inputs(ONE)
 
 
 def test_a_generator_that_is_used_up_says_so() -> None:
     generator = batches()
-    load_dataset(generator)
+    read(generator, ONE)
     with pytest.raises(DatasetError, match="a generator serves one evaluation only, and this one"):
-        load_dataset(generator)
+        read(generator, ONE)
 
 
 def test_a_wrong_shape_names_the_dataset() -> None:
     with pytest.raises(DatasetError, match=r"^my set: the model's input 'image' takes samples of"):
-        load_dataset((X[:, :1], Y), "my set").inputs(ONE)
+        read((X[:, :1], Y), ONE, "my set")
 
 
 # -- fingerprints -------------------------------------------------------------------------------
 
 
 def test_the_same_samples_have_the_same_fingerprint() -> None:
-    assert load_dataset((X, Y)).fingerprint == load_dataset((X.copy(), Y.copy())).fingerprint
+    assert load_pair((X, Y)).fingerprint == load_pair((X.copy(), Y.copy())).fingerprint
     assert fingerprint({"a": X, "b": Y}) == fingerprint({"b": Y, "a": X})
     assert fingerprint(X.T.copy()) == fingerprint(X.T)
 
@@ -249,7 +250,7 @@ def test_other_samples_have_another_fingerprint(other: Any) -> None:
 
 
 def test_other_labels_make_another_dataset() -> None:
-    assert load_dataset((X, Y)).fingerprint != load_dataset((X, changed(Y))).fingerprint
+    assert load_pair((X, Y)).fingerprint != load_pair((X, changed(Y))).fingerprint
 
 
 def test_freezing_keeps_the_structure() -> None:
@@ -257,20 +258,20 @@ def test_freezing_keeps_the_structure() -> None:
     assert isinstance(frozen["a"], np.ndarray)
     assert isinstance(frozen["b"], tuple)
     assert isinstance(frozen["b"][1], list)
-    assert isinstance(load_dataset((X, Y)), Dataset)
+    assert isinstance(load_pair((X, Y)), Dataset)
 
 
 def test_labels_that_shift_between_batches_are_noticed() -> None:
     x, y = np.zeros((100, 4), np.float32), np.zeros(100, int)
     specs = [InputSpec("x", (1, 4), np.dtype(np.float32))]
     with pytest.raises(DatasetError, match="batch 0: 50 samples and 49 labels"):
-        load_dataset([(x[:50], y[:49]), (x[50:], y[49:])]).inputs(specs)
+        read([(x[:50], y[:49]), (x[50:], y[49:])], specs)
 
 
-def test_batches_with_labels_of_different_shapes_are_refused() -> None:
-    x, y = np.zeros((100, 4), np.float32), np.zeros(100, int)
-    with pytest.raises(DatasetError, match="labels of different shapes"):
-        load_dataset([(x[:50], y[:50]), (x[50:], y[50:, np.newaxis])])
+@pytest.mark.parametrize("other", [lambda y: y[:, np.newaxis], lambda y: {"digit": y}])
+def test_batches_with_labels_of_different_shapes_are_refused(other: Callable[[Any], Any]) -> None:
+    with pytest.raises(DatasetError, match=r"batch 1: labels of shape .* in the batches before"):
+        read([(X[:5], Y[:5]), (X[5:], other(Y[5:]))], ONE)
 
 
 # -- the content's hash ---------------------------------------------------------------------------

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pytest_edgequant.data import InputSpec, load_dataset
+from pytest_edgequant.data import InputSpec, load_pair
 from pytest_edgequant.errors import DatasetError
 from pytest_edgequant.samples import Drawn, Samples
 
@@ -93,7 +93,7 @@ def test_the_fingerprint_does_not_depend_on_how_samples_come() -> None:
         samples = Samples(dataset)
         read(samples)
         found.add(samples.fingerprint)
-    assert found == {load_dataset((X, Y)).fingerprint}
+    assert found == {load_pair((X, Y)).fingerprint}
     other = X.copy()
     other[7, 1, 1] += 1
     assert Samples((other, Y)).fingerprint not in found
@@ -103,20 +103,21 @@ def test_the_fingerprint_does_not_depend_on_how_samples_come() -> None:
 def test_every_value_and_every_place_counts_in_large_arrays() -> None:
     x = np.random.default_rng(0).random((90_000, 2, 3, 2), dtype=np.float32)
     y = np.zeros(90_000)
-    found = {load_dataset((x, y)).fingerprint}
+    found = {load_pair((x, y)).fingerprint}
     for cut in (1, 70_000, 89_999):
-        parts = [(x[:cut], y[:cut]), (x[cut:], y[cut:])]
-        assert load_dataset(parts).fingerprint in found
+        parts = Samples([(x[:cut], y[:cut]), (x[cut:], y[cut:])])
+        parts.scan()
+        assert parts.fingerprint in found
     for place in (0, 1, 262_143, 262_144, 1_079_999):
         for change in (np.nextafter, lambda value, _: -value):
             other = x.copy()
             other.flat[place] = change(other.flat[place], np.float32(2))
-            found.add(load_dataset((other, y)).fingerprint)
+            found.add(load_pair((other, y)).fingerprint)
     swapped = x.copy()
     swapped[[0, 80_000]] = swapped[[80_000, 0]]
-    found.add(load_dataset((swapped, y)).fingerprint)
-    found.add(load_dataset((-x, y)).fingerprint)
-    found.add(load_dataset((x.astype(np.float64), y)).fingerprint)
+    found.add(load_pair((swapped, y)).fingerprint)
+    found.add(load_pair((-x, y)).fingerprint)
+    found.add(load_pair((x.astype(np.float64), y)).fingerprint)
     assert len(found) == 14
 
 
