@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
-from pytest_edgequant.tflite.edit import operator_code, pack, unpack
+from pytest_edgequant.tflite.edit import builtin_code_index, operator_code, pack, unpack
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -179,23 +179,10 @@ def _reshape(batching: _Batching, operator: Any) -> None:
         return
     shape = batching.new_constant([result[0] * batching.count, *result[1:]])
     operator.inputs = np.asarray([given[0], shape], np.int32)
-    operator.opcodeIndex = _code(batching.model, "RESHAPE")
+    operator.opcodeIndex = builtin_code_index(batching.model, _CODES["RESHAPE"])
     operator.builtinOptionsType = schema.BuiltinOptions.ReshapeOptions
     operator.builtinOptions = schema.ReshapeOptionsT()
     operator.builtinOptions.newShape = [result[0] * batching.count, *result[1:]]
-
-
-def _code(model: Any, name: str) -> int:
-    """The index of an operator among the model's codes, added where it is not there."""
-    for index, code in enumerate(model.operatorCodes):
-        if max(code.builtinCode, code.deprecatedBuiltinCode) == _CODES[name]:
-            return index
-    code = schema.OperatorCodeT()
-    code.builtinCode = _CODES[name]
-    code.deprecatedBuiltinCode = min(_CODES[name], 127)
-    code.version = 1
-    model.operatorCodes.append(code)
-    return len(model.operatorCodes) - 1
 
 
 def _parameter(batching: _Batching, operator: Any, position: int) -> list[int]:

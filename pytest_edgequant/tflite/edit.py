@@ -54,13 +54,14 @@ def operator_code(model: Any, operator: Any) -> int:
     return _builtin_code(model.operatorCodes[operator.opcodeIndex])
 
 
-def quantize_code(model: Any) -> int:
-    """The index of QUANTIZE among the model's operator codes, added where it is not there."""
+def builtin_code_index(model: Any, builtin: int) -> int:
+    """The index of a builtin operator among the model's codes, added where it is not there."""
     for index, code in enumerate(model.operatorCodes):
-        if _builtin_code(code) == schema.BuiltinOperator.QUANTIZE:
+        if _builtin_code(code) == builtin:
             return index
     code = schema.OperatorCodeT()
-    code.builtinCode = code.deprecatedBuiltinCode = schema.BuiltinOperator.QUANTIZE
+    code.builtinCode = builtin
+    code.deprecatedBuiltinCode = min(builtin, 127)
     code.version = 1
     model.operatorCodes.append(code)
     return len(model.operatorCodes) - 1

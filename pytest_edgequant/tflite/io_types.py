@@ -13,7 +13,13 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
 from pytest_edgequant.errors import ConversionError
-from pytest_edgequant.tflite.edit import drop_unused, operator_code, pack, quantize_code, unpack
+from pytest_edgequant.tflite.edit import (
+    builtin_code_index,
+    drop_unused,
+    operator_code,
+    pack,
+    unpack,
+)
 
 _TYPES = {
     "int8": schema.TensorType.INT8,
@@ -80,7 +86,7 @@ def with_io_type(content: bytes, inner: str, io: str, where: str) -> bytes:
             else:
                 _retype(tensor, graph.tensors[inside], inner, io)
                 operator = graph.operators[touching[0]]
-                operator.opcodeIndex = quantize_code(model)
+                operator.opcodeIndex = builtin_code_index(model, schema.BuiltinOperator.QUANTIZE)
                 operator.builtinOptionsType = 0
                 operator.builtinOptions = None
         setattr(graph, edge, np.asarray(ends, dtype=np.int32))

@@ -24,8 +24,7 @@ from pytest_edgequant import (
     evaluate,
     measure_runtime_parity,
 )
-from pytest_edgequant.measure import litert_worker
-from pytest_edgequant.measure.evaluation import runtimes
+from pytest_edgequant.measure.evaluation import litert_runner, runtimes
 from pytest_edgequant.measure.evaluation.jobs import Choice
 from pytest_edgequant.measure.evaluation.running import make_task
 from pytest_edgequant.measure.evaluation.runtimes import stratified_part
@@ -77,9 +76,19 @@ def test_the_bits_are_those_of_one_sample_at_a_time(form: str, count: int, tiny:
     assert load_variant(tiny[form]).predict(x).tobytes() == y_pred.tobytes()
 
 
-@pytest.mark.parametrize("choice", [Choice(1, 1), Choice(1, 2), Choice(8, 2), Choice(512, 1)])
+@pytest.mark.parametrize(
+    "choice",
+    [
+        Choice(1, 1),
+        Choice(1, 2),
+        Choice(8, 2),
+        Choice(512, 1),
+        Choice(32, 2, folding="amx"),
+        Choice(8, 1, folding="vector"),
+    ],
+)
 def test_the_choice_of_the_batch_changes_no_bit(choice: Choice, tiny: Tiny) -> None:
-    runner = litert_worker._Runner(make_task(load_variant(tiny["int8"]), "litert", []).job)
+    runner = litert_runner.Runner(make_task(load_variant(tiny["int8"]), "litert", []).job)
     x = np.random.default_rng(0).random((1000, 8, 8, 1), dtype=np.float32)
     assert runner.verified([x], choice) == choice
     results = runner._empty(len(x))
@@ -116,8 +125,8 @@ def no_copy(content: bytes, count: int) -> bytes:
 def test_a_copy_that_is_not_faithful_is_found_out(
     made: Any, tiny: Tiny, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(litert_worker, "batched_copy", made)
-    runner = litert_worker._Runner(make_task(load_variant(tiny["float32"]), "litert", []).job)
+    monkeypatch.setattr(litert_runner, "batched_copy", made)
+    runner = litert_runner.Runner(make_task(load_variant(tiny["float32"]), "litert", []).job)
     x = np.random.default_rng(0).random((64, 8, 8, 1), dtype=np.float32)
     found = runner.verified([x], Choice(32, 1))
     assert found.batch == 1

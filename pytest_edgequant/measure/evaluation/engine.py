@@ -6,12 +6,12 @@ comparison needs one pass and no more memory than what the consumer keeps.
 
 from __future__ import annotations
 
+import dataclasses
 import platform
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,6 +21,7 @@ from pytest_edgequant.conversion.source import versions
 from pytest_edgequant.errors import CannotRunError, DatasetError, IsolatedProcessError
 from pytest_edgequant.isolation import IsolatedProcess
 from pytest_edgequant.measure.evaluation.jobs import Choice
+from pytest_edgequant.measure.evaluation.processor import instructions
 from pytest_edgequant.measure.evaluation.running import (
     Lender,
     Pass,
@@ -35,7 +36,7 @@ from pytest_edgequant.samples import Samples
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-REVISION = 2
+REVISION = 3
 _ENTRY_BYTES = 1 << 25
 _TOTAL_BYTES = 1 << 28
 _SEEN = 32
@@ -89,14 +90,7 @@ def _within(positions: NDArray[np.int64], start: int, count: int) -> NDArray[np.
 @lru_cache(maxsize=1)
 def machine() -> list[str]:
     """What float results may depend on, beside the software: the processor's instructions."""
-    flags = ""
-    try:
-        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").split("\n"):
-            if line.startswith(("flags", "Features")):
-                flags = digest(" ".join(sorted(line.split(":", 1)[1].split())))
-                break
-    except OSError:
-        pass
+    flags = digest(" ".join(sorted(instructions()))) if instructions() else ""
     return [platform.machine(), platform.system(), flags]
 
 
@@ -314,12 +308,7 @@ class Engine:
         if self._choices.get(key) == choice or not choice.measured:
             return
         self._choices[key] = choice
-        document = {
-            "batch": choice.batch,
-            "threads": choice.threads,
-            "reason": choice.reason,
-            "measured": True,
-        }
+        document = dataclasses.asdict(choice)
         self._cache.put(self._choice_key(key), b"", document, ".choice")
 
     # -- outputs that are kept --------------------------------------------------------------------

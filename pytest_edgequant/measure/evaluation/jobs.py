@@ -61,8 +61,9 @@ class Loaded(Generic[_Runner]):
 
 @dataclass(frozen=True)
 class Choice:
-    """How a model is run fastest here: samples an inference, and threads.
+    """How a model is run fastest here: samples an inference, threads, and folding.
 
+    `folding` names the kernel for whose tiles convolutions are folded (`tflite.folding`).
     `reason` tells why the model is not batched where it can't be. A choice that was `measured` is
     worth remembering. It changes nothing but the time: results are the same whatever it is.
     """
@@ -71,6 +72,7 @@ class Choice:
     threads: int
     reason: str = ""
     measured: bool = False
+    folding: str = ""
 
 
 @dataclass(frozen=True)

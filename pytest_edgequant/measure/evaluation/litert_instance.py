@@ -1,0 +1,89 @@
+"""One interpreter of LiteRT's, on one sample or a batch at a time."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pytest_edgequant.measure.evaluation.jobs import Job, output_shape
+from pytest_edgequant.quantize import Quantizer
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+Arrays = Sequence["NDArray[Any]"]
+_CHUNK_SAMPLES = 1024
+_CHUNK_BYTES = 1 << 19
+
+
+class Instance:
+    """One interpreter on `batch` units of samples, used by one thread at a time."""
+
+    def __init__(self, job: Job, content: bytes, batch: int) -> None:
+        from ai_edge_litert.interpreter import Interpreter, OpResolverType
+
+        resolver = (
+            OpResolverType.BUILTIN_REF if job.runtime == "litert-reference" else OpResolverType.AUTO
+        )
+        self._job = job
+        self.samples = batch * job.unit
+        self._interpreter = Interpreter(
+            model_content=content, num_threads=1, experimental_op_resolver_type=resolver
+        )
+        self._interpreter.allocate_tensors()
+        self._quantizers = [Quantizer(info, chunk_size(job, batch)) for info in job.inputs]
+        # A batched output may have its samples along an axis that is longer for each of them.
+        self._shapes = [(self.samples, *output_shape(job, i)) for i in range(len(job.outputs))]
+
+    def run(self, samples: Arrays, results: Arrays, start: int, stop: int) -> None:
+        """The real-valued samples from `start` to `stop`; what lacks is filled up by the last."""
+        stored = [q(s[start:stop]) for q, s in zip(self._quantizers, samples, strict=True)]
+        if self.samples == 1:
+            self._one_by_one(stored, [r[start:stop] for r in results])
+            return
+        job, interpreter = self._job, self._interpreter
+        for begin in range(start, stop, self.samples):
+            end = min(begin + self.samples, stop)
+            if job.stateful:
+                interpreter.reset_all_variables()
+            for info, array in zip(job.inputs, stored, strict=True):
+                value = array[begin - start : end - start]
+                if len(value) < self.samples:
+                    lacking = self.samples - len(value)
+                    value = np.concatenate([value, np.repeat(value[-1:], lacking, axis=0)])
+                interpreter.set_tensor(info.index, value)
+            interpreter.invoke()
+            for info, shape, result in zip(job.outputs, self._shapes, results, strict=True):
+                value = interpreter.get_tensor(info.index)
+                result[begin:end] = value.reshape(shape)[: end - begin]
+
+    def _one_by_one(self, stored: Arrays, results: Arrays) -> None:
+        """As few steps a sample as there can be: a small model takes no longer than they do."""
+        job, interpreter = self._job, self._interpreter
+        set_tensor, invoke = interpreter.set_tensor, interpreter.invoke
+        get_tensor, reset = interpreter.get_tensor, interpreter.reset_all_variables
+        given = [
+            (info.index, array.reshape(len(array), *info.shape))
+            for info, array in zip(job.inputs, stored, strict=True)
+        ]
+        taken = [(info.index, result) for info, result in zip(job.outputs, results, strict=True)]
+        for position in range(len(stored[0])):
+            if job.stateful:
+                reset()
+            for index, array in given:
+                set_tensor(index, array[position])
+            invoke()
+            for index, result in taken:
+                # An axis of one sample in front is dropped.
+                result[position] = get_tensor(index)
+
+
+def chunk_size(job: Job, batch: int) -> int:
+    """Samples that a thread takes at once: whole batches that fit the cache beside the model."""
+    each = sum(4 * math.prod(info.shape[1:]) for info in job.inputs)
+    step = batch * job.unit
+    wanted = min(_CHUNK_SAMPLES, _CHUNK_BYTES // max(each, 1))
+    return max(wanted // step, 1) * step

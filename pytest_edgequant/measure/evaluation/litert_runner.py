@@ -1,0 +1,313 @@
+"""How a model is run fastest on LiteRT: samples an inference, folding, threads.
+
+One sample at a time is what the device does, and what counts. A batched copy of the model
+(`tflite.batching`), perhaps with its convolutions folded (`tflite.folding`), gives the same bits in
+less time, or it is not used: each evaluation compares it with the deployed file on its own first
+samples. Which copy, and how many threads, is measured once for a model and machine.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+import time
+from collections.abc import Sequence
+from concurrent.futures import Future
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pytest_edgequant.errors import CannotRunError
+from pytest_edgequant.measure.evaluation.jobs import Choice, Job, output_shape
+from pytest_edgequant.measure.evaluation.litert_instance import Arrays, Instance, chunk_size
+from pytest_edgequant.measure.evaluation.processor import usual_kernel
+from pytest_edgequant.measure.evaluation.sharing import Begun
+from pytest_edgequant.tflite.batching import NotBatchableError, batched_copy
+from pytest_edgequant.tflite.folding import KERNELS, folded_copy
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+_TRIAL_SECONDS = 0.004
+"""What one by one may take for the samples that a batched copy is compared on."""
+_MORE = 64
+_BATCHES = (8, 32, 128, 512)
+_LEAST_GAIN = 1.01
+"""A larger batch must be faster by this factor."""
+_LEAST_TASK = 4e-6
+_TURN_SECONDS = 0.003
+_TURNS = 8
+_MEASURING_SECONDS = 0.15
+_WORTH_MEASURING = 0.25
+"""Seconds that an evaluation takes one by one, under which nothing is measured first."""
+_MEASURING_SHARE = 0.05
+"""Of these seconds, what measuring may take at most."""
+_UNMEASURED_SECONDS = 0.001
+"""What a batch that was not measured takes at most, sample by sample: it should fit the cache."""
+_PROBED = 32
+"""The batch on which foldings are compared; by which one is fastest, it matters little."""
+_WORTH_FOLDING = 0.03
+"""Seconds that an evaluation takes one by one, under which making another copy gains nothing."""
+_CHECKED = 32
+"""Samples that the copy is compared on in each evaluation."""
+# Processor time, not the clock on the wall: what else the machine does should decide nothing.
+_CLOCK_COUNTS_THREADS = sys.platform != "win32"  # there it comes in steps of 16 ms
+_clock = time.process_time if _CLOCK_COUNTS_THREADS else time.perf_counter
+
+
+def message(error: Exception) -> str:
+    return " ".join(str(error).split())[:600]
+
+
+class Runner:
+    """A model with its interpreters: the deployed file's, and those of the batched copy."""
+
+    def __init__(self, job: Job) -> None:
+        self.job = job
+        self.choice: Choice | None = None
+        self._seconds: float | None = None
+        self._never = ""
+        if job.stateful:
+            self._never = "the model keeps state"
+        elif job.unit > 1:
+            self._never = f"the model takes {job.unit} samples an inference"
+        self._singles: list[Instance] = []
+        self._folded: dict[str, bytes | None] = {}
+        self._copies: dict[tuple[int, str], list[Instance]] = {}
+        self._single(0)
+
+    # -- interpreters -------------------------------------------------------------------------
+
+    def _make(self, content: bytes, batch: int) -> Instance:
+        try:
+            return Instance(self.job, content, batch)
+        except (RuntimeError, ValueError) as error:
+            raise CannotRunError(f"LiteRT refuses the model: {message(error)}") from None
+
+    def _single(self, thread: int) -> Instance:
+        while len(self._singles) <= thread:
+            self._singles.append(self._make(self.job.content, 1))
+        return self._singles[thread]
+
+    def _foldings(self) -> list[str]:
+        """The kernels whose tiles ask for a copy with folded convolutions, each for another one."""
+        if self.job.runtime != "litert":
+            return []  # the reference kernels compute no tiles
+        for kernel, tiles in KERNELS.items():
+            if kernel not in self._folded:
+                made = folded_copy(self.job.content, tiles)
+                self._folded[kernel] = None if made in self._folded.values() else made
+        return [kernel for kernel, made in self._folded.items() if made is not None]
+
+    def _instances(self, choice: Choice) -> list[Instance]:
+        """Interpreters for a choice; raises `NotBatchableError`, `CannotRunError`."""
+        if choice.batch == 1:
+            return [self._single(thread) for thread in range(choice.threads)]
+        made = self._copies.setdefault((choice.batch, choice.folding), [])
+        if len(made) < choice.threads:
+            content = self.job.content
+            if choice.folding in self._foldings():
+                content = self._folded[choice.folding] or content
+            content = batched_copy(content, choice.batch)
+            while len(made) < choice.threads:
+                made.append(self._make(content, choice.batch))
+        return made
+
+    # -- running ------------------------------------------------------------------------------
+
+    def run(self, samples: Arrays, results: Arrays, choice: Choice) -> None:
+        """All samples into `results`, as the choice has it."""
+        if choice.threads > 1:
+            self.begin(samples, results, choice).result()
+            return
+        for task in self._tasks(len(samples[0]), choice):
+            self._task(choice, 0, task, samples, results)
+
+    def begin(self, samples: Arrays, results: Arrays, choice: Choice) -> Future[Choice]:
+        """Have threads work on it when they are done with what was begun before."""
+        return Begun(
+            choice,
+            self._tasks(len(samples[0]), choice),
+            lambda thread, task: self._task(choice, thread, task, samples, results),
+        ).done
+
+    def _tasks(self, count: int, choice: Choice) -> list[tuple[int, int]]:
+        """Ranges of samples, each for one thread at a time; short enough to keep all busy."""
+        batch = choice.batch * self.job.unit
+        most = count // (4 * choice.threads)
+        step = min(chunk_size(self.job, choice.batch), max(most // batch, 1) * batch)
+        return [(start, min(start + step, count)) for start in range(0, count, step)]
+
+    def _task(
+        self, choice: Choice, thread: int, task: tuple[int, int], samples: Arrays, results: Arrays
+    ) -> None:
+        start, stop = task
+        whole, batch = stop, choice.batch
+        try:
+            if batch > 1:
+                # A few samples at the end are done sooner one by one than as a batch filled up.
+                rest = (stop - start) % batch
+                whole = stop - rest if 4 * rest < batch else stop
+                self._copies[batch, choice.folding][thread].run(samples, results, start, whole)
+                start = whole
+            if start < stop:
+                self._single(thread).run(samples, results, start, stop)
+        except (RuntimeError, ValueError) as error:
+            raise CannotRunError(f"LiteRT fails at inference: {message(error)}") from None
+
+    # -- batched or not -----------------------------------------------------------------------
+
+    def verified(self, samples: Arrays, choice: Choice) -> Choice:
+        """The choice, or a plainer one where its copy does not give the same bits."""
+        if choice.batch > 1:
+            part = [s[: min(choice.batch, _CHECKED)] for s in samples]
+            expected = self._one_by_one(part)
+            if choice.folding and self._differs(part, expected, choice):
+                choice = dataclasses.replace(choice, folding="")
+            reason = self._differs(part, expected, choice)
+            if reason:
+                choice = Choice(1, choice.threads, reason, measured=choice.measured)
+        self._instances(dataclasses.replace(choice, batch=1))
+        self._instances(choice)
+        return choice
+
+    def _empty(self, count: int) -> list[NDArray[Any]]:
+        return [
+            np.empty((count, *output_shape(self.job, i)), info.dtype)
+            for i, info in enumerate(self.job.outputs)
+        ]
+
+    def _one_by_one(self, samples: Arrays) -> list[NDArray[Any]]:
+        results = self._empty(len(samples[0]))
+        self.run(samples, results, Choice(1, 1))
+        return results
+
+    def choose(self, samples: Arrays, threads: int, total: int | None) -> Choice:
+        """What is fastest on these samples, of what gives the same bits.
+
+        Measured only where the whole evaluation, of `total` samples, takes longer than measuring.
+        """
+        unit = self.job.unit
+        available = len(samples[0]) // unit
+        count = min(available, 8)
+        if count < 2:
+            return Choice(1, 1)
+        if self._seconds is None:
+            self._seconds = self._time_of_one(samples, count)
+            if self._seconds * _MORE < _TRIAL_SECONDS:  # too little for the clock
+                self._seconds = self._time_of_one(samples, min(available, _MORE))
+        each = self._seconds
+        # Each thread needs whole batches of a block.
+        most = min(available // threads, int(_TRIAL_SECONDS / each))
+        whole = float("inf") if total is None else each * total / unit
+        if whole < _WORTH_MEASURING:
+            few = min(most, int(_UNMEASURED_SECONDS / each))
+            batch = max((size for size in _BATCHES if size <= few), default=1)
+            kernel = usual_kernel() if whole > _WORTH_FOLDING and not self._never else ""
+            return dataclasses.replace(
+                self._threaded(batch, threads, each, kernel if kernel in self._foldings() else ""),
+                batch=1 if self._never else batch,
+                reason=self._never,
+            )
+        sizes = [size for size in _BATCHES if size <= most]
+        choices, reason = [self._threaded(1, threads, each)], self._never
+        seconds = min(_MEASURING_SECONDS, _MEASURING_SHARE * whole)
+        if sizes and not reason:
+            found, reason = self._faithful(samples, sizes, threads, each, seconds)
+            choices += found
+        best = self._fastest(samples, choices, each, seconds)
+        kept = (best.batch, best.folding)
+        self._copies = {key: made for key, made in self._copies.items() if key == kept}
+        return dataclasses.replace(best, reason=reason, measured=True)
+
+    @staticmethod
+    def _threaded(batch: int, threads: int, each: float, folding: str = "") -> Choice:
+        """A choice with as many threads as gain: a few microseconds of work are not worth two.
+
+        Threads that hand Python's lock to and fro for less lose.
+        """
+        return Choice(batch, threads if each * batch >= _LEAST_TASK else 1, folding=folding)
+
+    def _time_of_one(self, samples: Arrays, count: int) -> float:
+        """Seconds an inference of the deployed file takes, from so many of them."""
+        few = [s[: count * self.job.unit] for s in samples]
+        best = float("inf")
+        for _ in range(2):  # the first time costs more
+            begin = _clock()
+            self._one_by_one(few)
+            best = min(best, max((_clock() - begin) / count, 1e-9))
+        return best
+
+    def _fastest(
+        self, samples: Arrays, choices: Sequence[Choice], each: float, seconds: float
+    ) -> Choice:
+        """The choice with the shortest time a sample, the best of several turns.
+
+        All take their turns, so that what else the machine does falls on each of them.
+        """
+        for choice in choices:
+            self._instances(choice)
+        step = max(choice.batch * choice.threads for choice in choices)
+        count = -(-int(_TURN_SECONDS / each) // step) * step
+        part = [s[:count] for s in samples]
+        results = self._empty(len(part[0]))
+        times = dict.fromkeys(choices, float("inf"))
+        end = time.perf_counter() + seconds
+        for turn in range(_TURNS):
+            if turn >= 2 and time.perf_counter() > end:
+                break
+            for choice in choices:
+                begin = _clock()
+                self.run(part, results, choice)
+                elapsed = (_clock() - begin) / len(part[0])
+                if _CLOCK_COUNTS_THREADS:
+                    elapsed /= choice.threads
+                times[choice] = min(times[choice], elapsed)
+        best = choices[0]
+        for choice, elapsed in times.items():
+            if elapsed * _LEAST_GAIN < times[best]:
+                best = choice
+        return best
+
+    def _faithful(
+        self, samples: Arrays, sizes: Sequence[int], threads: int, each: float, seconds: float
+    ) -> tuple[list[Choice], str]:
+        """Choices of these batches that give the same bits, of the fastest folding that does.
+
+        And why there are none: one size that differs makes the others suspect.
+        """
+        trial = [s[: sizes[-1]] for s in samples]
+        expected = self._one_by_one(trial)
+
+        def differs(choice: Choice) -> str:
+            size = choice.batch
+            return self._differs([s[:size] for s in trial], [e[:size] for e in expected], choice)
+
+        probed = max((size for size in sizes if size <= _PROBED), default=sizes[0])
+        plain = self._threaded(probed, threads, each)
+        reason = differs(plain)
+        if reason:
+            return [], reason
+        folded = [dataclasses.replace(plain, folding=kernel) for kernel in self._foldings()]
+        same = [plain, *(choice for choice in folded if not differs(choice))]
+        best = self._fastest(samples, same, each, seconds) if len(same) > 1 else plain
+        choices = []
+        for size in sizes:
+            choice = self._threaded(size, threads, each, best.folding)
+            reason = differs(choice)
+            if reason:
+                return [], reason
+            choices.append(choice)
+        return choices, ""
+
+    def _differs(self, samples: Arrays, expected: Arrays, choice: Choice) -> str:
+        """Why the copy can't stand for the deployed file; empty where it gives the same bits."""
+        try:
+            instance = self._instances(dataclasses.replace(choice, threads=1))[0]
+            results = self._empty(len(samples[0]))
+            instance.run(samples, results, 0, len(samples[0]))
+        except (NotBatchableError, CannotRunError, RuntimeError, ValueError) as error:
+            return f"can't be batched: {message(error)}"
+        if all(a.tobytes() == b.tobytes() for a, b in zip(results, expected, strict=True)):
+            return ""
+        return "its batched copy gives other bits than the deployed file"
