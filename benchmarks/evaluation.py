@@ -188,7 +188,7 @@ def speed(names: list[str], variants: list[str], rounds: int) -> None:
         context.pipeline_factory = lambda: pipeline
         print(
             f"{'model':10} {'variant':14} {'loop':>10} {'ours':>10} {'faster':>7} {'of limit':>8}"
-            "  samples an inference, threads"
+            "  samples an inference, threads, folding"
         )
         for name in names:
             keras.utils.set_random_seed(0)
@@ -207,7 +207,7 @@ def speed(names: list[str], variants: list[str], rounds: int) -> None:
                 print(
                     f"{name:10} {form:14} {loop * 1e6:8.2f}us {ours * 1e6:8.2f}us "
                     f"{loop / ours:6.2f}x {ours / limit:7.2f}x  {choice.batch}, {choice.threads}"
-                    f" {choice.reason}",
+                    f" {choice.folding} {choice.reason}",
                     flush=True,
                 )
         pipeline.close()

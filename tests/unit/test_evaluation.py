@@ -85,6 +85,7 @@ def test_the_bits_are_those_of_one_sample_at_a_time(form: str, count: int, tiny:
         Choice(512, 1),
         Choice(32, 2, folding="amx"),
         Choice(8, 1, folding="vector"),
+        Choice(1, 2, folding="amx"),
     ],
 )
 def test_the_choice_of_the_batch_changes_no_bit(choice: Choice, tiny: Tiny) -> None:
@@ -108,13 +109,17 @@ def test_the_choice_is_measured_and_remembered(fresh_pipeline: Pipeline, tiny: T
     assert again.engine._choices == {task.job.key: first}
 
 
-def broken_copy(content: bytes, count: int) -> bytes:
-    """A batched copy in which one weight differs."""
-    copy = bytearray(batched_copy(content, count))
+def damaged(content: bytes) -> bytes:
+    """A model in which one weight differs."""
+    copy = bytearray(content)
     weights = np.frombuffer(bytes(copy[-4096:]), np.uint8)
     place = len(copy) - 4096 + int(np.flatnonzero(weights)[len(weights) // 4])
     copy[place] ^= 0x40
     return bytes(copy)
+
+
+def broken_copy(content: bytes, count: int) -> bytes:
+    return damaged(batched_copy(content, count))
 
 
 def no_copy(content: bytes, count: int) -> bytes:
@@ -135,6 +140,24 @@ def test_a_copy_that_is_not_faithful_is_found_out(
     results = runner._empty(len(x))
     runner.run([x], results, found)
     assert results[0].tobytes() == one_by_one(tiny["float32"], x).tobytes()
+
+
+@pytest.mark.parametrize("batch", [1, 32])
+def test_a_folded_copy_that_is_not_faithful_is_found_out(
+    batch: int, tiny: Tiny, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(litert_runner, "folded_copy", lambda content, _: damaged(content))
+    runner = litert_runner.Runner(make_task(load_variant(tiny["int8"]), "litert", []).job)
+    x = np.random.default_rng(0).random((64, 8, 8, 1), dtype=np.float32)
+    assert runner.verified([x], Choice(batch, 1, folding="amx")) == Choice(batch, 1)
+    assert runner.choose([x], 2, None).folding == ""
+
+
+def test_a_model_is_measured_once_its_evaluations_have_taken_long_enough(tiny: Tiny) -> None:
+    runner = litert_runner.Runner(make_task(load_variant(tiny["int8"]), "litert", []).job)
+    x = np.random.default_rng(0).random((256, 8, 8, 1), dtype=np.float32)
+    assert not runner.choose([x], 2, 2000).measured
+    assert any(runner.choose([x], 2, 2000).measured for _ in range(1000))
 
 
 def test_streams_give_what_arrays_give(tiny: Tiny, tiny_dataset: tuple[Any, Any]) -> None:

@@ -74,6 +74,11 @@ class Choice:
     measured: bool = False
     folding: str = ""
 
+    @property
+    def copied(self) -> bool:
+        """Whether a copy of the model runs, and not the deployed file."""
+        return self.batch > 1 or bool(self.folding)
+
 
 @dataclass(frozen=True)
 class First:

@@ -48,6 +48,7 @@ _PROBED = 32
 """The batch on which foldings are compared; by which one is fastest, it matters little."""
 _WORTH_FOLDING = 0.03
 """Seconds that an evaluation takes one by one, under which making another copy gains nothing."""
+_CHECKED_AT_LEAST = 8
 _CHECKED = 32
 """Samples that the copy is compared on in each evaluation."""
 # Processor time, not the clock on the wall: what else the machine does should decide nothing.
@@ -66,6 +67,8 @@ class Runner:
         self.job = job
         self.choice: Choice | None = None
         self._seconds: float | None = None
+        self._asked = 0.0
+        """Seconds that all evaluations so far would have taken one by one"""
         self._never = ""
         if job.stateful:
             self._never = "the model keeps state"
@@ -101,14 +104,15 @@ class Runner:
 
     def _instances(self, choice: Choice) -> list[Instance]:
         """Interpreters for a choice; raises `NotBatchableError`, `CannotRunError`."""
-        if choice.batch == 1:
+        if not choice.copied:
             return [self._single(thread) for thread in range(choice.threads)]
         made = self._copies.setdefault((choice.batch, choice.folding), [])
         if len(made) < choice.threads:
             content = self.job.content
             if choice.folding in self._foldings():
                 content = self._folded[choice.folding] or content
-            content = batched_copy(content, choice.batch)
+            if choice.batch > 1:
+                content = batched_copy(content, choice.batch)
             while len(made) < choice.threads:
                 made.append(self._make(content, choice.batch))
         return made
@@ -144,7 +148,7 @@ class Runner:
         start, stop = task
         whole, batch = stop, choice.batch
         try:
-            if batch > 1:
+            if choice.copied:
                 # A few samples at the end are done sooner one by one than as a batch filled up.
                 rest = (stop - start) % batch
                 whole = stop - rest if 4 * rest < batch else stop
@@ -159,15 +163,15 @@ class Runner:
 
     def verified(self, samples: Arrays, choice: Choice) -> Choice:
         """The choice, or a plainer one where its copy does not give the same bits."""
-        if choice.batch > 1:
-            part = [s[: min(choice.batch, _CHECKED)] for s in samples]
+        if choice.copied:
+            part = [s[: min(max(choice.batch, _CHECKED_AT_LEAST), _CHECKED)] for s in samples]
             expected = self._one_by_one(part)
             if choice.folding and self._differs(part, expected, choice):
                 choice = dataclasses.replace(choice, folding="")
-            reason = self._differs(part, expected, choice)
+            reason = self._differs(part, expected, choice) if choice.copied else ""
             if reason:
                 choice = Choice(1, choice.threads, reason, measured=choice.measured)
-        self._instances(dataclasses.replace(choice, batch=1))
+        self._instances(Choice(1, choice.threads))
         self._instances(choice)
         return choice
 
@@ -185,7 +189,8 @@ class Runner:
     def choose(self, samples: Arrays, threads: int, total: int | None) -> Choice:
         """What is fastest on these samples, of what gives the same bits.
 
-        Measured only where the whole evaluation, of `total` samples, takes longer than measuring.
+        Measured only where evaluating `total` samples, with what was evaluated before, takes longer
+        than measuring.
         """
         unit = self.job.unit
         available = len(samples[0]) // unit
@@ -199,20 +204,21 @@ class Runner:
         each = self._seconds
         # Each thread needs whole batches of a block.
         most = min(available // threads, int(_TRIAL_SECONDS / each))
-        whole = float("inf") if total is None else each * total / unit
+        self._asked += float("inf") if total is None else each * total / unit
+        whole = self._asked
         if whole < _WORTH_MEASURING:
             few = min(most, int(_UNMEASURED_SECONDS / each))
             batch = max((size for size in _BATCHES if size <= few), default=1)
             kernel = usual_kernel() if whole > _WORTH_FOLDING and not self._never else ""
+            folding = kernel if kernel and kernel in self._foldings() else ""
+            choice = self._threaded(batch, threads, each, folding)
             return dataclasses.replace(
-                self._threaded(batch, threads, each, kernel if kernel in self._foldings() else ""),
-                batch=1 if self._never else batch,
-                reason=self._never,
+                choice, batch=1 if self._never else batch, reason=self._never
             )
         sizes = [size for size in _BATCHES if size <= most]
         choices, reason = [self._threaded(1, threads, each)], self._never
         seconds = min(_MEASURING_SECONDS, _MEASURING_SHARE * whole)
-        if sizes and not reason:
+        if not reason:
             found, reason = self._faithful(samples, sizes, threads, each, seconds)
             choices += found
         best = self._fastest(samples, choices, each, seconds)
@@ -272,33 +278,35 @@ class Runner:
     def _faithful(
         self, samples: Arrays, sizes: Sequence[int], threads: int, each: float, seconds: float
     ) -> tuple[list[Choice], str]:
-        """Choices of these batches that give the same bits, of the fastest folding that does.
+        """Copies of these batches that give the same bits, with the fastest folding that does.
 
-        And why there are none: one size that differs makes the others suspect.
+        And why none is batched: one size that differs makes the others suspect.
         """
-        trial = [s[: sizes[-1]] for s in samples]
+        trial = [s[: max(sizes, default=_CHECKED_AT_LEAST)] for s in samples]
         expected = self._one_by_one(trial)
 
         def differs(choice: Choice) -> str:
-            size = choice.batch
-            return self._differs([s[:size] for s in trial], [e[:size] for e in expected], choice)
+            count = max(choice.batch, _CHECKED_AT_LEAST)
+            return self._differs([s[:count] for s in trial], [e[:count] for e in expected], choice)
 
-        probed = max((size for size in sizes if size <= _PROBED), default=sizes[0])
-        plain = self._threaded(probed, threads, each)
-        reason = differs(plain)
+        probed = max((size for size in sizes if size <= _PROBED), default=min(sizes, default=1))
+        plain, reason = self._threaded(probed, threads, each), ""
+        if plain.copied:
+            reason = differs(plain)
         if reason:
-            return [], reason
+            plain, sizes = self._threaded(1, threads, each), []
         folded = [dataclasses.replace(plain, folding=kernel) for kernel in self._foldings()]
         same = [plain, *(choice for choice in folded if not differs(choice))]
-        best = self._fastest(samples, same, each, seconds) if len(same) > 1 else plain
+        folding = self._fastest(samples, same, each, seconds).folding if len(same) > 1 else ""
         choices = []
-        for size in sizes:
-            choice = self._threaded(size, threads, each, best.folding)
-            reason = differs(choice)
-            if reason:
-                return [], reason
-            choices.append(choice)
-        return choices, ""
+        for size in (1, *sizes):
+            choice = self._threaded(size, threads, each, folding)
+            if choice.copied:
+                differing = differs(choice)
+                if differing:
+                    return [], differing
+                choices.append(choice)
+        return choices, reason
 
     def _differs(self, samples: Arrays, expected: Arrays, choice: Choice) -> str:
         """Why the copy can't stand for the deployed file; empty where it gives the same bits."""
