@@ -69,8 +69,8 @@ class Cache:
 
     def __post_init__(self) -> None:
         try:
-            self._folder.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryFile(dir=self._folder):
+            self.folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=self.folder):
                 pass
         except OSError as error:
             raise SettingsError(
@@ -79,11 +79,12 @@ class Cache:
             ) from None
 
     @property
-    def _folder(self) -> Path:
+    def folder(self) -> Path:
+        """Where its files are."""
         return self.root / LAYOUT
 
     def _index(self, key: str) -> Path:
-        return self._folder / key[:2] / f"{key}.json"
+        return self.folder / key[:2] / f"{key}.json"
 
     @contextlib.contextmanager
     def lock(self, key: str) -> Iterator[None]:

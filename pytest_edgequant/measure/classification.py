@@ -10,12 +10,17 @@ import numpy as np
 
 from pytest_edgequant.conversion.calibration import class_labels
 from pytest_edgequant.errors import DatasetError, MetricError
-from pytest_edgequant.measure.scores import WHERE, Kept, TaskMetric, one_output, weighted_mean
+from pytest_edgequant.measure.scores import (
+    WHERE,
+    Classes,
+    Kept,
+    TaskMetric,
+    one_output,
+    weighted_mean,
+)
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-
-Classes = tuple["NDArray[np.int64]", "NDArray[np.int64]"]
 
 
 def threshold_of(scores: NDArray[Any]) -> float:
@@ -94,7 +99,8 @@ class _OfClasses(TaskMetric):
         return kept[0], predicted_classes(kept[1]).astype(np.int16)
 
     def classes(self, kept: Kept) -> Classes:
-        return kept[0].astype(np.int64), kept[1].astype(np.int64)
+        labels, predicted = kept[:2]
+        return labels, predicted
 
     def details(self, kept: Kept) -> Mapping[str, float]:
         right = self.outcomes(kept)

@@ -19,6 +19,8 @@ from pytest_edgequant.errors import DatasetError, MetricError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+Classes = tuple["NDArray[np.integer[Any]]", "NDArray[np.integer[Any]]"]
+"""Labels and predicted classes, (N,) each."""
 Kept = tuple[Any, ...]
 """Arrays of the same length: what a metric keeps of each sample."""
 WHERE = "edge_dataset"
@@ -39,7 +41,7 @@ class Score:
     outcomes: NDArray[np.bool_] | None = None
     per_sample: NDArray[np.float64] | None = None
     details: Mapping[str, float] = field(default_factory=dict)
-    classes: tuple[NDArray[np.int64], NDArray[np.int64]] | None = None
+    classes: Classes | None = None
     kept: Kept = ()
 
 
@@ -115,7 +117,7 @@ class TaskMetric(ABC):
     def per_sample(self, kept: Kept) -> NDArray[np.float64] | None:
         return None
 
-    def classes(self, kept: Kept) -> tuple[NDArray[np.int64], NDArray[np.int64]] | None:
+    def classes(self, kept: Kept) -> Classes | None:
         return None
 
     def details(self, kept: Kept) -> Mapping[str, float]:

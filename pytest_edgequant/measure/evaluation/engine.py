@@ -22,6 +22,12 @@ from pytest_edgequant.errors import CannotRunError, DatasetError, IsolatedProces
 from pytest_edgequant.isolation import IsolatedProcess
 from pytest_edgequant.measure.evaluation.jobs import Choice
 from pytest_edgequant.measure.evaluation.processor import instructions
+from pytest_edgequant.measure.evaluation.recording import (
+    OutputStore,
+    Recorded,
+    Recorder,
+    part_length,
+)
 from pytest_edgequant.measure.evaluation.running import (
     Lender,
     Pass,
@@ -37,8 +43,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 REVISION = 3
-_ENTRY_BYTES = 1 << 25
-_TOTAL_BYTES = 1 << 28
 _SEEN = 32
 _PACKAGES = {
     "litert": "ai-edge-litert",
@@ -94,28 +98,6 @@ def machine() -> list[str]:
     return [platform.machine(), platform.system(), flags]
 
 
-class _Recorder:
-    """Collects a variant's raw outputs, as long as they are few enough to be kept."""
-
-    def __init__(self) -> None:
-        self.blocks: list[Outputs] | None = []
-        self._bytes = 0
-
-    def add(self, raw: Outputs) -> None:
-        if self.blocks is None:
-            return
-        self._bytes += sum(array.nbytes for array in raw)
-        if self._bytes > _ENTRY_BYTES:
-            self.blocks = None
-            return
-        self.blocks.append([array.copy() for array in raw])
-
-    def arrays(self) -> Outputs | None:
-        if not self.blocks:
-            return None
-        return [np.concatenate(parts) for parts in zip(*self.blocks, strict=True)]
-
-
 class Engine:
     """Runs variants over samples, with the child processes and the cache of a pipeline."""
 
@@ -126,7 +108,7 @@ class Engine:
         self._tflm: list[IsolatedProcess] = []
         self._choices: dict[str, Choice] = {}
         self._looked_up: set[str] = set()
-        self._outputs: OrderedDict[str, Outputs] = OrderedDict()
+        self._outputs = OutputStore(cache)
         self._seen: OrderedDict[int, tuple[Any, str]] = OrderedDict()
         self._tokens: list[Any] = []
         self._lender = Lender()
@@ -161,7 +143,7 @@ class Engine:
         stored = [self._stored(task, samples, selection, expected) for task in tasks]
         count = self._attempt(tasks, stored, samples, selection, start(), inputs)
         if samples.fingerprint != expected and any(s is not None for s in stored):
-            nothing: list[Outputs | None] = [None] * len(tasks)
+            nothing: list[Recorded | None] = [None] * len(tasks)
             count = self._attempt(tasks, nothing, samples, selection, start(), inputs)
         if count == 0:
             raise DatasetError(
@@ -173,7 +155,7 @@ class Engine:
     def _attempt(
         self,
         tasks: Sequence[Task],
-        stored: Sequence[Outputs | None],
+        stored: Sequence[Recorded | None],
         samples: Samples,
         selection: Selection,
         consumer: Consumer,
@@ -183,7 +165,8 @@ class Engine:
         if not missing and samples.is_array and not inputs:
             return self._replay(tasks, stored, samples, selection, consumer)
         kept = [] if samples.one_shot else missing
-        recorders = {task.job.key: _Recorder() for task in kept}
+        stream = not samples.is_array
+        recorders = {t.job.key: Recorder(self._cache, stream=stream) for t in kept}
         for task in missing:
             self._remembered(task)
         # Where all is known but the labels, the first variant is run to have the samples read.
@@ -204,10 +187,11 @@ class Engine:
             count = len(raw[0][0])
             blocks = []
             for task, known in zip(tasks, stored, strict=True):
-                part = known and [array[done : done + count] for array in known]
-                if part and len(part[0]) != count:
-                    part = None  # another dataset than it was: the caller starts again
-                values = part or fresh.get(task.job.key)
+                values = fresh.get(task.job.key)
+                if known is not None:
+                    part = [array[done : done + count] for array in known]
+                    # Otherwise another dataset than it was: the caller starts again.
+                    values = part if len(part[0]) == count else values
                 if values is None:
                     break
                 blocks.append(_real(task, values))
@@ -224,15 +208,15 @@ class Engine:
             self._remember(key, choice)
         self._note(samples)
         for task in kept:
-            arrays = recorders[task.job.key].arrays()
-            if arrays is not None:
-                self._store(task, samples, selection, arrays)
+            recorded = recorders[task.job.key].recorded()
+            if recorded is not None:
+                self._store(task, samples, selection, recorded)
         return done
 
     @staticmethod
     def _replay(
         tasks: Sequence[Task],
-        stored: Sequence[Outputs | None],
+        stored: Sequence[Recorded | None],
         samples: Samples,
         selection: Selection,
         consumer: Consumer,
@@ -241,9 +225,15 @@ class Engine:
         y = samples.scan()
         mask = selection.mask(0, len(y))
         y = y if mask is None else y[mask]
-        if len(y):
-            blocks = [_real(task, known or []) for task, known in zip(tasks, stored, strict=True)]
-            consumer(y, blocks, None)
+        known = [entry for entry in stored if entry is not None]
+        step = part_length(known)
+        for start in range(0, len(y), step):
+            part = slice(start, start + step)
+            blocks = [
+                _real(task, [values[part] for values in entry])
+                for task, entry in zip(tasks, known, strict=True)
+            ]
+            consumer(y[part], blocks, None)
         return len(y)
 
     def predict(self, variant: Variant, inputs: Outputs, where: str) -> Outputs:
@@ -361,30 +351,24 @@ class Engine:
 
     def _stored(
         self, task: Task, samples: Samples, selection: Selection, fingerprint: str | None
-    ) -> Outputs | None:
+    ) -> Recorded | None:
         if fingerprint is None:
             return None
         key = self._key(task, samples, selection, fingerprint)
-        if key not in self._outputs and samples.is_array and samples.preprocess is None:
-            found = self._cache.get_arrays(key)
-            if found is not None:
-                self._keep(key, found)
-        return self._outputs.get(key)
+        return self._outputs.find(key, lasting=_is_lasting(samples))
 
-    def _store(self, task: Task, samples: Samples, selection: Selection, arrays: Outputs) -> None:
+    def _store(
+        self, task: Task, samples: Samples, selection: Selection, recorded: Recorded
+    ) -> None:
         if samples.fingerprint is None or samples.one_shot:
             return
         key = self._key(task, samples, selection, samples.fingerprint)
-        self._keep(key, arrays)
-        if samples.is_array and samples.preprocess is None:
-            self._cache.put_arrays(key, arrays)
+        self._outputs.put(key, recorded, lasting=_is_lasting(samples))
 
-    def _keep(self, key: str, arrays: Outputs) -> None:
-        self._outputs[key] = arrays
-        held = sum(array.nbytes for entry in self._outputs.values() for array in entry)
-        while held > _TOTAL_BYTES and len(self._outputs) > 1:
-            _, dropped = self._outputs.popitem(last=False)
-            held -= sum(array.nbytes for array in dropped)
+
+def _is_lasting(samples: Samples) -> bool:
+    """Whether outputs may be used by later runs: what a function does there, nobody knows."""
+    return samples.is_array and samples.preprocess is None
 
 
 def _real(task: Task, raw: Outputs) -> Outputs:
