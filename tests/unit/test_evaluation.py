@@ -32,6 +32,7 @@ from pytest_edgequant.pipeline import Pipeline, load_variant
 from pytest_edgequant.quantize import Quantizer, dequantize, quantize
 from pytest_edgequant.records import Quantization, TensorInfo
 from pytest_edgequant.tflite.batching import batched_copy
+from pytest_edgequant.tflite.restarting import restarting_copy
 
 Tiny = Mapping[str, Path]
 FORMS = ["float32", "float16", "dynamic_range", "int8", "int8_float_io", "uint8_io", "int16x8"]
@@ -158,6 +159,30 @@ def test_a_model_is_measured_once_its_evaluations_have_taken_long_enough(tiny: T
     x = np.random.default_rng(0).random((256, 8, 8, 1), dtype=np.float32)
     assert not runner.choose([x], 2, 2000).measured
     assert any(runner.choose([x], 2, 2000).measured for _ in range(1000))
+
+
+@pytest.mark.parametrize("copy", [restarting_copy, lambda content: content, lambda content: None])
+@pytest.mark.parametrize("name", ["mww_vad_v2", "mww_okay_nabu_v2"])
+def test_streaming_models_begin_anew_with_each_sample(
+    name: str, copy: Any, reference: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(litert_runner, "restarting_copy", copy)
+    variant = load_variant(reference / "models" / f"{name}.tflite")
+    runner = litert_runner.Runner(make_task(variant, "litert", []).job)
+    (source,), (sink,) = variant.inputs, variant.outputs
+    x = np.random.default_rng(0).normal(size=(40, *source.shape[1:])).astype(np.float32) * 10
+    expected = []
+    for sample in quantize(x, source):
+        interpreter = Interpreter(model_content=variant.content)
+        interpreter.allocate_tensors()
+        interpreter.set_tensor(source.index, sample[np.newaxis])
+        interpreter.invoke()
+        expected.append(interpreter.get_tensor(sink.index)[0])
+    for order in (np.arange(40), np.arange(40)[::-1]):
+        choice = runner.verified([x[order]], Choice(1, 2))
+        results = runner._empty(40)
+        runner.run([x[order]], results, choice)
+        np.testing.assert_array_equal(results[0], np.stack(expected)[order])
 
 
 def test_streams_give_what_arrays_give(tiny: Tiny, tiny_dataset: tuple[Any, Any]) -> None:

@@ -29,7 +29,8 @@ class Job:
     """One model to run: the deployed file, and how its inputs and outputs are stored.
 
     `runtime` is "litert", "litert-reference" or "tflm". `stateful` models are reset before each
-    inference. `unit` is the number of samples that the deployed file takes an inference.
+    inference; LiteRT itself does not reset `resources`, variables beside the graph
+    (`tflite.restarting`). `unit` is how many samples the deployed file takes an inference.
     """
 
     key: str
@@ -38,6 +39,7 @@ class Job:
     inputs: tuple[TensorInfo, ...]
     outputs: tuple[TensorInfo, ...]
     stateful: bool
+    resources: bool
     unit: int
 
 

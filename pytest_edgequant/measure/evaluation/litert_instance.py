@@ -20,33 +20,47 @@ _CHUNK_BYTES = 1 << 19
 
 
 class Instance:
-    """One interpreter on `batch` units of samples, used by one thread at a time."""
+    """One interpreter on `batch` units of samples, used by one thread at a time.
 
-    def __init__(self, job: Job, content: bytes, batch: int) -> None:
-        from ai_edge_litert.interpreter import Interpreter, OpResolverType
+    It is `renewed` for each of them where nothing else resets the model.
+    """
 
-        resolver = (
-            OpResolverType.BUILTIN_REF if job.runtime == "litert-reference" else OpResolverType.AUTO
-        )
+    def __init__(self, job: Job, content: bytes, batch: int, *, renewed: bool = False) -> None:
         self._job = job
+        self._content = content
+        self._renewed = renewed
         self.samples = batch * job.unit
-        self._interpreter = Interpreter(
-            model_content=content, num_threads=1, experimental_op_resolver_type=resolver
-        )
-        self._interpreter.allocate_tensors()
+        self._interpreter = self._loaded()
         self._quantizers = [Quantizer(info, chunk_size(job, batch)) for info in job.inputs]
         # A batched output may have its samples along an axis that is longer for each of them.
         self._shapes = [(self.samples, *output_shape(job, i)) for i in range(len(job.outputs))]
 
+    def _loaded(self) -> Any:
+        from ai_edge_litert.interpreter import Interpreter, OpResolverType
+
+        reference = self._job.runtime == "litert-reference"
+        interpreter = Interpreter(
+            model_content=self._content,
+            num_threads=1,
+            experimental_op_resolver_type=(
+                OpResolverType.BUILTIN_REF if reference else OpResolverType.AUTO
+            ),
+        )
+        interpreter.allocate_tensors()
+        return interpreter
+
     def run(self, samples: Arrays, results: Arrays, start: int, stop: int) -> None:
         """The real-valued samples from `start` to `stop`; what lacks is filled up by the last."""
         stored = [q(s[start:stop]) for q, s in zip(self._quantizers, samples, strict=True)]
-        if self.samples == 1:
+        if self.samples == 1 and not self._renewed:
             self._one_by_one(stored, [r[start:stop] for r in results])
             return
-        job, interpreter = self._job, self._interpreter
+        job = self._job
         for begin in range(start, stop, self.samples):
             end = min(begin + self.samples, stop)
+            if self._renewed:
+                self._interpreter = self._loaded()
+            interpreter = self._interpreter
             if job.stateful:
                 interpreter.reset_all_variables()
             for info, array in zip(job.inputs, stored, strict=True):

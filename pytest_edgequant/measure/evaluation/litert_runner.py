@@ -24,6 +24,7 @@ from pytest_edgequant.measure.evaluation.processor import usual_kernel
 from pytest_edgequant.measure.evaluation.sharing import Begun
 from pytest_edgequant.tflite.batching import NotBatchableError, batched_copy
 from pytest_edgequant.tflite.folding import KERNELS, folded_copy
+from pytest_edgequant.tflite.restarting import restarting_copy
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -60,6 +61,10 @@ def message(error: Exception) -> str:
     return " ".join(str(error).split())[:600]
 
 
+def _equal(first: Arrays, second: Arrays) -> bool:
+    return all(a.tobytes() == b.tobytes() for a, b in zip(first, second, strict=True))
+
+
 class Runner:
     """A model with its interpreters: the deployed file's, and those of the batched copy."""
 
@@ -74,6 +79,10 @@ class Runner:
             self._never = "the model keeps state"
         elif job.unit > 1:
             self._never = f"the model takes {job.unit} samples an inference"
+        self._content, self._renewed = job.content, False
+        if job.resources:
+            restarting = restarting_copy(job.content)
+            self._content, self._renewed = restarting or job.content, restarting is None
         self._singles: list[Instance] = []
         self._folded: dict[str, bytes | None] = {}
         self._copies: dict[tuple[int, str], list[Instance]] = {}
@@ -83,13 +92,13 @@ class Runner:
 
     def _make(self, content: bytes, batch: int) -> Instance:
         try:
-            return Instance(self.job, content, batch)
+            return Instance(self.job, content, batch, renewed=self._renewed)
         except (RuntimeError, ValueError) as error:
             raise CannotRunError(f"LiteRT refuses the model: {message(error)}") from None
 
     def _single(self, thread: int) -> Instance:
         while len(self._singles) <= thread:
-            self._singles.append(self._make(self.job.content, 1))
+            self._singles.append(self._make(self._content, 1))
         return self._singles[thread]
 
     def _foldings(self) -> list[str]:
@@ -163,6 +172,8 @@ class Runner:
 
     def verified(self, samples: Arrays, choice: Choice) -> Choice:
         """The choice, or a plainer one where its copy does not give the same bits."""
+        if self.job.resources and not self._renewed:
+            self._check_restarts([s[: _CHECKED_AT_LEAST * self.job.unit] for s in samples])
         if choice.copied:
             part = [s[: min(max(choice.batch, _CHECKED_AT_LEAST), _CHECKED)] for s in samples]
             expected = self._one_by_one(part)
@@ -174,6 +185,17 @@ class Runner:
         self._instances(Choice(1, choice.threads))
         self._instances(choice)
         return choice
+
+    def _check_restarts(self, samples: Arrays) -> None:
+        """Load the model anew for each sample where its copy does not do the same."""
+        found = self._one_by_one(samples)
+        self._renewed = True
+        expected = self._empty(len(samples[0]))
+        anew = self._make(self.job.content, 1)
+        anew.run(samples, expected, 0, len(samples[0]))
+        self._renewed = not _equal(found, expected)
+        if self._renewed:
+            self._content, self._singles = self.job.content, [anew]
 
     def _empty(self, count: int) -> list[NDArray[Any]]:
         return [
@@ -316,6 +338,6 @@ class Runner:
             instance.run(samples, results, 0, len(samples[0]))
         except (NotBatchableError, CannotRunError, RuntimeError, ValueError) as error:
             return f"can't be batched: {message(error)}"
-        if all(a.tobytes() == b.tobytes() for a, b in zip(results, expected, strict=True)):
+        if _equal(results, expected):
             return ""
         return "its batched copy gives other bits than the deployed file"

@@ -85,14 +85,15 @@ def make_task(variant: Variant, runtime: str, processes: Sequence[IsolatedProces
     """What it takes to run a variant."""
     graph = read_graph(variant.content, variant.label)
     batches = {int(info.shape[0]) for info in variant.inputs if info.shape}
+    resources = any(operator.name == "VAR_HANDLE" for _, operator in graph.operators())
     job = Job(
         key=f"{variant.fingerprint}/{runtime}",
         content=variant.content,
         runtime=runtime,
         inputs=variant.inputs,
         outputs=variant.outputs,
-        stateful=any(t.is_variable for s in graph.subgraphs for t in s.tensors)
-        or any(operator.name == "VAR_HANDLE" for _, operator in graph.operators()),
+        stateful=resources or any(t.is_variable for s in graph.subgraphs for t in s.tensors),
+        resources=resources,
         unit=batches.pop() if len(batches) == 1 else 1,
     )
     return Task(variant, job, input_specs(variant), model_macs(graph), processes)
