@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from pytest_edgequant.records import Variant
 
+_PROBED = 64
 Raw = Any
 """One element as the user gave it, with NumPy arrays at its leaves."""
 
@@ -241,23 +242,61 @@ class Dataset:
     x: Raw
     y: NDArray[Any]
     where: str
+    _found: list[str] = field(default_factory=list)
 
     @property
     def count(self) -> int:
         return len(self.y)
 
-    @cached_property
+    @property
     def fingerprint(self) -> str:
-        """The hash of all samples and labels."""
+        """The hash of all samples and labels; computed once."""
+        if self.known_fingerprint is None:
+            total = ContentHash()
+            total.update(self.x, self.y)
+            self.learn_fingerprint(total)
+        assert self.known_fingerprint is not None
+        return self.known_fingerprint
+
+    @property
+    def known_fingerprint(self) -> str | None:
+        """The fingerprint where it was computed already."""
+        return self._found[0] if self._found else None
+
+    def learn_fingerprint(self, total: ContentHash) -> None:
+        """Take the hash of someone who has read all samples and labels in their order."""
+        self._found[:] = [total.digest()]
+
+    @cached_property
+    def probe(self) -> str | None:
+        """The hash of a few samples, which differs only where `fingerprint` does.
+
+        None where samples can't be picked out (lists): the fingerprint alone tells them apart.
+        """
+        positions = np.unique(np.linspace(0, self.count - 1, _PROBED).astype(np.int64))
         total = ContentHash()
-        total.update(self.x, self.y)
-        return total.digest()
+        try:
+            total.update(_picked(self.x, positions), self.y[positions])
+        except TypeError:
+            return None
+        return f"{self.count} {total.digest()}"
 
     def inputs(self, specs: Sequence[InputSpec]) -> list[NDArray[Any]]:
         """All samples, one array (N, ...) an input; raises `DatasetError`."""
         arrays = as_inputs(self.x, specs, self.where)
         check_labels(len(arrays[0]), self.count, self.where, batched=True)
         return arrays
+
+
+def _picked(value: Raw, positions: NDArray[np.int64]) -> Raw:
+    """Some of the samples; raises `TypeError` for lists, which may hold samples or inputs."""
+    if isinstance(value, Mapping):
+        return {key: _picked(part, positions) for key, part in value.items()}
+    if isinstance(value, tuple):
+        return tuple(_picked(part, positions) for part in value)
+    if isinstance(value, list):
+        raise TypeError
+    return value[positions]
 
 
 def is_pair(value: Any) -> bool:

@@ -88,6 +88,18 @@ class Samples:
             return self._whole.fingerprint
         return self._fingerprint
 
+    @property
+    def known_fingerprint(self) -> str | None:
+        """The fingerprint, as far as nothing has to be read for it any more."""
+        if self._whole is not None:
+            return self._whole.known_fingerprint
+        return self._fingerprint
+
+    @property
+    def probe(self) -> str | None:
+        """What tells most arrays apart at once (`Dataset.probe`); None where nothing does."""
+        return self._whole.probe if self._whole is not None else None
+
     def _called(self, dataset: Any) -> Any:
         """What a function gives; `_made` tells that it can be called again."""
         self._made = callable(dataset) and not isinstance(dataset, Iterable)
@@ -132,18 +144,24 @@ class Samples:
             yield from self._read_stream(kinds)
 
     def _read_whole(self, whole: Dataset, kinds: Sequence[Specs], size: int) -> Iterator[Part]:
-        if self.preprocess is None:
-            inputs = {specs: whole.inputs(specs) for specs in kinds}
-            for start in range(0, whole.count, size):
-                stop = min(start + size, whole.count)
+        # Samples that are read anyway are hashed while they are in the processor's cache.
+        hashed = whole.known_fingerprint is None and whole.probe is not None
+        content = ContentHash()
+        inputs = {specs: whole.inputs(specs) for specs in kinds if self.preprocess is None}
+        for start in range(0, whole.count, size):
+            stop = min(start + size, whole.count)
+            y = whole.y[start:stop]
+            raw = _sliced(whole.x, whole.count, start, stop)
+            if hashed:
+                content.update(raw, y)
+            if self.preprocess is None:
                 cut = {k: [array[start:stop] for array in v] for k, v in inputs.items()}
-                yield Part(start, stop - start, cut, whole.y[start:stop])
-            return
-        for begin in range(0, whole.count, size):
-            end = min(begin + size, whole.count)
-            place = f"{self.where} samples {begin} to {end - 1}"
-            raw = _sliced(whole.x, whole.count, begin, end)
-            yield self._part(raw, whole.y[begin:end], begin, place, kinds, batched=False)
+                yield Part(start, stop - start, cut, y)
+            else:
+                place = f"{self.where} samples {start} to {stop - 1}"
+                yield self._part(raw, y, start, place, kinds, batched=False)
+        if hashed:
+            whole.learn_fingerprint(content)
 
     def _read_stream(self, kinds: Sequence[Specs]) -> Iterator[Part]:
         content, start, index = ContentHash(), 0, -1

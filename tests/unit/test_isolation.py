@@ -52,7 +52,7 @@ def test_an_exception_comes_back_with_its_type_and_message(child: IsolatedProces
 
 def test_our_own_errors_come_back_as_they_are(child: IsolatedProcess) -> None:
     with pytest.raises(CannotRunError, match="LiteRT refuses the model"):
-        child.call(prepare, Job("x", b"no model", "litert", (), (), False, 1))
+        child.call(prepare, Job("x", b"no model", "litert", (), (), False, False, 1))
 
 
 def test_questions_are_answered_in_any_order(child: IsolatedProcess) -> None:

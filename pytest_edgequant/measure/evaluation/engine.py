@@ -109,6 +109,7 @@ class Engine:
         self._choices: dict[str, Choice] = {}
         self._looked_up: set[str] = set()
         self._outputs = OutputStore(cache)
+        self._probes: set[str] = set()
         self._seen: OrderedDict[int, tuple[Any, str]] = OrderedDict()
         self._tokens: list[Any] = []
         self._lender = Lender()
@@ -135,11 +136,11 @@ class Engine:
 
         `wanted` are variants with their runtimes. `start` gives a fresh consumer; it is called
         again where a dataset turns out to give other samples at each pass. `inputs` asks for the
-        inputs as well. Raises what
-        `Pass.run` raises, and `DatasetError` where nothing is left to evaluate.
+        inputs as well. Raises what `Pass.run` raises, and `DatasetError` where nothing is left to
+        evaluate.
         """
         tasks = [self._task(variant, runtime) for variant, runtime in wanted]
-        expected = samples.fingerprint or self._hint(samples)
+        expected = self._expected(tasks, samples)
         stored = [self._stored(task, samples, selection, expected) for task in tasks]
         count = self._attempt(tasks, stored, samples, selection, start(), inputs)
         if samples.fingerprint != expected and any(s is not None for s in stored):
@@ -151,6 +152,17 @@ class Engine:
                 "left to evaluate on; define the fixture edge_calibration"
             )
         return count
+
+    def _expected(self, tasks: Sequence[Task], samples: Samples) -> str | None:
+        """The samples' fingerprint where something may be stored under it; None to read them."""
+        found = samples.known_fingerprint or self._hint(samples)
+        if found is not None or not samples.is_array:
+            return found
+        probes = [self._probe(task, samples) for task in tasks]
+        unknown = samples.probe is not None and not any(
+            probe in self._probes or self._cache.get(probe) is not None for probe in probes
+        )
+        return None if unknown else samples.fingerprint
 
     def _attempt(
         self,
@@ -330,6 +342,10 @@ class Engine:
         if samples.fingerprint is not None and not samples.is_array and not samples.one_shot:
             self.note(samples.given, samples.fingerprint)
 
+    def _probe(self, task: Task, samples: Samples) -> str:
+        """The key of a mark that outputs for samples like these were stored."""
+        return digest("stored", REVISION, task.job.key, samples.probe)
+
     def _key(self, task: Task, samples: Samples, selection: Selection, fingerprint: str) -> str:
         job = task.job
         if samples.preprocess is not None and not any(
@@ -364,6 +380,11 @@ class Engine:
             return
         key = self._key(task, samples, selection, samples.fingerprint)
         self._outputs.put(key, recorded, lasting=_is_lasting(samples))
+        if samples.is_array:
+            probe = self._probe(task, samples)
+            self._probes.add(probe)
+            if _is_lasting(samples):
+                self._cache.put(probe, b"", {}, ".stored")
 
 
 def _is_lasting(samples: Samples) -> bool:
