@@ -20,6 +20,7 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
 from pytest_edgequant.tflite.edit import builtin_code_index, operator_code, pack, unpack
+from pytest_edgequant.tflite.time_major import samples_outermost
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -393,7 +394,8 @@ def batched_copy(content: bytes, count: int) -> bytes:
     if len(model.subgraphs) > 1:
         raise NotBatchableError("the model has several subgraphs")
     graph = model.subgraphs[0]
-    graph.tensors, graph.operators = list(graph.tensors), list(graph.operators or [])
+    samples_outermost(model)
+    graph.tensors = list(graph.tensors)
     for tensor in graph.tensors:
         if tensor.isVariable:
             raise NotBatchableError("the model keeps state in variables")

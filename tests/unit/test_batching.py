@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 from ai_edge_litert.interpreter import Interpreter
-from model_building import one_operator, tensor
+from model_building import GraphBuilder, one_operator, tensor
+from random_models import options
 
 from pytest_edgequant.tflite.batching import NotBatchableError, batched_copy
 
@@ -120,3 +121,60 @@ def test_a_constant_that_others_share_stays_as_it_is(tiny: Mapping[str, Path]) -
     first = batched_copy(content, 4)
     batched_copy(content, 8)
     assert batched_copy(content, 4) == first
+
+
+# -- unrolled recurrent layers --------------------------------------------------------------------
+
+
+def unrolled(
+    *, move: str = "RESHAPE", order: tuple[int, ...] = (1, 0, 2), back: bool = True
+) -> Any:
+    """Steps (5, 1, 4) of a sample (1, 5, 4), one summed to the next; twice, as two layers are."""
+    builder = GraphBuilder()
+
+    def moved(tensor: int, shape: tuple[int, ...]) -> int:
+        if move == "RESHAPE":
+            chosen = options("ReshapeOptions", newShape=list(shape))
+            return builder.add(move, [tensor, builder.integers(*shape)], shape, "FLOAT32", chosen)
+        return builder.add(move, [tensor, builder.integers(*order)], shape, "FLOAT32")
+
+    steps = moved(builder.activation((1, 5, 4), "FLOAT32"), (5, 1, 4))
+    for _ in range(2):
+        chosen = options("UnpackOptions", num=5, axis=0)
+        first = builder.add("UNPACK", [steps], [(1, 4)] * 5, "FLOAT32", chosen)
+        found = [first]
+        for step in range(first + 1, first + 5):
+            flat = builder.add(
+                "RESHAPE",
+                [found[-1], builder.integers(4)],
+                (4,),
+                "FLOAT32",
+                options("ReshapeOptions", newShape=[4]),
+            )
+            added = builder.add("ADD", [step, flat], (1, 4), "FLOAT32", options("AddOptions"))
+            found.append(builder.add("TANH", [added], (1, 4), "FLOAT32"))
+        chosen = options("PackOptions", valuesCount=5, axis=0)
+        steps = builder.add("PACK", found, (5, 1, 4), "FLOAT32", chosen)
+    if back:
+        moved(steps, (1, 5, 4))
+    return builder.build()
+
+
+@pytest.mark.parametrize("move", ["RESHAPE", "TRANSPOSE"])
+def test_unrolled_layers(move: str) -> None:
+    assert_same_bits(unrolled(move=move))
+
+
+def test_unrolled_layers_of_the_converter(reference: Path) -> None:
+    paths = sorted((reference / "models").glob("op_*_unroll_*.tflite"))
+    assert paths
+    for path in paths:
+        assert_same_bits(path.read_bytes(), path.name)
+
+
+def test_steps_that_are_given_out_are_refused() -> None:
+    assert "PACK" in refused(unrolled(back=False))
+
+
+def test_steps_that_are_transposed_in_another_order_are_refused() -> None:
+    assert "TRANSPOSE" in refused(unrolled(move="TRANSPOSE", order=(2, 0, 1)))

@@ -35,7 +35,8 @@ _MORE = 64
 _BATCHES = (8, 32, 128, 512)
 _LEAST_GAIN = 1.01
 """A larger batch must be faster by this factor."""
-_LEAST_TASK = 4e-6
+_LEAST_TASK = 1e-5
+"""Seconds of an inference from which on two threads gain: shorter ones wait for Python's lock"""
 _TURN_SECONDS = 0.003
 _TURNS = 8
 _MEASURING_SECONDS = 0.15
@@ -250,10 +251,7 @@ class Runner:
 
     @staticmethod
     def _threaded(batch: int, threads: int, each: float, folding: str = "") -> Choice:
-        """A choice with as many threads as gain: a few microseconds of work are not worth two.
-
-        Threads that hand Python's lock to and fro for less lose.
-        """
+        """A choice with as many threads as gain."""
         return Choice(batch, threads if each * batch >= _LEAST_TASK else 1, folding=folding)
 
     def _time_of_one(self, samples: Arrays, count: int) -> float:
