@@ -34,6 +34,7 @@ from pytest_edgequant.measure.regression import R2, MeanAbsoluteError, MeanSquar
 from pytest_edgequant.measure.scores import (
     WHERE,
     Accumulator,
+    Classes,
     Kept,
     Score,
     TaskMetric,
@@ -144,10 +145,8 @@ class _Called(TaskMetric):
                 values.append(np.nan)  # such as a resample without one of the classes
         return np.asarray(values, dtype=np.float64)
 
-    def classes(self, kept: Kept) -> tuple[NDArray[np.int64], NDArray[np.int64]] | None:
-        if self.on != "labels":
-            return None
-        return kept[0].astype(np.int64), kept[1].astype(np.int64)
+    def classes(self, kept: Kept) -> Classes | None:
+        return (kept[0], kept[1]) if self.on == "labels" else None
 
 
 def _plain(function: Any) -> Any:

@@ -214,7 +214,7 @@ class _Keeping:
         if self._bad:
             raise MetricError(
                 f"{where}: the model's outputs are NaN or infinite for {self._bad} of {self._seen} "
-                "samples; check the samples for NaN, and the model's weights"
+                f"samples; check the samples of {WHERE} for NaN, and the model's weights"
             )
         if not self._seen:
             raise DatasetError(f"{WHERE}: no samples; return (x, y) with at least one")
@@ -226,10 +226,13 @@ class _Keeping:
             raise
         except Exception as error:
             raise MetricError(
-                f"{where}: the metric {metric.name!r} raised {type(error).__name__}: {error}"
+                f"{where}: the metric {metric.name!r} raised {type(error).__name__}: {error} "
+                f"({_called_with(kept)})"
             ) from error
         if not math.isfinite(value):
-            raise MetricError(f"{where}: the metric {metric.name!r} gave {value}")
+            raise MetricError(
+                f"{where}: the metric {metric.name!r} gave {value} ({_called_with(kept)})"
+            )
         return Score(
             value,
             metric.outcomes(kept),
@@ -238,6 +241,12 @@ class _Keeping:
             metric.classes(kept),
             kept,
         )
+
+
+def _called_with(kept: Kept) -> str:
+    """What a user's function was given, for a message."""
+    shapes = " and ".join(str(np.shape(part)) for part in kept)
+    return f"edge_metric takes labels and outputs, here of shape {shapes}, and gives one number"
 
 
 def _not_finite(outputs: Sequence[NDArray[Any]], count: int) -> int:
