@@ -119,6 +119,19 @@ def damaged(content: bytes) -> bytes:
     return bytes(copy)
 
 
+@pytest.mark.parametrize("seconds", [1e-7, 0.001, 0.02, 3.0])
+@pytest.mark.parametrize("total", [1, 100, None])
+def test_a_model_may_be_fast_or_slow(seconds: float, total: int | None, tiny: Tiny) -> None:
+    runner = litert_runner.Runner(make_task(load_variant(tiny["int8"]), "litert", []).job)
+    runner._seconds = seconds
+    x = np.random.default_rng(0).random((40, 8, 8, 1), dtype=np.float32)
+    choice = runner.verified([x], runner.choose([x], 2, total))
+    results = runner._empty(len(x))
+    runner.run([x], results, choice)
+    assert results[0].tobytes() == runner._one_by_one([x])[0].tobytes()
+    assert choice.measured == (total is None and seconds < 0.0015)
+
+
 def broken_copy(content: bytes, count: int) -> bytes:
     return damaged(batched_copy(content, count))
 

@@ -42,6 +42,8 @@ _TURNS = 8
 _MEASURING_SECONDS = 0.15
 _WORTH_MEASURING = 0.25
 """Seconds that an evaluation takes one by one, under which nothing is measured first."""
+_SLOW = 0.0015
+"""Seconds of an inference from which on batches gain nothing, and measuring takes long."""
 _MEASURING_SHARE = 0.05
 """Of these seconds, what measuring may take at most."""
 _UNMEASURED_SECONDS = 0.001
@@ -50,9 +52,11 @@ _PROBED = 32
 """The batch on which foldings are compared; by which one is fastest, it matters little."""
 _WORTH_FOLDING = 0.03
 """Seconds that an evaluation takes one by one, under which making another copy gains nothing."""
-_CHECKED_AT_LEAST = 8
 _CHECKED = 32
-"""Samples that the copy is compared on in each evaluation."""
+"""Samples that a copy is compared on in each evaluation at most"""
+_CHECKED_AT_LEAST = 8
+"""... and at least, of slow models two and as many as take no longer than this:"""
+_CHECKING_SECONDS = 0.02
 # Processor time, not the clock on the wall: what else the machine does should decide nothing.
 _CLOCK_COUNTS_THREADS = sys.platform != "win32"  # there it comes in steps of 16 ms
 _clock = time.process_time if _CLOCK_COUNTS_THREADS else time.perf_counter
@@ -176,7 +180,10 @@ class Runner:
         if self.job.resources and not self._renewed:
             self._check_restarts([s[: _CHECKED_AT_LEAST * self.job.unit] for s in samples])
         if choice.copied:
-            part = [s[: min(max(choice.batch, _CHECKED_AT_LEAST), _CHECKED)] for s in samples]
+            least = _CHECKED_AT_LEAST
+            if self._seconds is not None:
+                least = max(2, min(least, int(_CHECKING_SECONDS / self._seconds)))
+            part = [s[: min(max(choice.batch, least), _CHECKED)] for s in samples]
             expected = self._one_by_one(part)
             if choice.folding and self._differs(part, expected, choice):
                 choice = dataclasses.replace(choice, folding="")
@@ -229,7 +236,7 @@ class Runner:
         most = min(available // threads, int(_TRIAL_SECONDS / each))
         self._asked += float("inf") if total is None else each * total / unit
         whole = self._asked
-        if whole < _WORTH_MEASURING:
+        if whole < _WORTH_MEASURING or each > _SLOW:
             few = min(most, int(_UNMEASURED_SECONDS / each))
             batch = max((size for size in _BATCHES if size <= few), default=1)
             kernel = usual_kernel() if whole > _WORTH_FOLDING and not self._never else ""
