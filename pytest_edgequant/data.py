@@ -321,7 +321,10 @@ def load_pair(pair: Sequence[Any], where: str = "edge_dataset") -> Dataset:
     if y.ndim == 0:
         raise DatasetError(f"{where}: y must be an array of labels, got {pair[1]!r}")
     # A list may hold samples or inputs; which, only the model can tell (`Dataset.inputs`).
-    lengths = set() if isinstance(x, list) else {len(part) for part in _leaves(x) if part.ndim}
+    leaves = [] if isinstance(x, list) else _leaves(x)
+    if not all(part.ndim for part in leaves):
+        raise DatasetError(f"{where}: x must be samples (N, ...), got one value of shape ()")
+    lengths = {len(part) for part in leaves}
     if lengths and lengths != {len(y)}:
         raise DatasetError(
             f"{where}: {'/'.join(map(str, sorted(lengths)))} samples and {len(y)} labels; "

@@ -186,6 +186,8 @@ def test_several_inputs_come_from_a_pair_or_from_batches() -> None:
         (3, "here: expected (x, y), an iterable of (x, y) batches, or a function"),
         ([X, X, X], "here batch 0: expected (x, y), got ndarray"),
         ((X, 3), "here: y must be an array of labels, got 3"),
+        ((1.5, Y), "here: x must be samples (N, ...), got one value of shape ()"),
+        (({"image": X, "age": 3}, Y), "here: x must be samples (N, ...), got one value"),
         ((X, Y[:7]), "here: 10 samples and 7 labels; every sample needs one label"),
         (({"image": X}, Y[:7]), "here: 10 samples and 7 labels"),
         (([[1, 2], [3]], Y[:2]), "here x: can't be read as an array"),

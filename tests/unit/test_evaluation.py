@@ -245,6 +245,25 @@ def test_float32_is_run_once_for_all_comparisons(
         assert len(fresh_pipeline.engine._outputs) == 3
 
 
+def test_samples_that_are_alike_are_told_apart(
+    fresh_pipeline: Pipeline, tiny: Tiny, tiny_dataset: tuple[Any, Any]
+) -> None:
+    """A few samples tell most datasets apart; those that they don't are read whole."""
+    x, y = tiny_dataset
+    other = x.copy()
+    picked = np.unique(np.linspace(0, len(x) - 1, 64).astype(int))
+    other[np.setdiff1d(np.arange(len(x)), picked)] = 0
+    values = [evaluate(tiny["int8"], (given, y)).value for given in (x, other, x, other)]
+    assert values[:2] == values[2:]
+    assert values[0] > 0.9
+    assert values[1] < 0.5
+    assert len(fresh_pipeline.engine._outputs) == 2
+    again = Pipeline(fresh_pipeline.cache.root, timeout=120)
+    fresh_pipeline.engine = again.engine
+    assert [evaluate(tiny["int8"], (given, y)).value for given in (x, other)] == values[:2]
+    assert again._interpreter.starts == 0
+
+
 def test_an_error_leaves_the_process_in_order(
     fresh_pipeline: Pipeline, tiny: Tiny, tiny_dataset: tuple[Any, Any]
 ) -> None:

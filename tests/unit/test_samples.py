@@ -100,6 +100,29 @@ def test_the_fingerprint_does_not_depend_on_how_samples_come() -> None:
     assert Samples((X, Y[::-1])).fingerprint not in found
 
 
+@pytest.mark.parametrize("form", ["array", "dict", "pair", "preprocessed"])
+def test_reading_arrays_tells_their_fingerprint(form: str) -> None:
+    x = {"dict": {"image": X, "more": X + 1}, "pair": (X, X + 1)}.get(form, X)
+    preprocess = (lambda given: given) if form == "preprocessed" else None
+    expected = load_pair((x, Y)).fingerprint
+    samples = Samples((x, Y), preprocess=preprocess)
+    assert samples.probe is not None
+    assert samples.known_fingerprint is None
+    parts = samples.read((), 7)
+    next(parts)
+    assert samples.known_fingerprint is None
+    assert sum(part.count for part in parts) == len(Y) - 7
+    assert samples.known_fingerprint == samples.fingerprint == expected
+
+
+def test_probes_are_of_the_samples() -> None:
+    probes = {Samples((x, y)).probe for x, y in ((X, Y), (X + 1, Y), (X, Y + 1), (X[1:], Y[1:]))}
+    assert len(probes) == 4
+    assert Samples((X.copy(), Y.copy())).probe in probes
+    assert Samples((list(X), Y)).probe is None
+    assert Samples([(X, Y)]).probe is None
+
+
 def test_every_value_and_every_place_counts_in_large_arrays() -> None:
     x = np.random.default_rng(0).random((90_000, 2, 3, 2), dtype=np.float32)
     y = np.zeros(90_000)
