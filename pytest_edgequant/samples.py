@@ -90,10 +90,8 @@ class Samples:
 
     @property
     def known_fingerprint(self) -> str | None:
-        """The fingerprint, as far as nothing has to be read for it any more."""
-        if self._whole is not None:
-            return self._whole.known_fingerprint
-        return self._fingerprint
+        """The fingerprint where nothing has to be read for it any more."""
+        return self._whole.known_fingerprint if self._whole is not None else self._fingerprint
 
     @property
     def probe(self) -> str | None:

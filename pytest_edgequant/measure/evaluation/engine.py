@@ -155,14 +155,13 @@ class Engine:
 
     def _expected(self, tasks: Sequence[Task], samples: Samples) -> str | None:
         """The samples' fingerprint where something may be stored under it; None to read them."""
-        found = samples.known_fingerprint or self._hint(samples)
-        if found is not None or not samples.is_array:
-            return found
-        probes = [self._probe(task, samples) for task in tasks]
-        unknown = samples.probe is not None and not any(
-            probe in self._probes or self._cache.get(probe) is not None for probe in probes
-        )
-        return None if unknown else samples.fingerprint
+        if not samples.is_array:
+            return samples.fingerprint or self._hint(samples)
+        if samples.known_fingerprint is None and samples.probe is not None:
+            probes = [self._probe(task, samples) for task in tasks]
+            if not any(p in self._probes or self._cache.get(p) is not None for p in probes):
+                return None
+        return samples.fingerprint
 
     def _attempt(
         self,
