@@ -28,6 +28,11 @@ def _along_axis(values: tuple[float, ...] | tuple[int, ...], info: TensorInfo) -
     return array.reshape(shape)
 
 
+def is_stored(info: TensorInfo) -> bool:
+    """Whether a tensor holds integers that stand for real values."""
+    return info.dtype.kind in "iu" and info.quantization is not None
+
+
 class Quantizer:
     """Quantizes batches of one input, up to `capacity` samples each, without allocating.
 
@@ -36,9 +41,9 @@ class Quantizer:
 
     def __init__(self, info: TensorInfo, capacity: int) -> None:
         self._info = info
-        self._capacity = capacity
+        self.capacity = capacity
         quantization = info.quantization
-        self._plain = info.dtype.kind not in "iu" or quantization is None
+        self._plain = not is_stored(info)
         # Wider types have limits, and zero points could have values, that float32 can't hold.
         self._fast = not self._plain and info.dtype.itemsize <= 2
         if self._plain or quantization is None:
@@ -64,9 +69,14 @@ class Quantizer:
             if values.dtype.kind == "f" and np.isnan(values.min(initial=0)):
                 raise _nan_in(info)
             return np.ascontiguousarray(values, dtype=info.dtype)
-        if self._fast and len(values) <= self._capacity and values.shape[1:] == info.shape[1:]:
+        if self._fast and len(values) <= self.capacity and values.shape[1:] == info.shape[1:]:
             return self._fast_path(values)
         return quantize(values, info)
+
+    def stored(self, values: NDArray[Any]) -> NDArray[Any]:
+        """What another process has prepared: quantized already, or real values in float32."""
+        quantized = not self._plain and values.dtype == self._info.dtype
+        return values if quantized else self(values)
 
     def _fast_path(self, values: NDArray[Any]) -> NDArray[Any]:
         count = len(values)

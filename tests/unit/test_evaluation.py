@@ -280,6 +280,16 @@ def test_an_error_leaves_the_process_in_order(
     assert fresh_pipeline._interpreter.starts == 1
 
 
+@pytest.mark.parametrize("form", ["int8", "uint8_io", "int16x8"])
+@pytest.mark.parametrize("kind", [np.int8, np.uint8, np.int16, np.float64])
+def test_samples_of_any_type_are_real_values(form: str, kind: Any, tiny: Tiny) -> None:
+    """Also those of the type that the model stores them as."""
+    x = np.random.default_rng(0).integers(0, 2, (50, 8, 8, 1)).astype(kind)
+    evaluate(tiny[form], (x, np.arange(50)), metric=seen, runtime="litert")
+    found = seen.given[1]  # type: ignore[attr-defined]
+    assert found.tobytes() == one_by_one(tiny[form], x.astype(np.float32)).tobytes()
+
+
 def test_preprocessing_is_part_of_what_is_evaluated(
     tiny: Tiny, tiny_dataset: tuple[Any, Any]
 ) -> None:

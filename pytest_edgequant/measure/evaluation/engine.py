@@ -190,6 +190,7 @@ class Engine:
             total=samples.count,
             choices=self._choices,
             keep=selection.mask,
+            real_inputs=inputs,
         )
         done = 0
         passing = one_pass.run()

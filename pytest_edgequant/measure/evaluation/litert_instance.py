@@ -51,7 +51,7 @@ class Instance:
 
     def run(self, samples: Arrays, results: Arrays, start: int, stop: int) -> None:
         """The real-valued samples from `start` to `stop`; what lacks is filled up by the last."""
-        stored = [q(s[start:stop]) for q, s in zip(self._quantizers, samples, strict=True)]
+        stored = [q.stored(s[start:stop]) for q, s in zip(self._quantizers, samples, strict=True)]
         if self.samples == 1 and not self._renewed:
             self._one_by_one(stored, [r[start:stop] for r in results])
             return

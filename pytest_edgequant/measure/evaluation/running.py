@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
-from pytest_edgequant.data import input_specs
+from pytest_edgequant.data import InputSpec, input_specs
 from pytest_edgequant.errors import CannotRunError, DatasetError, IsolatedProcessError
 from pytest_edgequant.isolation import IsolatedProcess
 from pytest_edgequant.measure import litert_worker
@@ -32,7 +32,8 @@ from pytest_edgequant.measure.evaluation.jobs import (
     lay_out,
     output_shape,
 )
-from pytest_edgequant.records import Variant
+from pytest_edgequant.quantize import Quantizer, is_stored
+from pytest_edgequant.records import TensorInfo, Variant
 from pytest_edgequant.samples import Samples, Specs, joined, take
 from pytest_edgequant.tflite.graph import read_graph
 from pytest_edgequant.tflite.macs import model_macs
@@ -44,6 +45,8 @@ _BLOCK_BYTES = 1 << 23
 _BLOCK_SAMPLES = 1 << 14
 _BLOCK_MACS = 20_000_000_000
 _SLOTS = 3
+_CHUNK_SAMPLES = 1024
+_CHUNK_BYTES = 1 << 19
 _LEAST_MEMORY = 1 << 24
 _IDLE_MEMORIES = 2
 
@@ -99,11 +102,15 @@ def make_task(variant: Variant, runtime: str, processes: Sequence[IsolatedProces
     return Task(variant, job, input_specs(variant), model_macs(graph), processes)
 
 
+_Kind = tuple[InputSpec, ...] | tuple[TensorInfo, ...]
+"""What a block holds samples for: real values, or what a model stores them as."""
+
+
 @dataclass
 class _Slot:
     """A block's place in shared memory."""
 
-    inputs: dict[Specs, list[Field]]
+    inputs: dict[_Kind, list[Field]]
     outputs: list[list[Field]]
     filled: int = 0
     labels: list[Any] = field(default_factory=list)
@@ -149,7 +156,9 @@ class Pass:
     """One pass of several models over the same samples.
 
     `choices` remembers how a model is run fastest. `keep` chooses samples: it is given a position
-    and a count, and gives a boolean array, or None for all of them.
+    and a count, and gives a boolean array, or None for all of them. `real_inputs` asks for the
+    models' real-valued inputs with each block: integer ones are else quantized on the way there, a
+    quarter of the memory to move.
     """
 
     def __init__(
@@ -161,6 +170,7 @@ class Pass:
         total: int | None = None,
         choices: Mapping[str, Choice] | None = None,
         keep: Callable[[int, int], NDArray[np.bool_] | None] | None = None,
+        real_inputs: bool = False,
     ) -> None:
         self.tasks = tasks
         self.samples = samples
@@ -171,16 +181,23 @@ class Pass:
         self._total = total
         self._known = choices or {}
         self._keep = keep
-        self._kinds = list(dict.fromkeys(task.specs for task in tasks))
+        self._specs = list(dict.fromkeys(task.specs for task in tasks))
+        self._kinds: dict[_Kind, Specs] = {}
+        self._quantizers: dict[_Kind, list[Quantizer]] = {}
+        for task in tasks:
+            stored = [info for info in task.job.inputs if is_stored(info)]
+            kind: _Kind = task.job.inputs if stored and not real_inputs else task.specs
+            self._kinds[kind] = task.specs
+            if kind is task.job.inputs:
+                self._quantizers[kind] = [Quantizer(i, _chunk(i)) for i in task.job.inputs]
+        self._real_inputs = real_inputs
         self._size = self._block_size()
         self._memory: Memory | None = None
         self._begun = False
         self._preparing: list[tuple[Task, IsolatedProcess, int]] = []
 
     def _block_size(self) -> int:
-        each = sum(
-            sum(_bytes(s.sample_shape, s.dtype) for s in specs) for specs in self._kinds
-        ) + sum(
+        each = sum(_bytes(i.shape[1:], i.dtype) for kind in self._kinds for i in kind) + sum(
             _bytes(output_shape(task.job, i), info.dtype)
             for task in self.tasks
             for i, info in enumerate(task.job.outputs)
@@ -195,8 +212,8 @@ class Pass:
 
     def _slots(self) -> list[_Slot]:
         arrays: list[tuple[str, tuple[int, ...]]] = []
-        for specs in self._kinds:
-            arrays += [(s.dtype.str, (self._size, *s.sample_shape)) for s in specs]
+        for kind in self._kinds:
+            arrays += [(i.dtype.str, (self._size, *i.shape[1:])) for i in kind]
         for task in self.tasks:
             arrays += [
                 (info.dtype.str, (self._size, *output_shape(task.job, i)))
@@ -206,7 +223,7 @@ class Pass:
         self._memory = self._lender.lend(size)
         slots, left = [], iter(fields)
         for _ in range(_SLOTS):
-            inputs = {specs: [next(left) for _ in specs] for specs in self._kinds}
+            inputs = {kind: [next(left) for _ in kind] for kind in self._kinds}
             slots.append(_Slot(inputs, [[next(left) for _ in t.job.outputs] for t in self.tasks]))
         return slots
 
@@ -278,7 +295,7 @@ class Pass:
 
     def _chosen(self) -> Iterator[tuple[dict[Specs, list[NDArray[Any]]], Any, int]]:
         """The samples that are evaluated."""
-        for part in self.samples.read(self._kinds, self._size):
+        for part in self.samples.read(self._specs, self._size):
             mask = self._keep(part.start, part.count) if self._keep is not None else None
             if mask is None or mask.all():
                 self.kept += part.count
@@ -298,12 +315,31 @@ class Pass:
         """Copy some samples to the end of a block."""
         assert self._memory is not None
         begin, end = slot.filled, slot.filled + count
-        for specs, arrays in inputs.items():
-            for array, place in zip(arrays, slot.inputs[specs], strict=True):
-                part = array[start : start + count]
-                np.copyto(self._memory.array(place)[begin:end], part, casting="unsafe")
+        for kind, places in slot.inputs.items():
+            arrays = [array[start : start + count] for array in inputs[self._kinds[kind]]]
+            targets = [self._memory.array(place)[begin:end] for place in places]
+            if kind in self._quantizers:
+                self._quantize(kind, arrays, targets)
+                continue
+            for array, target in zip(arrays, targets, strict=True):
+                np.copyto(target, array, casting="unsafe")
         slot.labels.append(take(y, slice(start, start + count)))
         slot.filled = end
+
+    def _quantize(
+        self, kind: _Kind, arrays: Sequence[NDArray[Any]], targets: Sequence[NDArray[Any]]
+    ) -> None:
+        """Real values as the model stores them, a few samples at a time."""
+        for quantizer, array, target in zip(self._quantizers[kind], arrays, targets, strict=True):
+            step = quantizer.capacity
+            try:
+                for first in range(0, len(array), step):
+                    target[first : first + step] = quantizer(array[first : first + step])
+            except DatasetError as error:
+                raise self._counted(error, self._kinds[kind], arrays) from None
+
+    def _kind(self, task: Task) -> _Kind:
+        return task.job.inputs if task.job.inputs in self._quantizers else task.specs
 
     def _post(self, slot: _Slot) -> None:
         assert self._memory is not None
@@ -324,7 +360,7 @@ class Pass:
                         task.worker.run,
                         task.job.key,
                         path,
-                        _shorter(slot.inputs[task.specs], start, stop),
+                        _shorter(slot.inputs[self._kind(task)], start, stop),
                         _shorter(outputs, start, stop),
                         first,
                     )
@@ -340,24 +376,29 @@ class Pass:
                 try:
                     choice = self._ask(task, partial(process.answer, number))
                 except DatasetError as error:
-                    raise self._counted(error, slot, task.specs) from None
+                    places = slot.inputs[self._kind(task)]
+                    given = [self._memory.array(place)[: slot.filled] for place in places]
+                    raise self._counted(error, task.specs, given) from None
                 if choice is not None:
                     self.found[task.job.key] = choice
             outputs.append([self._memory.array(f)[: slot.filled] for f in fields])
         slot.questions = []
         y = joined(slot.labels)
         inputs = {
-            specs: [self._memory.array(f)[: slot.filled] for f in fields]
-            for specs, fields in slot.inputs.items()
+            self._kinds[kind]: [self._memory.array(f)[: slot.filled] for f in fields]
+            for kind, fields in slot.inputs.items()
+            if self._real_inputs
         }
         slot.labels, slot.filled = [], 0
         return y, outputs, inputs
 
-    def _counted(self, error: DatasetError, slot: _Slot, specs: Specs) -> DatasetError:
-        """A child's complaint of NaN, with the number of samples that have some."""
-        assert self._memory is not None
-        for spec, place in zip(specs, slot.inputs[specs], strict=True):
-            values = self._memory.array(place)[: slot.filled]
+    def _counted(
+        self, error: DatasetError, specs: Specs, arrays: Sequence[NDArray[Any]]
+    ) -> DatasetError:
+        """A complaint of NaN, with the number of samples that have some."""
+        for spec, values in zip(specs, arrays, strict=True):
+            if values.dtype.kind != "f":
+                continue
             bad = np.isnan(values.reshape(len(values), -1)).any(axis=1)
             if bad.any():
                 return DatasetError(
@@ -376,6 +417,12 @@ class Pass:
             raise CannotRunError(f"{label}: {error}") from None
         except IsolatedProcessError as error:
             raise IsolatedProcessError(f"{label}: running it failed: {error}") from None
+
+
+def _chunk(info: TensorInfo) -> int:
+    """Samples that are quantized together: few enough for the processor's cache."""
+    each = 4 * math.prod(info.shape[1:])
+    return max(min(_CHUNK_SAMPLES, _CHUNK_BYTES // max(each, 1)), 1)
 
 
 def _bytes(shape: tuple[int, ...], dtype: np.dtype[Any]) -> int:

@@ -40,7 +40,7 @@ class _Runner:
     def run(self, samples: Sequence[NDArray[Any]], results: Sequence[NDArray[Any]]) -> None:
         for start in range(0, len(samples[0]), _BLOCK):
             part = [s[start : start + _BLOCK] for s in samples]
-            stored = [q(array) for q, array in zip(self.quantizers, part, strict=True)]
+            stored = [q.stored(array) for q, array in zip(self.quantizers, part, strict=True)]
             self._run_block(stored, [r[start : start + _BLOCK] for r in results])
 
     def _run_block(self, stored: Sequence[NDArray[Any]], results: Sequence[NDArray[Any]]) -> None:
