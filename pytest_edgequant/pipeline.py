@@ -236,9 +236,9 @@ class Pipeline:
                 return calibration
         samples = Samples(dataset, preprocess=preprocess)
         calibration = split_samples(samples, specs)
-        if calibration.held_out is not None:
-            self.engine.note(dataset, calibration.held_out.dataset)
-        if not samples.is_array:  # a stream takes long to read, and is not changed in its place
+        if samples.fingerprint is not None and not samples.is_array:
+            # A stream takes long to read, and is not changed in its place.
+            self.engine.note(dataset, samples.fingerprint)
             self._splits.append((dataset, preprocess, specs, calibration))
         return calibration
 

@@ -149,7 +149,8 @@ class Samples:
         for start in range(0, whole.count, size):
             stop = min(start + size, whole.count)
             y = whole.y[start:stop]
-            raw = _sliced(whole.x, whole.count, start, stop)
+            if hashed or self.preprocess is not None:
+                raw = _sliced(whole.x, whole.count, start, stop)
             if hashed:
                 content.update(raw, y)
             if self.preprocess is None:

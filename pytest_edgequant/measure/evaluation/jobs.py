@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import mmap
 import os
 import tempfile
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
 _ALIGNMENT = 64
 _KEPT = 6
+_CHUNK_SAMPLES = 1024
+_CHUNK_BYTES = 1 << 19
 _Runner = TypeVar("_Runner")
 
 
@@ -116,6 +119,12 @@ def lay_out(arrays: Sequence[tuple[str, tuple[int, ...]]]) -> tuple[list[Field],
         fields.append(field)
         offset += -(-field.size // _ALIGNMENT) * _ALIGNMENT
     return fields, offset
+
+
+def cached_samples(inputs: Sequence[TensorInfo]) -> int:
+    """How many real-valued samples to take at once, so that the processor's cache holds them."""
+    each = sum(4 * math.prod(info.shape[1:]) for info in inputs)
+    return max(min(_CHUNK_SAMPLES, _CHUNK_BYTES // max(each, 1)), 1)
 
 
 def output_shape(job: Job, position: int) -> tuple[int, ...]:

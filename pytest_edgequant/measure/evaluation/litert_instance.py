@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pytest_edgequant.measure.evaluation.jobs import Job, output_shape
+from pytest_edgequant.measure.evaluation.jobs import Job, cached_samples, output_shape
 from pytest_edgequant.quantize import Quantizer
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 Arrays = Sequence["NDArray[Any]"]
-_CHUNK_SAMPLES = 1024
-_CHUNK_BYTES = 1 << 19
 
 
 class Instance:
@@ -97,7 +94,5 @@ class Instance:
 
 def chunk_size(job: Job, batch: int) -> int:
     """Samples that a thread takes at once: whole batches that fit the cache beside the model."""
-    each = sum(4 * math.prod(info.shape[1:]) for info in job.inputs)
     step = batch * job.unit
-    wanted = min(_CHUNK_SAMPLES, _CHUNK_BYTES // max(each, 1))
-    return max(wanted // step, 1) * step
+    return max(cached_samples(job.inputs) // step, 1) * step

@@ -9,6 +9,7 @@ samples. Which copy, and how many threads, is measured once for a model and mach
 from __future__ import annotations
 
 import dataclasses
+import functools
 import sys
 import time
 from collections.abc import Sequence
@@ -106,15 +107,20 @@ class Runner:
             self._singles.append(self._make(self._content, 1))
         return self._singles[thread]
 
+    def _folded_model(self, kernel: str) -> bytes | None:
+        """The model with convolutions folded to a kernel's tiles; None where that gains nothing."""
+        if not kernel or self.job.runtime != "litert":
+            return None  # the reference kernels compute no tiles
+        if kernel not in self._folded:
+            self._folded[kernel] = folded_copy(self.job.content, KERNELS[kernel])
+        return self._folded[kernel]
+
     def _foldings(self) -> list[str]:
-        """The kernels whose tiles ask for a copy with folded convolutions, each for another one."""
-        if self.job.runtime != "litert":
-            return []  # the reference kernels compute no tiles
-        for kernel, tiles in KERNELS.items():
-            if kernel not in self._folded:
-                made = folded_copy(self.job.content, tiles)
-                self._folded[kernel] = None if made in self._folded.values() else made
-        return [kernel for kernel, made in self._folded.items() if made is not None]
+        """The kernels whose tiles ask for a folded copy, each for another one."""
+        kernels: dict[bytes | None, str] = {}
+        for kernel in KERNELS:
+            kernels.setdefault(self._folded_model(kernel), kernel)
+        return [kernel for made, kernel in kernels.items() if made is not None]
 
     def _instances(self, choice: Choice) -> list[Instance]:
         """Interpreters for a choice; raises `NotBatchableError`, `CannotRunError`."""
@@ -122,9 +128,7 @@ class Runner:
             return [self._single(thread) for thread in range(choice.threads)]
         made = self._copies.setdefault((choice.batch, choice.folding), [])
         if len(made) < choice.threads:
-            content = self.job.content
-            if choice.folding in self._foldings():
-                content = self._folded[choice.folding] or content
+            content = self._folded_model(choice.folding) or self.job.content
             if choice.batch > 1:
                 content = batched_copy(content, choice.batch)
             while len(made) < choice.threads:
@@ -185,9 +189,10 @@ class Runner:
                 least = max(2, min(least, int(_CHECKING_SECONDS / self._seconds)))
             part = [s[: min(max(choice.batch, least), _CHECKED)] for s in samples]
             expected = self._one_by_one(part)
-            if choice.folding and self._differs(part, expected, choice):
+            reason = self._differs(part, expected, choice)
+            if reason and choice.folding:
                 choice = dataclasses.replace(choice, folding="")
-            reason = self._differs(part, expected, choice) if choice.copied else ""
+                reason = self._differs(part, expected, choice) if choice.copied else ""
             if reason:
                 choice = Choice(1, choice.threads, reason, measured=choice.measured)
         self._instances(Choice(1, choice.threads))
@@ -240,7 +245,7 @@ class Runner:
             few = min(most, int(_UNMEASURED_SECONDS / each))
             batch = max((size for size in _BATCHES if size <= few), default=1)
             kernel = usual_kernel() if whole > _WORTH_FOLDING and not self._never else ""
-            folding = kernel if kernel and kernel in self._foldings() else ""
+            folding = kernel if self._folded_model(kernel) is not None else ""
             choice = self._threaded(batch, threads, each, folding)
             return dataclasses.replace(
                 choice, batch=1 if self._never else batch, reason=self._never
@@ -312,6 +317,7 @@ class Runner:
         trial = [s[: max(sizes, default=_CHECKED_AT_LEAST)] for s in samples]
         expected = self._one_by_one(trial)
 
+        @functools.cache
         def differs(choice: Choice) -> str:
             count = max(choice.batch, _CHECKED_AT_LEAST)
             return self._differs([s[:count] for s in trial], [e[:count] for e in expected], choice)

@@ -29,6 +29,7 @@ from pytest_edgequant.measure.evaluation.jobs import (
     First,
     Job,
     Memory,
+    cached_samples,
     lay_out,
     output_shape,
 )
@@ -45,8 +46,6 @@ _BLOCK_BYTES = 1 << 23
 _BLOCK_SAMPLES = 1 << 14
 _BLOCK_MACS = 20_000_000_000
 _SLOTS = 3
-_CHUNK_SAMPLES = 1024
-_CHUNK_BYTES = 1 << 19
 _LEAST_MEMORY = 1 << 24
 _IDLE_MEMORIES = 2
 
@@ -182,15 +181,13 @@ class Pass:
         self._known = choices or {}
         self._keep = keep
         self._specs = list(dict.fromkeys(task.specs for task in tasks))
-        self._kinds: dict[_Kind, Specs] = {}
-        self._quantizers: dict[_Kind, list[Quantizer]] = {}
-        for task in tasks:
-            stored = [info for info in task.job.inputs if is_stored(info)]
-            kind: _Kind = task.job.inputs if stored and not real_inputs else task.specs
-            self._kinds[kind] = task.specs
-            if kind is task.job.inputs:
-                self._quantizers[kind] = [Quantizer(i, _chunk(i)) for i in task.job.inputs]
         self._real_inputs = real_inputs
+        self._kinds = {self._kind(task): task.specs for task in tasks}
+        self._quantizers: dict[_Kind, list[Quantizer]] = {
+            task.job.inputs: [Quantizer(i, cached_samples([i])) for i in task.job.inputs]
+            for task in tasks
+            if self._kind(task) is task.job.inputs
+        }
         self._size = self._block_size()
         self._memory: Memory | None = None
         self._begun = False
@@ -320,9 +317,9 @@ class Pass:
             targets = [self._memory.array(place)[begin:end] for place in places]
             if kind in self._quantizers:
                 self._quantize(kind, arrays, targets)
-                continue
-            for array, target in zip(arrays, targets, strict=True):
-                np.copyto(target, array, casting="unsafe")
+            else:
+                for array, target in zip(arrays, targets, strict=True):
+                    np.copyto(target, array, casting="unsafe")
         slot.labels.append(take(y, slice(start, start + count)))
         slot.filled = end
 
@@ -339,7 +336,9 @@ class Pass:
                 raise self._counted(error, self._kinds[kind], arrays) from None
 
     def _kind(self, task: Task) -> _Kind:
-        return task.job.inputs if task.job.inputs in self._quantizers else task.specs
+        """What a block holds for a task."""
+        stored = any(map(is_stored, task.job.inputs)) and not self._real_inputs
+        return task.job.inputs if stored else task.specs
 
     def _post(self, slot: _Slot) -> None:
         assert self._memory is not None
@@ -417,12 +416,6 @@ class Pass:
             raise CannotRunError(f"{label}: {error}") from None
         except IsolatedProcessError as error:
             raise IsolatedProcessError(f"{label}: running it failed: {error}") from None
-
-
-def _chunk(info: TensorInfo) -> int:
-    """Samples that are quantized together: few enough for the processor's cache."""
-    each = 4 * math.prod(info.shape[1:])
-    return max(min(_CHUNK_SAMPLES, _CHUNK_BYTES // max(each, 1)), 1)
 
 
 def _bytes(shape: tuple[int, ...], dtype: np.dtype[Any]) -> int:
