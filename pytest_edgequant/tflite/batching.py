@@ -19,7 +19,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
-from pytest_edgequant.tflite.edit import builtin_code_index, operator_code, pack, unpack
+from pytest_edgequant.tflite.edit import (
+    add_tensor,
+    builtin_code_index,
+    operator_code,
+    pack,
+    tensor_data,
+    unpack,
+)
 from pytest_edgequant.tflite.time_major import samples_outermost
 
 if TYPE_CHECKING:
@@ -59,32 +66,22 @@ class _Batching:
 
     def constant(self, index: int) -> NDArray[Any] | None:
         """An integer constant's values; None for what is computed."""
-        tensor = self.graph.tensors[index]
-        data = self.model.buffers[tensor.buffer].data
-        if data is None or len(data) == 0:
+        data = tensor_data(self.model, index)
+        if not data:
             return None
         dtype = {
             schema.TensorType.INT32: np.int32,
             schema.TensorType.INT64: np.int64,
-        }.get(tensor.type)
+        }.get(self.graph.tensors[index].type)
         if dtype is None:
             raise NotBatchableError("has a constant of an unexpected type")
-        return np.frombuffer(np.asarray(data, np.uint8).tobytes(), dtype).reshape(-1)
+        return np.frombuffer(data, dtype).reshape(-1)
 
     def new_constant(self, values: Sequence[int], dtype: Any = np.int32) -> int:
         """A new constant tensor of integers; gives its index."""
-        buffer = schema.BufferT()
         array = np.asarray(values, dtype)
-        buffer.data = np.frombuffer(array.tobytes(), np.uint8)
-        self.model.buffers.append(buffer)
-        tensor = schema.TensorT()
-        tensor.name = b"batched"
-        tensor.shape = np.asarray(array.shape, np.int32)
         kind = schema.TensorType.INT64 if dtype == np.int64 else schema.TensorType.INT32
-        tensor.type = kind
-        tensor.buffer = len(self.model.buffers) - 1
-        self.graph.tensors.append(tensor)
-        return len(self.graph.tensors) - 1
+        return add_tensor(self.model, b"batched", array.shape, kind, array)
 
     def replace(self, operator: Any, position: int, values: Sequence[int]) -> None:
         """Give the operator a constant of its own: others may share the old one."""

@@ -67,6 +67,30 @@ def builtin_code_index(model: Any, builtin: int) -> int:
     return len(model.operatorCodes) - 1
 
 
+def tensor_data(model: Any, index: int) -> bytes:
+    """The content of a tensor of the main subgraph; empty for what is computed."""
+    data = model.buffers[model.subgraphs[0].tensors[index].buffer].data
+    return b"" if data is None else np.asarray(data, np.uint8).tobytes()
+
+
+def add_tensor(model: Any, name: bytes, shape: Any, kind: int, values: Any = None) -> int:
+    """A new tensor of the main subgraph, constant where it has values; gives its index.
+
+    `subgraphs[0].tensors` must be a list.
+    """
+    tensor = schema.TensorT()
+    tensor.name, tensor.type, tensor.buffer = name, kind, 0
+    tensor.shape = np.asarray(shape, np.int32)
+    if values is not None:
+        buffer = schema.BufferT()
+        buffer.data = np.frombuffer(np.asarray(values).tobytes(), np.uint8)
+        tensor.buffer = len(model.buffers)
+        model.buffers.append(buffer)
+    tensors = model.subgraphs[0].tensors
+    tensors.append(tensor)
+    return len(tensors) - 1
+
+
 def _drop_unused_tensors(model: Any, graph: Any) -> None:
     """Remove tensors that nothing refers to: each costs TFLM persistent memory."""
     lists = [graph.inputs, graph.outputs]

@@ -21,7 +21,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
-from pytest_edgequant.tflite.edit import builtin_code_index, operator_code, pack, unpack
+from pytest_edgequant.tflite.edit import (
+    add_tensor,
+    builtin_code_index,
+    operator_code,
+    pack,
+    tensor_data,
+    unpack,
+)
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -156,8 +163,7 @@ class _Folding:
         self.graph.operators = operators
 
     def _data(self, index: int) -> bytes:
-        data = self.model.buffers[self.graph.tensors[index].buffer].data
-        return b"" if data is None else np.asarray(data, np.uint8).tobytes()
+        return tensor_data(self.model, index)
 
     def _fold_of(self, operator: Any) -> tuple[_Conv, _Fold] | None:
         conv = self._foldable(operator)
@@ -231,29 +237,16 @@ class _Folding:
         self.count += 1
         return [before, operator, after]
 
-    def _tensor(self, name: bytes, shape: Any, kind: int, buffer: int) -> int:
-        tensor = schema.TensorT()
-        tensor.name, tensor.type, tensor.buffer = name, kind, buffer
-        tensor.shape = np.asarray(shape, np.int32)
-        self.graph.tensors.append(tensor)
-        return len(self.graph.tensors) - 1
-
     def _like(self, index: int, shape: Any) -> int:
         old = self.graph.tensors[index]
-        made = self._tensor(b"folded", shape, old.type, 0)
+        made = add_tensor(self.model, b"folded", shape, old.type)
         self.graph.tensors[made].quantization = old.quantization
         return made
-
-    def _buffer(self, array: NDArray[Any]) -> int:
-        buffer = schema.BufferT()
-        buffer.data = np.frombuffer(array.tobytes(), np.uint8)
-        self.model.buffers.append(buffer)
-        return len(self.model.buffers) - 1
 
     def _constant(self, index: int, values: NDArray[Any], factor: int) -> int:
         """A constant of so many times the channels along axis 0, with the quantization of each."""
         old = self.graph.tensors[index]
-        made = self._tensor(b"folded", values.shape, old.type, self._buffer(values))
+        made = add_tensor(self.model, b"folded", values.shape, old.type, values)
         given = old.quantization
         if given is not None and given.scale is not None and given.zeroPoint is not None:
             quantization = schema.QuantizationParametersT()
@@ -266,9 +259,8 @@ class _Folding:
 
     def _reshape(self, given: int, result: int) -> Any:
         shape = np.asarray(self.graph.tensors[result].shape, np.int32)
-        constant = self._tensor(
-            b"shape", (len(shape),), schema.TensorType.INT32, self._buffer(shape)
-        )
+        kind = schema.TensorType.INT32
+        constant = add_tensor(self.model, b"shape", shape.shape, kind, shape)
         operator = schema.OperatorT()
         operator.opcodeIndex = builtin_code_index(self.model, schema.BuiltinOperator.RESHAPE)
         operator.inputs = np.asarray([given, constant], np.int32)

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
-from pytest_edgequant.tflite.edit import builtin_code_index, operator_code
+from pytest_edgequant.tflite.edit import builtin_code_index, operator_code, tensor_data
 
 _B = schema.BuiltinOperator
 _ARITHMETIC = (_B.ADD, _B.SUB, _B.MUL)
@@ -78,8 +78,7 @@ class _Rewriting:
         """Whether it is a TRANSPOSE of the two outermost axes, and of no others."""
         if self._code(operator) != _B.TRANSPOSE:
             return False
-        data = self.model.buffers[self.graph.tensors[operator.inputs[1]].buffer].data
-        order = [] if data is None else np.frombuffer(bytes(data), np.int32).tolist()
+        order = np.frombuffer(tensor_data(self.model, operator.inputs[1]), np.int32).tolist()
         return order == [1, 0, *range(2, len(order))]
 
     # -- sums -----------------------------------------------------------------------------------
