@@ -79,7 +79,7 @@ class _Rewriting:
         if self._code(operator) != _B.TRANSPOSE:
             return False
         order = np.frombuffer(tensor_data(self.model, operator.inputs[1]), np.int32).tolist()
-        return order == [1, 0, *range(2, len(order))]
+        return bool(order == [1, 0, *range(2, len(order))])
 
     # -- sums -----------------------------------------------------------------------------------
 
