@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pytest_edgequant.conversion import tracing
+from pytest_edgequant.conversion import loading, tracing
 from pytest_edgequant.conversion.calibration import Calibration, calibration_inputs, quality_notes
 from pytest_edgequant.conversion.tracing import Exported
 from pytest_edgequant.data import InputSpec
@@ -98,43 +98,8 @@ def tensorflow() -> Any:
     return tf
 
 
-def _load_keras(path: str, where: str) -> Any:
-    """A `.keras` or `.h5` file through Keras 3, or tf_keras for what only that can read."""
-    import keras
-
-    try:
-        return keras.saving.load_model(path, compile=False)
-    except Exception as error:
-        first = error
-    try:
-        import tf_keras
-    except ImportError:
-        tf_keras = None
-    if tf_keras is not None:
-        with contextlib.suppress(Exception):
-            return tf_keras.models.load_model(path, compile=False)
-    text = " ".join(str(first).split())
-    unknown = re.search(r"Could not locate \w+ '[^']+'|Unknown layer: '?\w+'?", text)
-    text = unknown.group() if unknown else text[:400]
-    advice = "write the file again, or hand over the model object itself"
-    if unknown or "custom" in text.lower():
-        advice = (
-            "its custom layers are not known to another process: hand over the model object itself "
-            "from the fixture edge_model (load it with custom_objects=...)"
-        )
-    elif tf_keras is None and path.endswith(".h5"):
-        advice = "if Keras 2 wrote it, install tf-keras (extra `qat`); else write the file again"
-    raise ModelError(f"{where}: Keras can't load it: {type(first).__name__}: {text}; {advice}")
-
-
 def _load_saved_model(path: str, where: str, loaded: _Loaded) -> None:
-    tf = tensorflow()
-    try:
-        module = tf.saved_model.load(path)
-    except Exception as error:
-        raise ModelError(
-            f"{where}: not a SavedModel that TensorFlow can load: {tracing.shortened(error)}"
-        ) from None
+    module = loading.saved_model(path, where)
     signatures = module.signatures
     if not signatures:
         raise ModelError(
@@ -151,7 +116,7 @@ def _load(kind: str, path: str, where: str) -> _Loaded:
         tensorflow()
         loaded = _Loaded(where)
         if kind == "keras":
-            loaded.model = _load_keras(path, where)
+            loaded.model = loading.keras_model(path, where)
         else:
             _load_saved_model(path, where, loaded)
         _loaded[kind, path] = loaded

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pytest_edgequant.conversion import tensorflow_worker, tracing
+from pytest_edgequant.conversion import foreign_code, loading, tensorflow_worker, tracing
 from pytest_edgequant.conversion.qat import losses, preconditions
 from pytest_edgequant.conversion.qat.recipe import Arrays, Training, default_epochs, split
 from pytest_edgequant.conversion.qat.training import (
@@ -43,14 +43,10 @@ def installed() -> bool:
 
 
 def _load(path: str, where: str) -> Any:
-    import tf_keras
-
-    try:
-        return tf_keras.models.load_model(path, compile=False)
-    except Exception as error:
-        raise NotDerivableError(
-            f"{where}: tf_keras can't load the model in another process: {tracing.shortened(error)}"
-        ) from None
+    model = loading.tf_keras_model(path, where)
+    if model is None:
+        raise NotDerivableError(f"{where}: tf_keras can't load the model in another process")
+    return model
 
 
 def _annotated(model: Any, where: str) -> Any:
@@ -196,4 +192,7 @@ def save(model: Any, folder: Path, where: str) -> str:
         ) from None
     if not path.is_file():
         raise ModelError(f"{where}: tf_keras wrote no file")
+    finding = foreign_code.for_tf_keras(foreign_code.configurations(str(path)) or ())
+    if finding is not None:  # no other process takes a function from a file
+        raise NotDerivableError(f"{where}: {finding}")
     return str(path)
