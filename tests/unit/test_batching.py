@@ -60,11 +60,17 @@ def test_the_small_model_in_every_form(form: str, tiny: Mapping[str, Path]) -> N
     assert_same_bits(tiny[form].read_bytes())
 
 
+# LiteRT writes beyond its buffers when it runs this one's SVDF; the process dies some time later.
+CORRUPTS = "tflm_keyword_scrambled_8bit.tflite"
+
+
 def test_reference_models(reference: Path) -> None:
     """Every model that LiteRT runs and that the rules take; most are of that kind."""
     compared = 0
     for path in sorted((reference / "models").glob("*.tflite"))[::4]:
         content = path.read_bytes()
+        if path.name == CORRUPTS:
+            continue
         try:
             single = interpreter(content)
             for details in single.get_input_details():
