@@ -154,19 +154,18 @@ class TopK(_OfClasses):
 
 def _totals(kept: Kept, weights: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
     """Right, labelled and predicted samples of each class, (B, classes) each."""
-    from scipy import sparse
-
     labels, predicted = kept[:2]
-    count = len(labels)
-    shape = (count, int(max(labels.max(), predicted.max())) + 1)
+    classes = int(max(labels.max(), predicted.max())) + 1
+    resamples = len(weights)
+    row = np.arange(resamples, dtype=np.intp)[:, np.newaxis] * classes
+    flat = weights.reshape(-1)
 
-    def summed(columns: NDArray[Any], values: NDArray[Any]) -> NDArray[Any]:
-        rows = np.arange(count + 1)
-        return np.asarray(weights @ sparse.csr_array((values, columns, rows), shape=shape))
+    def summed(of: NDArray[Any], values: NDArray[Any]) -> NDArray[Any]:
+        found = np.bincount((row + of).reshape(-1), values, resamples * classes)
+        return found.reshape(resamples, classes)
 
-    ones = np.ones(count)
-    right = summed(labels, (labels == predicted) * 1.0)
-    return right, summed(labels, ones), summed(predicted, ones)
+    right = (weights * (labels == predicted)).reshape(-1)
+    return summed(labels, right), summed(labels, flat), summed(predicted, flat)
 
 
 @dataclass(frozen=True)

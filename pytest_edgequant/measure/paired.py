@@ -17,6 +17,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pytest_edgequant.errors import DatasetError, MeasurementUnavailable, SettingsError, user_facing
+from pytest_edgequant.measure.probability import (
+    binomial_at_most,
+    normal_quantile,
+    normal_share,
+)
 from pytest_edgequant.measure.scores import Score, TaskMetric
 from pytest_edgequant.records import AccuracyComparison, ClassDrop
 
@@ -40,9 +45,7 @@ def check_confidence(confidence: object) -> float:
 
 def critical_value(confidence: float) -> float:
     """The standard normal quantile of a two-sided interval: 1.96 for 0.95."""
-    from scipy.special import ndtri
-
-    return float(ndtri(0.5 + confidence / 2))
+    return normal_quantile(0.5 + confidence / 2)
 
 
 # -- right and wrong --------------------------------------------------------------------------
@@ -99,7 +102,6 @@ def _tango_upper(lost: int, gained: int, count: int, confidence: float) -> float
     low, high = drop + 1e-12, 1.0
     if refused(low):
         return drop
-    # Halving is as quick as SciPy's solvers here, whose import takes longer than a warm gate has.
     while True:
         middle = (low + high) / 2
         if not low < middle < high:
@@ -109,9 +111,7 @@ def _tango_upper(lost: int, gained: int, count: int, confidence: float) -> float
 
 def mcnemar_exact(lost: int, gained: int) -> float:
     """The two-sided exact p-value of McNemar's test: a binomial test of the changed samples."""
-    from scipy.special import bdtr
-
-    return min(1.0, 2 * float(bdtr(min(lost, gained), lost + gained, 0.5)))
+    return min(1.0, 2 * binomial_at_most(min(lost, gained), lost + gained))
 
 
 def smallest_detectable(lost: int, gained: int, count: int, confidence: float) -> float:
@@ -254,8 +254,6 @@ def bootstrap_interval(
     `statistic` gives (B,) for weights (B, count), NaN where it is not defined. Raises
     `MeasurementUnavailable` with the reason where there is none.
     """
-    from scipy.special import ndtr, ndtri
-
     if count < FEWEST_TO_RESAMPLE:
         raise MeasurementUnavailable(
             f"{count} {'sample is' if count == 1 else 'samples are'} too few for an interval by "
@@ -269,7 +267,7 @@ def bootstrap_interval(
             f"the metric is not defined for {resamples - len(found)} of {resamples} resamples of "
             f"these {count} samples (a class with too few of them?)"
         )
-    tails = np.asarray([0.5 - confidence / 2, 0.5 + confidence / 2])
+    tails = [0.5 - confidence / 2, 0.5 + confidence / 2]
     scale = 1e-12 * max(1.0, abs(value))
     below = float((found < value - scale).mean() + 0.5 * (np.abs(found - value) <= scale).mean())
     left_out = np.concatenate([statistic(row) for row in _jackknife(count)])
@@ -278,9 +276,9 @@ def bootstrap_interval(
     squares = float(np.square(spread).sum())
     if 0 < below < 1 and squares > 0:
         acceleration = float((spread**3).sum()) / (6 * squares**1.5)
-        bias = float(ndtri(below))
-        z = bias + ndtri(tails)
-        tails = ndtr(bias + z / (1 - acceleration * z))
+        bias = normal_quantile(below)
+        shifted = [bias + normal_quantile(tail) for tail in tails]
+        tails = [normal_share(bias + z / (1 - acceleration * z)) for z in shifted]
     low, high = np.quantile(found, tails)
     return min(float(low), value), max(float(high), value)
 

@@ -16,7 +16,7 @@ import pytest_edgequant
 # itself would be loaded anew, and its classes with it, in every test.
 for _module in pkgutil.walk_packages(pytest_edgequant.__path__, "pytest_edgequant."):
     importlib.import_module(_module.name)
-for _name in ("filelock", "jinja2", "platformdirs", "scipy.sparse", "scipy.special", "tabulate"):
+for _name in ("filelock", "jinja2", "platformdirs", "tabulate"):
     importlib.import_module(_name)
 with contextlib.suppress(ImportError):
     importlib.import_module("matplotlib.backends.backend_svg")

@@ -8,6 +8,7 @@ from pathlib import Path
 from statistics import median
 
 from pytest_edgequant.errors import SettingsError
+from pytest_edgequant.measure.probability import binomial_quantile
 from pytest_edgequant.records import Metric, Target
 
 DEVICE_TREE = Path("/proc/device-tree/model")
@@ -73,10 +74,8 @@ def median_interval(values: Sequence[float]) -> tuple[float, float, float]:
     Practical Nonparametric Statistics, 3.2). With fewer than six values the interval is all of
     them.
     """
-    from scipy.stats import binom
-
     ordered = sorted(values)
-    below = int(binom.ppf((1 - CONFIDENCE) / 2, len(ordered), 0.5)) - 1
+    below = binomial_quantile((1 - CONFIDENCE) / 2, len(ordered)) - 1
     below = max(below, 0)
     return median(ordered), ordered[below], ordered[-1 - below]
 
