@@ -15,6 +15,8 @@ from random_models import options
 from pytest_edgequant.tflite.batching import NotBatchableError, batched_copy
 
 COUNT = 16
+OVERWRITES = "tflm_keyword_scrambled_8bit.tflite"
+"""LiteRT 2.3 writes past its tensors here, which ends or damages a process that is not its own."""
 
 
 def interpreter(content: bytes) -> Any:
@@ -68,6 +70,8 @@ def test_reference_models(reference: Path) -> None:
     """Every model that LiteRT runs and that the rules take; most are of that kind."""
     compared = 0
     for path in sorted((reference / "models").glob("*.tflite"))[::4]:
+        if path.name == OVERWRITES:
+            continue
         content = path.read_bytes()
         if path.name == CORRUPTS:
             continue
