@@ -44,6 +44,9 @@ from pytest_edgequant.tflite.graph import read_graph
 _MOST_CLASSES = 100
 """Classes whose recall a report has, those that lost most."""
 
+_FEW_SAMPLES = 100
+"""Below so many samples a verdict says how few they are."""
+
 MetricLike = metrics.MetricLike
 
 
@@ -217,12 +220,26 @@ def compare_accuracy(
             confidence=level,
             fidelity=distances[0].fidelity(),
             agreement=distances[0].agreement(chosen, before),
+            baseline_chance=chosen.chance(before.kept),
+            candidate_chance=chosen.chance(after.kept),
+            notes=_notes(found.coverage.count, before, after),
         ),
         runtime=runtimes[1],
         provenance=found.provenance(1),
     )
     _record_comparison(candidate, baseline, comparison)
     return comparison
+
+
+def _notes(count: int, before: metrics.Score, after: metrics.Score) -> tuple[str, ...]:
+    """What to know of a comparison's samples and outputs, whatever it came to."""
+    notes = []
+    if count < _FEW_SAMPLES:
+        notes.append(f"only {count} {'sample' if count == 1 else 'samples'}")
+    for found, who in ((before, "baseline"), (after, "candidate")):
+        if found.constant:
+            notes.append(f"the {who}'s outputs are the same for every sample")
+    return tuple(notes)
 
 
 def _record_comparison(

@@ -7,15 +7,23 @@ in points (`"2 pt"`, for metrics that are fractions), or relative to the baselin
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import numbers
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pytest_edgequant.errors import SettingsError
 from pytest_edgequant.measure.paired import samples_to_decide, share_interval
-from pytest_edgequant.records import AccuracyComparison, CalibrationRobustness, Outcome, Verdict
+from pytest_edgequant.records import (
+    AccuracyComparison,
+    CalibrationRobustness,
+    Chance,
+    Outcome,
+    Verdict,
+)
 from pytest_edgequant.units import format_points
 
 if TYPE_CHECKING:
@@ -53,14 +61,16 @@ def _number(value: object, what: str, example: str) -> float:
 def parse_drop(value: object, metric: str, share: bool, what: str = "max_drop") -> DropLimit:
     """A limit on a drop: `0.02`, `"2 pt"` or `"2% relative"`; `share`: `metric` is a fraction.
 
-    Raises `SettingsError` for anything else, and for `"2%"`, which could mean either.
+    Raises `SettingsError` for anything else, for `"2%"`, which could mean either, and for a limit
+    that can't fail.
     """
     if not isinstance(value, str):
         example = 'a number such as 0.02, "2 pt" or "2% relative"'
         amount = _number(value, what, example)
-        if share and amount > 1:
+        if share and amount >= 1:
+            much = "more than everything" if amount > 1 else "everything, so that it can't fail"
             raise SettingsError(
-                f"{what}: {value!r} is more than everything; {metric} is a fraction: write "
+                f"{what}: {value!r} is {much}; {metric} is a fraction: write "
                 '"2 pt"; two points are 0.02'
             )
         return DropLimit(amount)
@@ -82,6 +92,8 @@ def parse_drop(value: object, metric: str, share: bool, what: str = "max_drop") 
                 f'{number:g} pt" for a drop such as 90% -> {90 - number:g}%, or "{number:g}% '
                 f'relative" for 90% -> {90 * (1 - number / 100):g}%'
             )
+        if share and number >= 100:
+            raise SettingsError(f"{what}: {value!r} is all of the baseline: it can't fail")
         return DropLimit(number / 100, relative=True)
     if relative:
         raise SettingsError(f'{what}: {value!r}: points are not relative; write "{number:g} pt"')
@@ -90,8 +102,9 @@ def parse_drop(value: object, metric: str, share: bool, what: str = "max_drop") 
             f"{what}: {value!r}: {metric} is not a fraction, so it has no points; give a "
             f'number in its own unit, or "{number:g}% relative"'
         )
-    if number > 100:
-        raise SettingsError(f"{what}: {value!r} is more than everything")
+    if number >= 100:
+        much = "more than everything" if number > 100 else "everything, so that it can't fail"
+        raise SettingsError(f"{what}: {value!r} is {much}")
     return DropLimit(number / 100)
 
 
@@ -102,6 +115,7 @@ def parse_floor(value: object, metric: TaskMetric, what: str) -> float:
             f"{what}: {metric.name} is better when it is smaller, so it has no floor; limit its "
             "drop with max_drop"
         )
+    shown = value
     if isinstance(value, str):
         match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*%", value.strip(), re.ASCII)
         if match is None or not metric.share:
@@ -111,6 +125,11 @@ def parse_floor(value: object, metric: TaskMetric, what: str) -> float:
     if metric.share and number > 1:
         raise SettingsError(
             f'{what}: {value!r} is more than everything; 92 per cent are 0.92 or "92%"'
+        )
+    if metric.share and number == 0:
+        raise SettingsError(
+            f"{what}: {shown!r} can't fail: {metric.name} is never less; leave it out, or give a "
+            'floor such as 0.9 or "90%"'
         )
     return number
 
@@ -136,8 +155,41 @@ def _judged(point: bool, evidence: Outcome, demanded: bool) -> Outcome:
     return Outcome.PASS if point else Outcome.FAIL
 
 
+def _plain(value: float, share: bool) -> str:
+    return f"{value:.2%}" if share else f"{value:.6g}"
+
+
 def _show(value: float, share: bool) -> str:
     return format_points(value) if share else f"{value:.6g}"
+
+
+def doubt(verdict: Verdict, chance: Chance | None, value: str) -> Verdict:
+    """The verdict, which can't be a pass where `value` is not better than guessing."""
+    if chance is None or chance.beaten:
+        return verdict
+    passed = verdict.verdict is Outcome.PASS
+    return dataclasses.replace(
+        verdict,
+        verdict=Outcome.INCONCLUSIVE if passed else verdict.verdict,
+        message=f"{verdict.message} {'Inconclusive: ' if passed else ''}{value} is not better "
+        f"than chance: {_chance_sentence(chance)}",
+    )
+
+
+def _chance_sentence(chance: Chance) -> str:
+    text = f"{chance.guess} gives {_plain(chance.value, chance.share)}"
+    if chance.p_value is not None:
+        text += f" ({chance.test}, p={chance.p_value:.2g})"
+    advice = chance.hint or "check that labels and samples belong together, and are of this model"
+    return f"{text}; {advice}."
+
+
+def noted(verdict: Verdict, notes: Sequence[str]) -> Verdict:
+    """The verdict with what to know beside it."""
+    if not notes:
+        return verdict
+    note = "; ".join(notes)
+    return dataclasses.replace(verdict, message=f"{verdict.message} Note: {note}.", note=note)
 
 
 def judge_drop(
@@ -152,13 +204,9 @@ def judge_drop(
     share = comparison.share
     evidence = _evidence(comparison.low, comparison.high, allowed)
     outcome = _judged(_within(comparison.drop, allowed), evidence, demanded)
-    values = (
-        f"{comparison.baseline:.2%} -> {comparison.candidate:.2%}"
-        if share
-        else f"{comparison.baseline:.6g} -> {comparison.candidate:.6g}"
-    )
+    before, after = (_plain(v, share) for v in (comparison.baseline, comparison.candidate))
     message = (
-        f"{subject}: {comparison.metric} {values} on {comparison.count:,} "
+        f"{subject}: {comparison.metric} {before} -> {after} on {comparison.count:,} "
         f"{'sample' if comparison.count == 1 else 'samples'}, a drop of "
         f"{_show(comparison.drop, share)}; allowed are {_show(allowed, share)}"
     )
@@ -167,7 +215,14 @@ def judge_drop(
     if comparison.lost is not None:
         message += f" ({comparison.lost} samples lost, {comparison.gained} gained)"
     message += f". {_evidence_sentence(comparison, allowed, evidence, demanded)}"
-    return Verdict("accuracy_drop", outcome, message, allowed, comparison.drop)
+    verdict = Verdict("accuracy_drop", outcome, message, allowed, comparison.drop)
+    verdict = doubt(verdict, comparison.baseline_chance, _value_of("baseline", comparison))
+    return noted(verdict, comparison.notes)
+
+
+def _value_of(who: str, comparison: AccuracyComparison) -> str:
+    value = comparison.baseline if who == "baseline" else comparison.candidate
+    return f"the {who}'s {comparison.metric} of {_plain(value, comparison.share)}"
 
 
 def _evidence_sentence(
@@ -221,6 +276,24 @@ def judge_floor(
     return Verdict(check, outcome, message, floor, value)
 
 
+def judge_own_floor(
+    subject: str, comparison: AccuracyComparison, floor: float, *, demanded: bool = False
+) -> Verdict:
+    """The verdict on the least value that the candidate itself must have."""
+    verdict = judge_floor(
+        subject,
+        "min_accuracy",
+        comparison.candidate,
+        floor,
+        share=comparison.share,
+        what=comparison.metric,
+        interval=comparison.candidate_interval,
+        demanded=demanded,
+    )
+    value = _value_of("candidate", comparison)
+    return noted(doubt(verdict, comparison.candidate_chance, value), comparison.notes)
+
+
 def judge_worst_class(
     subject: str, comparison: AccuracyComparison, limit: DropLimit, *, demanded: bool = False
 ) -> Verdict:
@@ -261,8 +334,8 @@ def judge_worst_class(
     if evidence is Outcome.INCONCLUSIVE:
         shown = ", ".join(map(str, undecided[:10])) + (", ..." if len(undecided) > 10 else "")
         message += f": inconclusive for {'class' if len(undecided) == 1 else 'the classes'} {shown}"
-    message += "."
-    return Verdict(check, outcome, message, allowed, worst.drop)
+    verdict = Verdict(check, outcome, f"{message}.", allowed, worst.drop)
+    return doubt(verdict, comparison.baseline_chance, _value_of("baseline", comparison))
 
 
 def judge_agreement(
@@ -303,4 +376,6 @@ def judge_robustness(subject: str, found: CalibrationRobustness, limit: DropLimi
     if not passed:
         message += " Calibrate with more and more varied samples (200-500, every class)."
     outcome = Outcome.PASS if passed else Outcome.FAIL
-    return Verdict("calibration_robustness", outcome, message, allowed, worst.drop)
+    verdict = Verdict("calibration_robustness", outcome, message, allowed, worst.drop)
+    value = f"the float model's {found.metric} of {_plain(found.baseline, found.share)}"
+    return noted(doubt(verdict, found.baseline_chance, value), found.notes)

@@ -7,12 +7,14 @@ import math
 import numbers
 from typing import Any
 
+import numpy as np
+
 from pytest_edgequant import session
 from pytest_edgequant.accuracy import MetricLike, compare_accuracy, measure_runtime_parity
 from pytest_edgequant.accuracy_verdicts import (
     judge_agreement,
     judge_drop,
-    judge_floor,
+    judge_own_floor,
     judge_robustness,
     judge_worst_class,
     parse_drop,
@@ -21,6 +23,7 @@ from pytest_edgequant.accuracy_verdicts import (
 from pytest_edgequant.conversion.registry import VARIANTS
 from pytest_edgequant.diagnose.advice import accuracy_drop_advice
 from pytest_edgequant.diagnose.calibration_quality import calibration_quality
+from pytest_edgequant.diagnose.kinship import is_quantized_form
 from pytest_edgequant.errors import (
     AccuracyDropExceeded,
     CannotRunError,
@@ -80,15 +83,19 @@ def assert_max_accuracy_drop(
     the interval is within the limit, fails where it is beyond, and is inconclusive, which raises,
     where it is neither.
 
+    It is inconclusive, and raises, where the baseline is not better than guessing (the best
+    constant answer on the same labels): two models that guess lose nothing. `metric="agreement"`
+    needs no labels. Fewer than 100 samples are noted beside the verdict.
+
     Further limits: `min_accuracy`, a floor of the candidate's own value (0.9, "90%");
     `max_worst_class_drop`, of the recall of any class; `min_agreement`, the share of samples that
     are decided as the baseline decides them. Gives the comparison. `runtime` (the candidate's) and
     `preprocess` as for `evaluate`.
 
     Raises `AccuracyDropExceeded` saying what to do by the size of the drop, `Inconclusive` with the
-    number of samples that would decide, `Unavailable` for a metric that can't be computed,
-    `CannotRun` where the target refuses the candidate, `SettingsError` for a limit that can't be
-    meant.
+    number of samples that would decide or what is wrong with the labels, `Unavailable` for a metric
+    that can't be computed, `CannotRun` where the target refuses the candidate, `SettingsError` for
+    a limit that can't be meant or can't fail, and where candidate and baseline are exchanged.
     """
     chosen = metrics.get_metric(metric, output)
     limit = parse_drop(max_drop, chosen.name, chosen.share)
@@ -104,6 +111,8 @@ def assert_max_accuracy_drop(
         None if min_agreement is None else parse_floor(min_agreement, agreement, "min_agreement")
     )
     candidate, profile = for_target(candidate, target)
+    baseline = load_variant(baseline)
+    _check_order(candidate, baseline)
     _legal("accuracy_drop", candidate, profile)
     try:
         comparison = compare_accuracy(
@@ -127,24 +136,23 @@ def assert_max_accuracy_drop(
         verdict = dataclasses.replace(verdict, message=f"{verdict.message} {advice}")
     verdicts = [verdict]
     if floor is not None:
-        verdicts.append(
-            judge_floor(
-                subject,
-                "min_accuracy",
-                comparison.candidate,
-                floor,
-                share=chosen.share,
-                what=chosen.name,
-                interval=comparison.candidate_interval,
-                demanded=demanded,
-            )
-        )
+        verdicts.append(judge_own_floor(subject, comparison, floor, demanded=demanded))
     if by_class is not None:
         verdicts.append(judge_worst_class(subject, comparison, by_class, demanded=demanded))
     if equal is not None:
         verdicts.append(judge_agreement(subject, comparison, equal, demanded=demanded))
     _raise_all(candidate, verdicts)
     return comparison
+
+
+def _check_order(candidate: Variant, baseline: Variant) -> None:
+    """Raise `SettingsError` where candidate and baseline were exchanged: no drop would be seen."""
+    if is_quantized_form(baseline, candidate):
+        raise SettingsError(
+            f"candidate and baseline are exchanged: {baseline.label} is a quantized form of "
+            f"{candidate.label}. The first argument is the form that ships, the second what it is "
+            "compared with; compare_accuracy takes them in any order"
+        )
 
 
 def _raise_all(variant: Variant, verdicts: list[Verdict]) -> None:
@@ -200,7 +208,8 @@ def assert_calibration_robust(
 ) -> None:
     """The worst drop of `calibration_robustness` is at most `max_drop`.
 
-    `max_drop` as for `assert_max_accuracy_drop`. Raises `AccuracyDropExceeded`.
+    `max_drop` as for `assert_max_accuracy_drop`. Raises `AccuracyDropExceeded`, `Inconclusive`
+    where the float model is not better than guessing.
     """
     limit = parse_drop(max_drop, robustness.metric, robustness.share)
     variant, worst = robustness.variant, robustness.worst
@@ -217,7 +226,22 @@ def assert_calibration_robust(
         ),
     )
     verdict = judge_robustness(variant.label, robustness, limit)
-    _raise(variant, verdict, AccuracyDropExceeded)
+    unsure = verdict.verdict is Outcome.INCONCLUSIVE
+    _raise(variant, verdict, Inconclusive if unsure else AccuracyDropExceeded)
+
+
+def _check_steps(max_steps: float, variant: Variant) -> None:
+    """Raise `SettingsError` for more steps than the integers of all outputs have."""
+    kinds = {info.dtype for info in variant.outputs}
+    if any(kind.kind not in "iu" for kind in kinds):
+        return
+    widest = max(np.iinfo(kind).max - int(np.iinfo(kind).min) for kind in kinds)
+    if max_steps >= widest:
+        shown = ", ".join(sorted(str(kind) for kind in kinds))
+        raise SettingsError(
+            f"max_steps: {max_steps!r} can't fail: outputs of {variant.label} ({shown}) can't "
+            f"differ by more than {widest:,} steps"
+        )
 
 
 @user_facing
@@ -245,11 +269,15 @@ def assert_runtime_parity(
         real = isinstance(limit, numbers.Real) and not isinstance(limit, bool)
         if limit is not None and not (real and limit >= 0 and math.isfinite(limit)):
             raise SettingsError(f"{name}: expected a number of 0 or more, got {limit!r}")
-    if max_changed is not None and max_changed > 1:
-        raise SettingsError(f"max_changed: {max_changed!r} is more than all; 0.01 is one in 100")
+    if max_changed is not None and max_changed >= 1:
+        raise SettingsError(
+            f"max_changed: {max_changed!r} is all samples: it can't fail; 0.01 is one in 100"
+        )
     if max_steps is None and max_changed is None:
         raise SettingsError("assert_runtime_parity: give max_steps, max_changed or both")
     variant, profile = for_target(variant, target)
+    if max_steps is not None:
+        _check_steps(max_steps, variant)
     _legal("runtime_parity", variant, profile)
     try:
         parity = measure_runtime_parity(variant, dataset, runtimes=runtimes, preprocess=preprocess)

@@ -562,9 +562,12 @@ class Run:
         for line in github.annotation_lines(failures, self.config.rootpath):
             reporter.write_line(line)
         if self._nothing_gated:
+            origin = self.settings.origins["target"]
             reporter.write_line(
-                f"--edge-target={','.join(self.settings.target)}: nothing was gated. No test made "
-                "a check of this plugin, or all were skipped; this run says nothing of the target",
+                f"{origin}{' = ' if ':' in origin else '='}{','.join(self.settings.target)}: "
+                "nothing was gated. No test made a check of this plugin, or all were skipped; this "
+                "run says nothing of the target. Run the tests that gate (-m edge), or, to run "
+                "others alone, leave the plugin out: -p no:edgequant",
                 red=True,
                 bold=True,
             )

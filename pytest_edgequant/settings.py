@@ -103,7 +103,7 @@ OPTIONS = (
 class Settings:
     """All options with their final values.
 
-    `target_given` tells whether a flag named a target, `origins` where each value was given.
+    `target_given` tells whether a target was named anywhere, `origins` where each value was given.
     `regression` and `accepted` are the tables as they stand; `baseline` reads them.
     """
 
@@ -253,7 +253,7 @@ def resolve(
         raise SettingsError(f"{where}: targets must be a table of tables")
     return Settings(
         **values,
-        target_given=bool(cli.get("target")),
+        target_given="target" in values,
         origins=origins,
         user_targets=targets,
         regression=section.get("regression"),

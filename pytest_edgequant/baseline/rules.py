@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from pytest_edgequant.errors import SettingsError
+from pytest_edgequant.errors import EdgeQuantError, SettingsError
 from pytest_edgequant.names import unknown
 from pytest_edgequant.units import parse_size
 
@@ -50,6 +50,9 @@ _BETTER = {
     "parity_max_steps": "lower",
     "parity_changed": "lower",
 }
+_SHARES = ("agreement",)
+_SPAN = {"output_cosine": 2.0}
+"""How far a figure can fall at most, where that is known and it is no fraction."""
 
 
 @dataclass(frozen=True)
@@ -136,7 +139,22 @@ def _check_drop(value: object, metric: str, place: str) -> None:
     """What can be told before the metric is measured; points fit fractions only."""
     from pytest_edgequant.accuracy_verdicts import parse_drop
 
-    parse_drop(value, metric, isinstance(value, str), place)
+    points = isinstance(value, str) and "%" not in value
+    limit = parse_drop(value, metric, points or _is_share(metric), place)
+    if metric in _SPAN and not limit.relative and limit.amount >= _SPAN[metric]:
+        raise SettingsError(f"{place}: {value!r} is all that {metric} can fall: it can't fail")
+
+
+def _is_share(metric: str) -> bool:
+    """Whether a metric is known to be a fraction from 0 to 1; of others a measurement tells."""
+    if metric in _BETTER:
+        return metric in _SHARES
+    from pytest_edgequant.measure.metrics import get_metric
+
+    try:
+        return get_metric(metric).share
+    except EdgeQuantError:
+        return False
 
 
 def _rule(metric: str, value: object, place: str) -> Rule:
@@ -189,10 +207,9 @@ def _check_limit(kind: str, value: object, metric: str, place: str) -> None:
 
 
 def _confidence(value: object, place: str) -> float:
-    valid = isinstance(value, numbers.Real) and not isinstance(value, bool)
-    if not valid or not 0 < float(value) < 1:  # type: ignore[arg-type]
-        raise SettingsError(f"{place}: expected a number such as 0.95, got {value!r}")
-    return float(value)  # type: ignore[arg-type]
+    from pytest_edgequant.measure.paired import check_confidence
+
+    return check_confidence(value, place)
 
 
 def parse_rules(table: object, where: str, *, strict: bool = False) -> Rules:

@@ -86,7 +86,7 @@ def calibration_robustness(
     inputs, _ = calibration_inputs(whole, specs)
     available = len(inputs[0])
     trials = []
-    baseline = 0.0
+    comparison = None
     with session.unrecorded():
         for size in _sizes(sizes, available):
             for step in range(count):
@@ -97,8 +97,16 @@ def calibration_robustness(
                 if whole.held_out is not None:
                     found = dataclasses.replace(found, held_out=whole.held_out)
                 comparison = compare_accuracy(found, reference, dataset, metric=chosen)
-                baseline = comparison.baseline
                 trials.append(
                     CalibrationTrial(size, seed + step, comparison.drop, comparison.candidate)
                 )
-    return CalibrationRobustness(full, chosen.name, baseline, chosen.share, tuple(trials))
+    assert comparison is not None
+    return CalibrationRobustness(
+        full,
+        chosen.name,
+        comparison.baseline,
+        chosen.share,
+        tuple(trials),
+        comparison.baseline_chance,
+        comparison.notes,
+    )

@@ -10,6 +10,7 @@ import numpy as np
 
 from pytest_edgequant.conversion.calibration import class_labels
 from pytest_edgequant.errors import DatasetError, MetricError
+from pytest_edgequant.measure.chance import chance_of_recall, chance_of_share
 from pytest_edgequant.measure.scores import (
     WHERE,
     Classes,
@@ -18,6 +19,7 @@ from pytest_edgequant.measure.scores import (
     one_output,
     weighted_mean,
 )
+from pytest_edgequant.records import Chance
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -59,10 +61,13 @@ def read_labels(y_true: Any, y_pred: NDArray[Any], metric: str) -> NDArray[np.in
         )
     labels = labels.astype(np.int64)
     if len(labels) and (labels.min() < 0 or labels.max() >= classes):
+        counted = " (they seem to be counted from 1: give y - 1)"
+        from_one = labels.min() > 0 and labels.max() == classes
         raise DatasetError(
             f"{WHERE}: labels range from {labels.min()} to {labels.max()}, the model's output "
             f"{y_pred.shape} tells {classes} classes apart; expected integers of shape "
             f"({len(y_pred)},) from 0 to {classes - 1}, or one-hot ({len(y_pred)}, {classes})"
+            f"{counted if from_one else ''}"
         )
     return labels
 
@@ -107,6 +112,12 @@ class _OfClasses(TaskMetric):
         shares = per_class_share(kept[0], kept[0] == kept[1] if right is None else right)
         return {f"recall[{c}]": share for c, share in shares.items()}
 
+    def chance(self, kept: Kept) -> Chance | None:
+        labels, predicted = kept[:2]
+        most = np.full_like(labels, np.bincount(labels).argmax())
+        constant = self.value((labels, most))
+        return chance_of_recall(self.value(kept), constant, labels, predicted)
+
 
 @dataclass(frozen=True)
 class Top1(_OfClasses):
@@ -117,6 +128,10 @@ class Top1(_OfClasses):
 
     def resampled(self, kept: Kept, weights: NDArray[Any]) -> NDArray[np.float64]:
         return weighted_mean(self.outcomes(kept), weights)
+
+    def chance(self, kept: Kept) -> Chance:
+        labels, predicted = kept
+        return chance_of_share(int((labels == predicted).sum()), labels, predicted)
 
 
 @dataclass(frozen=True)
@@ -147,6 +162,9 @@ class TopK(_OfClasses):
 
     def outcomes(self, kept: Kept) -> NDArray[np.bool_]:
         return np.asarray(kept[2])
+
+    def chance(self, kept: Kept) -> Chance:
+        return chance_of_share(int(kept[2].sum()), kept[0], kept[1], self.k)
 
     def resampled(self, kept: Kept, weights: NDArray[Any]) -> NDArray[np.float64]:
         return weighted_mean(kept[2], weights)
@@ -306,6 +324,16 @@ class MeanIoU(TaskMetric):
         both, labelled, predicted = (part.sum(axis=0, dtype=np.float64) for part in kept)
         union = labelled + predicted - both
         return {f"iou[{c}]": float(both[c] / u) for c, u in enumerate(union) if u > 0}
+
+    def chance(self, kept: Kept) -> Chance:
+        """A picture of one class: its share of the pixels, over all classes that there are."""
+        labelled = kept[1].sum(axis=0, dtype=np.float64)
+        there = int(np.count_nonzero(labelled))
+        most = int(labelled.argmax())
+        constant = float(labelled[most] / labelled.sum() / there) if there else 0.0
+        hint = "" if there > 1 else f"all pixels are of class {most}"
+        beaten = there > 1 and self.value(kept) > constant
+        return Chance(constant, f"a picture all of class {most}", beaten, hint=hint)
 
 
 def _areas(

@@ -29,18 +29,30 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 DEFAULT_CONFIDENCE = 0.95
+LEAST_CONFIDENCE, MOST_CONFIDENCE = 0.5, 0.9999
 TANGO = "Tango's score interval"
 FEWEST_TO_RESAMPLE = 10
 _CELLS = 2**21
 """Weights that are alive at once: bounds the memory of a bootstrap."""
 
 
-def check_confidence(confidence: object) -> float:
-    """A confidence level such as 0.95; raises `SettingsError`."""
+def check_confidence(confidence: object, what: str = "confidence") -> float:
+    """A confidence level such as 0.95; raises `SettingsError`, and for one that decides nothing."""
     valid = isinstance(confidence, numbers.Real) and not isinstance(confidence, bool)
     if not valid or not 0 < float(confidence) < 1:  # type: ignore[arg-type]
-        raise SettingsError(f"confidence: expected a number such as 0.95, got {confidence!r}")
-    return float(confidence)  # type: ignore[arg-type]
+        raise SettingsError(f"{what}: expected a number such as 0.95, got {confidence!r}")
+    level = float(confidence)  # type: ignore[arg-type]
+    if not LEAST_CONFIDENCE <= level <= MOST_CONFIDENCE:
+        why = (
+            "as good as no evidence would pass for proof"
+            if level < LEAST_CONFIDENCE
+            else "no number of samples at hand would be evidence"
+        )
+        raise SettingsError(
+            f"{what}: {confidence!r}: {why}; expected {LEAST_CONFIDENCE:g} to {MOST_CONFIDENCE:g}, "
+            "such as 0.95"
+        )
+    return level
 
 
 def critical_value(confidence: float) -> float:

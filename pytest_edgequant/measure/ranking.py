@@ -9,7 +9,9 @@ import numpy as np
 
 from pytest_edgequant.conversion.calibration import class_labels
 from pytest_edgequant.errors import DatasetError, MetricError
+from pytest_edgequant.measure.chance import chance_of_ranking
 from pytest_edgequant.measure.scores import WHERE, Kept, TaskMetric, one_output
+from pytest_edgequant.records import Chance
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -142,3 +144,6 @@ class RocAuc(TaskMetric):
                 f"are {int(positive[0])}"
             )
         return super().value(kept)
+
+    def chance(self, kept: Kept) -> Chance:
+        return chance_of_ranking(self.value(kept), kept[0], kept[1])

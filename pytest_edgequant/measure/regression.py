@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from pytest_edgequant.errors import MetricError
+from pytest_edgequant.measure.chance import chance_of_error
 from pytest_edgequant.measure.scores import WHERE, Kept, TaskMetric, one_output, weighted_mean
+from pytest_edgequant.records import Chance
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+_TRIED = 3
+"""So many values of a sample are kept to try constant answers on: a few bytes."""
 
 
 def aligned(y_true: Any, y_pred: Any, metric: str) -> tuple[NDArray[Any], NDArray[Any]]:
@@ -32,13 +38,52 @@ def aligned(y_true: Any, y_pred: Any, metric: str) -> tuple[NDArray[Any], NDArra
     return true.reshape(count, -1), pred.astype(np.float64).reshape(count, -1)
 
 
+def _some_targets(true: NDArray[Any]) -> NDArray[np.intp]:
+    """The values of a sample that a constant answer is tried on: three where there are more."""
+    width = true.shape[1]
+    if width <= _TRIED:
+        return np.arange(width)
+    return np.asarray((2 * np.arange(_TRIED) + 1) * width // (2 * _TRIED))
+
+
+def _kept_errors(errors: NDArray[Any], true: NDArray[Any]) -> Kept:
+    """The mean error of each sample, some targets, and the mean error of those alone."""
+    tried = _some_targets(true)
+    mean = errors.mean(axis=1)
+    targets = true[:, tried].astype(np.float32)
+    if len(tried) == true.shape[1]:
+        return mean, targets
+    return mean, targets, errors[:, tried].mean(axis=1, dtype=np.float32)
+
+
+def _against_constant(kept: Kept, what: str, root: bool = False) -> Chance | None:
+    """The errors against those of the best constant answer to the targets that were kept."""
+    targets = kept[1].astype(np.float64)
+    if not targets.size:
+        return None
+    own = float(kept[-1 if len(kept) == 3 else 0].mean(dtype=np.float64))
+    if what == "median":
+        constant = float(np.abs(targets - np.median(targets, axis=0)).mean())
+    else:
+        constant = float(np.square(targets - targets.mean(axis=0)).mean())
+    spread = bool((targets != targets[0]).any())
+    if not spread and len(kept) == 3:
+        return None  # the values that were not kept may differ
+    if root:
+        own, constant = math.sqrt(own), math.sqrt(constant)
+    return chance_of_error(own, constant, f"the {what} of the targets", spread)
+
+
 @dataclass(frozen=True)
 class MeanAbsoluteError(TaskMetric):
     """The mean of |target - output|."""
 
     def keep(self, y_true: Any, y_pred: Any, x: Any) -> Kept:
         true, pred = aligned(y_true, y_pred, self.name)
-        return (np.abs(true - pred).mean(axis=1),)
+        return _kept_errors(np.abs(true - pred), true)
+
+    def chance(self, kept: Kept) -> Chance | None:
+        return _against_constant(kept, "median")
 
     def per_sample(self, kept: Kept) -> NDArray[np.float64]:
         return np.asarray(kept[0])
@@ -55,7 +100,10 @@ class MeanSquaredError(TaskMetric):
 
     def keep(self, y_true: Any, y_pred: Any, x: Any) -> Kept:
         true, pred = aligned(y_true, y_pred, self.name)
-        return (np.square(true - pred).mean(axis=1),)
+        return _kept_errors(np.square(true - pred), true)
+
+    def chance(self, kept: Kept) -> Chance | None:
+        return _against_constant(kept, "mean", self.root)
 
     def per_sample(self, kept: Kept) -> NDArray[np.float64]:
         return np.asarray(kept[0])
@@ -94,3 +142,7 @@ class R2(TaskMetric):
         if np.isnan(found):
             raise MetricError("R2 is not defined: all targets are the same")
         return found
+
+    def chance(self, kept: Kept) -> Chance:
+        value = self.value(kept)
+        return Chance(0.0, "always answering the mean of the targets", value > 0, share=False)

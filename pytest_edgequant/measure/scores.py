@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 import numpy as np
 
 from pytest_edgequant.errors import DatasetError, MetricError
+from pytest_edgequant.records import Chance
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -34,7 +35,7 @@ class Score:
     sample. `per_sample` is a float64 array (N,) for metrics that are a mean over samples. `classes`
     are the labels and the predicted classes, integers (N,) each, for metrics of classes. `details`
     are further figures, such as the recall of each class. `kept` is what `TaskMetric.resampled`
-    recomputes the value from.
+    recomputes the value from. `constant` tells that all samples have the same outputs.
     """
 
     value: float
@@ -43,6 +44,7 @@ class Score:
     details: Mapping[str, float] = field(default_factory=dict)
     classes: Classes | None = None
     kept: Kept = ()
+    constant: bool = False
 
 
 class Accumulator(Protocol):
@@ -123,6 +125,10 @@ class TaskMetric(ABC):
     def details(self, kept: Kept) -> Mapping[str, float]:
         return {}
 
+    def chance(self, kept: Kept) -> Chance | None:
+        """The value against what guessing gives; None where that can't be stated."""
+        return None
+
 
 def select_output(
     value: Any, output: str | int | None, outputs: Sequence[str], metric: str
@@ -191,6 +197,8 @@ class _Keeping:
         self._batches: list[Kept] = []
         self._seen = 0
         self._bad = 0
+        self._first: list[NDArray[Any]] | None = None
+        self._constant = True
 
     def update(self, y_true: Any, y_pred: Any, x: Any = None) -> None:
         metric = self._metric
@@ -206,8 +214,19 @@ class _Keeping:
             )
         self._seen += count
         self._bad += _not_finite(outputs, count)
+        if self._constant:
+            self._watch([np.asarray(output) for output in outputs])
         if self._bad == 0:
             self._batches.append(metric.keep(labels, chosen, x))
+
+    def _watch(self, outputs: Sequence[NDArray[Any]]) -> None:
+        """Whether every sample has the outputs of the first."""
+        if self._first is None and len(outputs[0]):
+            self._first = [np.array(output[0]) for output in outputs]
+        for first, output in zip(self._first or (), outputs, strict=False):
+            # The last sample alone tells it nearly always.
+            same = np.array_equal(output[-1], first) and bool((output == first).all())
+            self._constant = self._constant and same
 
     def finish(self) -> Score:
         metric, where = self._metric, self._where
@@ -240,6 +259,7 @@ class _Keeping:
             metric.details(kept),
             metric.classes(kept),
             kept,
+            self._constant and self._seen > 1,
         )
 
 

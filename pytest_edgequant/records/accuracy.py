@@ -37,6 +37,24 @@ class Evaluation:
 
 
 @dataclass(frozen=True)
+class Chance:
+    """What an answer that never looks at the sample comes to with a metric, on the same labels.
+
+    `value` is what `guess` gives. `beaten` tells whether the model does better: by `test` with its
+    one-sided `p_value` where there is one, else by the values alone. `hint` says what is wrong with
+    labels or samples where that can be told. `share`: values are fractions from 0 to 1.
+    """
+
+    value: float
+    guess: str
+    beaten: bool
+    p_value: float | None = None
+    test: str = ""
+    hint: str = ""
+    share: bool = True
+
+
+@dataclass(frozen=True)
 class Fidelity:
     """How near a variant's outputs are to the baseline's, over all values of `count` samples.
 
@@ -76,8 +94,10 @@ class AccuracyComparison:
     judge sample by sample. `detectable` is the smallest drop that as many samples can show at that
     confidence, infinite where none can. `classes` has the drop of each class, the worst first, for
     metrics of classes; `agreement` the share of equal decisions, `fidelity` the outputs' distance,
-    `candidate_interval` the interval of the candidate's own value. `runtime` is what the candidate
-    was run on, `provenance` says so for people.
+    `candidate_interval` the interval of the candidate's own value. `baseline_chance` and
+    `candidate_chance` hold each value against guessing, None where chance is not known of the
+    metric. `notes` are what to know of the samples or outputs. `runtime` is what the candidate was
+    run on, `provenance` says so for people.
     """
 
     drop: float
@@ -99,6 +119,9 @@ class AccuracyComparison:
     agreement: float | None = None
     fidelity: Fidelity | None = None
     candidate_interval: tuple[float, float] | None = None
+    baseline_chance: Chance | None = None
+    candidate_chance: Chance | None = None
+    notes: tuple[str, ...] = ()
     runtime: str = "litert"
     provenance: str = ""
 
@@ -190,13 +213,18 @@ class CalibrationTrial:
 
 @dataclass(frozen=True)
 class CalibrationRobustness:
-    """How much the drop depends on which samples calibrate; `trials` by size and seed."""
+    """How much the drop depends on which samples calibrate; `trials` by size and seed.
+
+    `baseline_chance` and `notes` are as in `AccuracyComparison`.
+    """
 
     variant: Variant
     metric: str
     baseline: float
     share: bool
     trials: tuple[CalibrationTrial, ...]
+    baseline_chance: Chance | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def worst(self) -> CalibrationTrial:

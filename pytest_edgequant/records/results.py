@@ -42,13 +42,17 @@ class Metric:
 
 @dataclass(frozen=True)
 class Verdict:
-    """The outcome of one check on one variant, with the limit and the value it was judged by."""
+    """The outcome of one check on one variant, with the limit and the value it was judged by.
+
+    `note` stands beside the verdict wherever that is shown, a pass too.
+    """
 
     check: str
     verdict: Outcome
     message: str
     limit: float | int | str | None = None
     value: float | int | None = None
+    note: str = ""
 
 
 @dataclass(frozen=True)

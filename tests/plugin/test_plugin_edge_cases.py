@@ -181,6 +181,27 @@ def test_k_nothing_says_in_red_that_nothing_was_gated(project: Project) -> None:
     result.stdout.fnmatch_lines(["*nothing was gated*"])
 
 
+@pytest.mark.parametrize(
+    "file, text, said",
+    [
+        ("pyproject.toml", '[tool.edgequant]\ntarget = "pico"\n', "*edgequant]: target = pico: "),
+        ("pytest.ini", "[pytest]\nedge_target = pico, esp32\n", "edge_target=pico,esp32: "),
+    ],
+)
+def test_a_configured_target_that_nothing_was_gated_on_is_red(
+    project: Project, file: str, text: str, said: str
+) -> None:
+    project.conftest()
+    project.write(file, text)
+    project.test("def test_it(edge_int8): assert_size_within(edge_int8, '6 KiB')\n")
+    project.test("def test_other(): pass\n", "test_other")
+    assert project.run().ret == 0
+    result = project.run("test_other.py")
+    assert result.ret == 5
+    result.stdout.fnmatch_lines([f"{said}nothing was gated. *-m edge*-p no:edgequant"])
+    assert project.run("test_other.py", "-p", "no:edgequant").ret != 5
+
+
 @pytest.mark.parametrize("flag", ["--fixtures", "--fixtures-per-test", "--setup-only"])
 def test_what_runs_no_test_reports_nothing(project: Project, flag: str) -> None:
     project.conftest()

@@ -146,10 +146,11 @@ def test_flags_that_are_not_given_hide_nothing(pytester: pytest.Pytester, place:
     assert settings.timeout == (900 if place == "ini" else 5)
 
 
-def test_only_a_target_on_the_command_line_counts_as_given(pytester: pytest.Pytester) -> None:
-    pytester.makeini("[pytest]\nedge_target = pico\n")
+def test_a_configured_target_counts_as_given(pytester: pytest.Pytester) -> None:
     assert not _settings(pytester).target_given
     assert _settings(pytester, "--edge-target=pico").target_given
+    pytester.makeini("[pytest]\nedge_target = pico\n")
+    assert _settings(pytester).target_given
 
 
 def test_paths_are_relative_to_where_they_stand(

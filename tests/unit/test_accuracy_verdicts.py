@@ -37,7 +37,7 @@ from pytest_edgequant.measure.paired import compare_scores
         ("1 Point", 0.01),
         ("2 pp", 0.02),
         ("2 percentage points", 0.02),
-        ("100 pt", 1),
+        ("99.9 pt", 0.999),
     ],
 )
 def test_an_absolute_limit(given: Any, limit: float) -> None:
@@ -68,6 +68,12 @@ def test_a_relative_limit_is_a_share_of_the_baseline(given: str, share: bool) ->
         ("2 relative pt", "can't read"),
         ("2 pt relative", "points are not relative"),
         ("200 pt", "more than everything"),
+        ("100 pt", "everything, so that it can't fail"),
+        (1, "everything, so that it can't fail"),
+        (1.0, "everything, so that it can't fail"),
+        ("100% relative", "all of the baseline: it can't fail"),
+        ("1000% relative", "all of the baseline: it can't fail"),
+        (float("inf"), "expected a number of 0 or more"),
         ("", "can't read ''"),
         (1.5, "more than everything; accuracy is a fraction"),
         (-0.1, "expected a number of 0 or more"),
@@ -79,6 +85,11 @@ def test_a_relative_limit_is_a_share_of_the_baseline(given: str, share: bool) ->
 def test_a_limit_that_can_not_be_read_is_refused(given: Any, said: str) -> None:
     with pytest.raises(SettingsError, match=f"^max_drop: .*{said}"):
         parse_drop(given, "accuracy", True)
+
+
+def test_an_error_may_more_than_double_and_a_score_fall_below_zero() -> None:
+    assert parse_drop("150% relative", "mae", False).of(10) == 15
+    assert parse_floor(0, get_metric("r2"), "min_accuracy") == 0
 
 
 def test_a_metric_that_is_no_fraction_has_no_points() -> None:
@@ -101,6 +112,9 @@ def test_a_floor(given: Any, floor: float) -> None:
         ("r2", "90%", "can't read"),
         ("mae", 3, "mae is better when it is smaller, so it has no floor"),
         ("accuracy", None, "expected a number"),
+        ("accuracy", 0, "min_accuracy: 0 can't fail: accuracy is never less"),
+        ("accuracy", "0%", "min_accuracy: '0%' can't fail"),
+        ("roc_auc", 0.0, "min_accuracy: 0.0 can't fail: roc_auc is never less"),
     ],
 )
 def test_a_floor_that_can_not_be_meant_is_refused(metric: str, given: Any, said: str) -> None:

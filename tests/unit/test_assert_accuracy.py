@@ -8,10 +8,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from model_building import one_operator, tensor
 from recorded_events import recording
 
 from pytest_edgequant import (
     AccuracyDropExceeded,
+    DatasetError,
     Inconclusive,
     MetricError,
     SettingsError,
@@ -22,6 +24,8 @@ from pytest_edgequant import (
     task_metric,
 )
 from pytest_edgequant.pipeline import load_variant
+from pytest_edgequant.tflite.constants import constant_values
+from pytest_edgequant.tflite.graph import read_graph
 
 Tiny = Mapping[str, Path]
 pytestmark = pytest.mark.usefixtures("pipeline")
@@ -177,7 +181,7 @@ def test_a_metric_that_can_not_be_computed_fails_the_gate(
 ) -> None:
     x, y = tiny_dataset
     with recording() as events, pytest.raises(Unavailable, match=said) as caught:
-        assert_max_accuracy_drop(*models, (x, y > 4), 1, metric=metric)
+        assert_max_accuracy_drop(*models, (x, y > 4), 0.5, metric=metric)
     assert isinstance(caught.value.__cause__, MetricError)
     (verdict,) = [e["verdict"] for e in events if e["kind"] == "verdict"]
     assert (verdict["check"], verdict["verdict"]) == ("accuracy_drop", "unavailable")
@@ -203,6 +207,13 @@ def test_a_limit_on_what_the_metric_does_not_tell_is_unavailable(
         ({"max_worst_class_drop": "10%"}, "max_worst_class_drop: '10%' could mean"),
         ({"min_agreement": "most"}, "min_agreement: can't read 'most'"),
         ({"confidence": 95}, "confidence: expected a number such as"),
+        ({"confidence": 1e-12}, "confidence: 1e-12: as good as no evidence would pass"),
+        ({"max_drop": 1.0}, "max_drop: 1.0 is everything, so that it can't fail"),
+        ({"max_drop": "100 pt"}, "max_drop: '100 pt' is everything, so that it can't fail"),
+        ({"max_drop": "100% relative"}, "all of the baseline: it can't fail"),
+        ({"min_accuracy": 0}, "min_accuracy: 0 can't fail"),
+        ({"max_worst_class_drop": 1}, "max_worst_class_drop: 1 is everything"),
+        ({"min_agreement": "0%"}, "min_agreement: '0%' can't fail"),
         ({"metric": "mae", "min_accuracy": 0.9}, "mae is better when it is smaller"),
     ],
 )
@@ -211,3 +222,148 @@ def test_limits_are_checked_before_anything_is_measured(
 ) -> None:
     with pytest.raises(SettingsError, match=said):
         assert_max_accuracy_drop(*models, None, **limits)
+
+
+# -- what no gate can be built on ---------------------------------------------------------------
+
+
+def messages(events: list[dict[str, Any]]) -> dict[str, tuple[str, str]]:
+    return {
+        e["verdict"]["check"]: (e["verdict"]["verdict"], e["verdict"]["message"])
+        for e in events
+        if e["kind"] == "verdict"
+    }
+
+
+@pytest.mark.parametrize(
+    "shift, said",
+    [
+        (lambda y: np.roll(y, 7), "check that labels and samples belong together"),
+        (lambda y: (y + 1) % 10, "of the labels are one more than the model's class"),
+        (lambda y: (y - 1) % 10, "of the labels are one less than the model's class"),
+        (lambda y: np.full_like(y, 3), "all 397 samples are of class 3"),
+    ],
+)
+@pytest.mark.parametrize("metric", [None, "top-2", "macro_recall"])
+def test_a_baseline_that_is_at_chance_decides_nothing(
+    shift: Any, said: str, metric: Any, models: Any, tiny_dataset: Any
+) -> None:
+    x, y = tiny_dataset
+    with recording() as events, pytest.raises(Inconclusive) as caught:
+        assert_max_accuracy_drop(
+            *models, (x, shift(y)), "90 pt", metric=metric, max_worst_class_drop="99.9 pt",
+            min_agreement=0.5,
+        )  # fmt: skip
+    assert "is not better than chance: always answering class" in str(caught.value)
+    assert said in str(caught.value)
+    found = {check: verdict for check, (verdict, _) in messages(events).items()}
+    # How alike the models decide has nothing to do with labels.
+    assert found == {
+        "accuracy_drop": "inconclusive",
+        "worst_class_drop": "inconclusive",
+        "agreement": "pass",
+    }
+
+
+def test_agreement_gates_without_labels(models: Any, tiny_dataset: Any) -> None:
+    x, y = tiny_dataset
+    assert_max_accuracy_drop(*models, (x, np.roll(y, 7)), "5 pt", metric="agreement")
+
+
+def test_a_broken_drop_stays_broken_where_the_baseline_is_at_chance(
+    tiny: Tiny, models: Any
+) -> None:
+    x, y = contested(tiny, 16, 40)
+    with pytest.raises(AccuracyDropExceeded):
+        assert_max_accuracy_drop(*models, (x, y), 0.01)
+
+
+def test_a_floor_that_a_constant_answer_reaches_proves_nothing(
+    models: Any, tiny_dataset: Any
+) -> None:
+    """Nearly all samples are of one class: 90% are reached without looking."""
+    x, y = tiny_dataset
+    chosen = np.concatenate([np.flatnonzero(y == 4), np.flatnonzero(y == 7)[:1]])
+    with recording() as events, pytest.raises(Inconclusive, match="use macro_recall, or roc_auc"):
+        assert_max_accuracy_drop(*models, (x[chosen], y[chosen]), "5 pt", min_accuracy="90%")
+    assert messages(events)["min_accuracy"][0] == "inconclusive"
+
+
+@pytest.mark.parametrize("count, few", [(1, True), (99, True), (100, False)])
+def test_few_samples_are_told_beside_the_verdict(
+    count: int, few: bool, models: Any, tiny_dataset: Any
+) -> None:
+    x, y = (part[:count] for part in tiny_dataset)
+    with recording() as events:
+        assert_max_accuracy_drop(*models, (x, y), "20 pt", metric="agreement")
+    (verdict,) = [e["verdict"] for e in events if e["kind"] == "verdict"]
+    note = f"only {count} sample{'' if count == 1 else 's'}"
+    assert verdict["note"] == (note if few else "")
+    assert verdict["message"].endswith(f" Note: {note}.") is few
+
+
+def test_outputs_that_are_all_the_same_are_told(models: Any) -> None:
+    def score(y_true: Any, y_pred: Any) -> float:
+        return 0.9
+
+    x = np.full((120, 8, 8, 1), 0.3)
+    with recording() as events:
+        assert_max_accuracy_drop(*models, (x, np.arange(120)), 0.1, metric=score)
+    _, message = messages(events)["accuracy_drop"]
+    assert "the baseline's outputs are the same for every sample" in message
+    assert "the candidate's outputs are the same for every sample" in message
+
+
+def test_candidate_and_baseline_exchanged_are_noticed(tiny: Tiny, tiny_dataset: Any) -> None:
+    for first, second in (
+        ("float32", "int8"), ("float32", "float16"), ("float32", "dynamic_range"),
+        ("float16", "int16x8"), ("float32", "int8_float_io"), ("float32", "uint8_io"),
+    ):  # fmt: skip
+        with pytest.raises(SettingsError, match=f"exchanged: tiny_{second}/{second} is a quan"):
+            assert_max_accuracy_drop(tiny[first], tiny[second], tiny_dataset, 0.05)
+        assert_max_accuracy_drop(tiny[second], tiny[first], tiny_dataset, 0.05)
+    assert_max_accuracy_drop(tiny["float32"], tiny["float32"], tiny_dataset, 0.05)
+
+
+def test_another_model_is_no_exchange(tiny: Tiny, tiny_dataset: Any) -> None:
+    """The same layers with other weights: a float model against one that shipped quantized."""
+    other = bytearray(tiny["float32"].read_bytes())
+    graph = read_graph(bytes(other), "other")
+    generator = np.random.default_rng(0)
+    for found in graph.subgraphs[0].tensors:
+        if found.constant and found.type == "FLOAT32" and len(found.shape) > 1:
+            values = constant_values(bytes(other), 0, found)
+            at = bytes(other).index(values.tobytes())
+            mixed = generator.permutation(values.ravel())
+            other[at : at + mixed.nbytes] = mixed.tobytes()
+    with pytest.raises((AccuracyDropExceeded, Inconclusive)):
+        assert_max_accuracy_drop(bytes(other), tiny["int8"], tiny_dataset, 0.05)
+
+
+def reconstruction(width: int) -> bytes:
+    x, y = (tensor(name, [1, width], "FLOAT32") for name in ("x", "y"))
+    return one_operator("ABS", [x], y)
+
+
+@pytest.mark.parametrize("metric", [None, "top-5", "macro_recall"])
+def test_an_autoencoder_has_no_classes(metric: Any) -> None:
+    x = np.abs(np.random.default_rng(0).normal(size=(120, 640))).astype(np.float32)
+    y = (np.arange(120) < 60) * 1
+    with pytest.raises(MetricError, match=r"640 values, as many as the input.*'roc_auc'"):
+        evaluate(reconstruction(640), (x, y), metric=metric)
+    with pytest.raises(Unavailable, match=r"the labels are of 2 classes, .*'roc_auc'"):
+        assert_max_accuracy_drop(reconstruction(640), reconstruction(640), (x, y), metric=metric)
+    noise = np.where(y[:, None] == 1, -1, 1) * x
+    found = evaluate(reconstruction(640), (noise, y), metric="roc_auc")
+    assert found.value == 1
+
+
+def test_a_classifier_of_as_many_classes_as_features_is_one() -> None:
+    x = np.random.default_rng(0).random((120, 10)).astype(np.float32)
+    assert evaluate(reconstruction(10), (x, x.argmax(axis=1))).value == 1
+
+
+def test_labels_that_are_counted_from_one_are_told(models: Any, tiny_dataset: Any) -> None:
+    x, y = tiny_dataset
+    with pytest.raises(DatasetError, match=r"from 1 to 10, .* counted from 1: give y - 1"):
+        evaluate(models[0], (x, y + 1))

@@ -255,6 +255,17 @@ def test_what_is_no_confidence_is_refused(confidence: Any) -> None:
         compare_outcomes(baseline=[True], candidate=[True], confidence=confidence)
 
 
+@pytest.mark.parametrize(
+    "confidence, why",
+    [(1e-12, "no evidence would pass"), (0.49, "no evidence would pass"), (0.99999, "no number")],
+)
+def test_a_confidence_that_decides_nothing_is_refused(confidence: float, why: str) -> None:
+    with pytest.raises(SettingsError, match=f"confidence: {confidence}: .*{why}"):
+        compare_outcomes(baseline=[True], candidate=[True], confidence=confidence)
+    compare_outcomes(baseline=[True], candidate=[True], confidence=0.5)
+    compare_outcomes(baseline=[True], candidate=[True], confidence=0.9999)
+
+
 def test_outcomes_are_keywords_only() -> None:
     with pytest.raises(TypeError):
         compare_outcomes([True], [True])  # type: ignore[misc]

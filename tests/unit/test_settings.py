@@ -86,9 +86,11 @@ def test_nothing_given_anywhere_is_the_default() -> None:
     assert settings() == Settings()
 
 
-def test_a_target_of_the_command_line_is_told_from_a_configured_one() -> None:
+def test_a_target_is_given_wherever_it_stands() -> None:
     assert settings({"target": ["pico"]}).target_given
-    assert not settings({}, {"target": ["pico"]}, {"target": "pico"}).target_given
+    assert settings({}, {"target": ["pico"]}).target_given
+    assert settings({}, {}, {"target": "pico"}).target_given
+    assert not settings({"variant": ["int8"]}).target_given
 
 
 @pytest.mark.parametrize(

@@ -123,6 +123,29 @@ def _left_out(
     return np.asarray(sorted(positions), dtype=np.int64) if positions else None
 
 
+_BY_FAR = 4
+"""So many times as many outputs as classes are not those classes' scores."""
+
+
+def _refuse_reconstruction(metric: TaskMetric, variant: Variant, found: Score) -> None:
+    """Raise `MetricError` where classes are read from what is a copy of the input."""
+    if found.classes is None or not len(found.classes[0]):
+        return
+    names = [info.name for info in variant.outputs]
+    output = names.index(metric.output) if isinstance(metric.output, str) else metric.output or 0
+    shape = variant.outputs[output].shape
+    width = int(np.prod(shape[1:]))
+    classes = int(found.classes[0].max()) + 1
+    copies = any(width == int(np.prod(info.shape[1:])) for info in variant.inputs)
+    if copies and width >= _BY_FAR * classes:
+        raise MetricError(
+            f"{variant.label}: {metric.name} can't be meant: the labels are of {classes} "
+            f"{'class' if classes == 1 else 'classes'}, the output {shape} has {width:,} values, "
+            "as many as the input. An autoencoder is judged by its reconstruction error: "
+            "edge_metric 'roc_auc' (labels 0 normal, 1 anomaly)"
+        )
+
+
 def score(
     engine: Engine,
     variants: Sequence[Variant],
@@ -177,6 +200,7 @@ def score(
     for position, accumulator in enumerate(accumulators):
         with telling(position):
             scores.append(accumulator.finish())
+            _refuse_reconstruction(metric, variants[position], scores[-1])
 
     def evaluated() -> str | None:
         # A generator's is known once it was read, and it can't be read again for it.

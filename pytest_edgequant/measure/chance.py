@@ -1,0 +1,191 @@
+"""What a guess that never looks at the sample comes to, and whether a model does better.
+
+A drop between two models that both guess says nothing of either: 10 % against 10 % is no loss. So
+an accuracy gate asks first whether its baseline beats the best constant answer on the same labels.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pytest_edgequant.records import Chance
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+SIGNIFICANCE = 0.05
+"""A value that chance gives more often than this is not told from chance."""
+_IMBALANCED = 0.8
+_CERTAIN = 1e-6
+
+
+def binomial_tail(successes: int, count: int, share: float) -> float:
+    """The exact probability of so many successes or more of `count`, each with chance `share`."""
+    if successes <= 0:
+        return 1.0
+    if share <= 0 or successes > count:
+        return 0.0
+    if share >= 1:
+        return 1.0
+    # The shorter way from where the terms are largest: up from `successes`, or down to the rest.
+    if successes > count * share:
+        return min(1.0, _summed(successes, count, share))
+    return max(0.0, 1.0 - _summed(count - successes + 1, count, 1 - share))
+
+
+def _summed(successes: int, count: int, share: float) -> float:
+    """The terms of a binomial distribution from `successes` up, which is above its mean."""
+    ratio = share / (1 - share)
+    term = math.exp(
+        math.lgamma(count + 1)
+        - math.lgamma(successes + 1)
+        - math.lgamma(count - successes + 1)
+        + successes * math.log(share)
+        + (count - successes) * math.log1p(-share)
+    )
+    total = 0.0
+    for k in range(successes, count + 1):
+        total += term
+        term *= (count - k) / (k + 1) * ratio
+        if term < total * 1e-17:
+            break
+    return total
+
+
+def normal_tail(z: float) -> float:
+    """The probability of a standard normal value above `z`."""
+    return math.erfc(z / math.sqrt(2)) / 2
+
+
+def association(labels: NDArray[Any], predicted: NDArray[Any]) -> float:
+    """How likely decisions that have nothing to do with the labels have so high a mean recall.
+
+    By the mean and the variance over all permutations of the decisions (the sum of the classes'
+    recalls is one of hypergeometric counts), in the normal approximation.
+    """
+    count = len(labels)
+    classes, own = np.unique(labels, return_counts=True)
+    if len(classes) < 2 or count < 2:
+        return 1.0
+    width = int(max(labels.max(), predicted.max())) + 1
+    taken = np.bincount(predicted, minlength=width)[classes].astype(np.float64)
+    right = np.bincount(labels[labels == predicted], minlength=width)[classes]
+    recalls = float((right / own).sum())
+    apart = ((count - own) * taken * (count - taken) / own).sum()
+    together = taken.sum() ** 2 - np.square(taken).sum()
+    variance = float(apart + together) / (count**2 * (count - 1))
+    if variance <= 0:
+        return 1.0
+    return normal_tail((recalls - float(taken.sum()) / count) / math.sqrt(variance))
+
+
+def rank_test(positive: NDArray[np.bool_], scores: NDArray[Any]) -> float:
+    """The one-sided p-value of Mann and Whitney's test that positives have higher scores.
+
+    In the normal approximation with corrections for ties and continuity.
+    """
+    _, position, ties = np.unique(scores, return_inverse=True, return_counts=True)
+    count, first = len(scores), int(positive.sum())
+    pairs = first * (count - first)
+    below = np.concatenate([[0], np.cumsum(ties)[:-1]])
+    ranks = (below + (ties + 1) / 2)[position.reshape(-1)]
+    statistic = float(ranks[positive].sum()) - first * (first + 1) / 2
+    tied = float((ties.astype(np.float64) ** 3 - ties).sum()) / max(count * (count - 1), 1)
+    variance = pairs / 12 * (count + 1 - tied)
+    if variance <= 0:
+        return 1.0
+    return normal_tail((statistic - pairs / 2 - 0.5) / math.sqrt(variance))
+
+
+def chance_of_share(
+    right: int, labels: NDArray[Any], predicted: NDArray[Any], guesses: int = 1
+) -> Chance:
+    """Chance for the share of samples whose class is among so many guesses.
+
+    Always answering the most frequent classes is right in their share of the samples; `right`
+    samples are held against that, by the exact binomial test. `predicted` tells what may be wrong
+    with the labels.
+    """
+    count = len(labels)
+    classes, own = np.unique(labels, return_counts=True)
+    often = np.argsort(-own, kind="stable")[:guesses]
+    share = int(own[often].sum()) / count
+    p_value = binomial_tail(right, count, share)
+    guess = _answering(classes[np.sort(often)])
+    hints = []
+    if len(classes) <= guesses:
+        hints.append(_only(classes, count))
+    else:
+        if binomial_tail(count, count, share) > SIGNIFICANCE:
+            hints.append(f"{count} samples can't show more than that, even if all were right")
+        shifted = _shifted(labels, predicted)
+        if shifted:
+            hints.append(shifted)
+        elif share >= _IMBALANCED:
+            hints.append(
+                "where nearly all samples are of one class, use macro_recall, or roc_auc, which "
+                "don't reward that"
+            )
+    hint = "; ".join(hints)
+    return Chance(share, guess, p_value <= SIGNIFICANCE, p_value, "exact binomial test", hint)
+
+
+def _answering(classes: NDArray[Any]) -> str:
+    shown = ", ".join(map(str, classes[:5])) + (", ..." if len(classes) > 5 else "")
+    return f"always answering class{'' if len(classes) == 1 else 'es'} {shown}"
+
+
+def _only(classes: NDArray[Any], count: int) -> str:
+    if len(classes) == 1:
+        return f"all {count} samples are of class {classes[0]}, which tells no model from another"
+    return f"the samples are of {len(classes)} classes only, of which that many guesses miss none"
+
+
+def _shifted(labels: NDArray[Any], predicted: NDArray[Any]) -> str:
+    """Whether the decisions fit the labels once these are counted from another number."""
+    count = len(labels)
+    _, own = np.unique(labels, return_counts=True)
+    share = float(own.max()) / count
+    for step, said in ((1, "one more than"), (-1, "one less than")):
+        fits = int((labels == predicted.astype(np.int64) + step).sum())
+        if fits > count / 2 and binomial_tail(fits, count, share) < _CERTAIN:
+            return (
+                f"{fits / count:.0%} of the labels are {said} the model's class: they are counted "
+                "from another number"
+            )
+    return ""
+
+
+def chance_of_recall(
+    value: float, constant: float, labels: NDArray[Any], predicted: NDArray[Any]
+) -> Chance:
+    """Chance for a metric of the classes' recalls, given what a constant answer's `value` is."""
+    classes, own = np.unique(labels, return_counts=True)
+    guess = _answering(classes[[int(own.argmax())]])
+    if len(classes) < 2:
+        hint = _only(classes, len(labels))
+        return Chance(constant, guess, False, 1.0, "one class", hint)
+    p_value = association(labels, predicted)
+    beaten = value > constant and p_value <= SIGNIFICANCE
+    hint = "" if beaten else _shifted(labels, predicted)
+    return Chance(constant, guess, beaten, p_value, "permutation test", hint)
+
+
+def chance_of_ranking(value: float, positive: NDArray[np.bool_], scores: NDArray[Any]) -> Chance:
+    """Chance for an area under the ROC curve: half of all pairs."""
+    p_value = rank_test(positive, scores)
+    beaten = value > 0.5 and p_value <= SIGNIFICANCE
+    reverse = rank_test(~positive, scores)
+    hint = ""
+    if not beaten and reverse <= SIGNIFICANCE:
+        hint = "normal samples have the higher scores: labels 0 and 1 may be exchanged"
+    return Chance(0.5, "a score at random", beaten, p_value, "Mann-Whitney test", hint)
+
+
+def chance_of_error(own: float, constant: float, what: str, spread: bool) -> Chance:
+    """Chance for an error: that of the best constant answer, which is `what`."""
+    hint = "" if spread else "all targets are the same, which tells no model from another"
+    return Chance(constant, f"always answering {what}", own < constant, hint=hint, share=False)
