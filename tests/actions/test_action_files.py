@@ -120,3 +120,8 @@ def test_the_action_needs_the_standard_library_only() -> None:
             for name in names:
                 top = name.partition(".")[0]
                 assert top == "edge_gate" or top in sys.stdlib_module_names, f"{path}: {name}"
+
+
+def test_the_action_tells_what_github_recognizes_as_the_package_does() -> None:
+    ours = ROOT / ".github/actions/edge-gate/edge_gate/inert.py"
+    assert ours.read_bytes() == (ROOT / "pytest_edgequant/report/inert.py").read_bytes()

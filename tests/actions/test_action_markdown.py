@@ -8,7 +8,8 @@ import pytest
 from edge_gate import markdown
 from edge_gate.markdown import Part
 from edge_gate.record import Record
-from hypothesis import given
+from github_page import live_texts, render
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 HEAD = "a" * 40
@@ -67,6 +68,17 @@ def test_a_renderer_finds_no_link_image_or_foreign_tag(text: str) -> None:
         "blockquote", "hr", "br", "table", "thead", "tbody", "tr", "th", "td", "details",
         "summary", "b", "i", "sub", "sup",
     }  # fmt: skip
+
+
+@settings(max_examples=600, deadline=None)
+@given(live_texts())
+def test_nothing_comes_alive_whatever_stands_beside_it(text: str) -> None:
+    made = markdown.harmless(text)
+    assert not render(made).live()
+    assert "$" not in made
+    assert markdown.harmless(made) == made
+    framed = f"<details><summary>{markdown.text(text)}</summary>\n\n{made}\n\n</details>"
+    assert not render(f"> {markdown.text(text)}\n\n{framed}").live()
 
 
 def test_harmless_keeps_what_a_report_looks_like() -> None:
@@ -132,3 +144,21 @@ def test_a_comment_stays_under_github_s_limit(count: int, line: str) -> None:
     assert len(body) <= markdown.LIMIT
     assert "Cut here" in body
     assert all(f"| t{i} |" in body for i in range(count))
+
+
+def test_names_of_tests_can_be_copied_out_of_a_comment() -> None:
+    names = (
+        "- `tests/test_edge.py::test_size[nano33ble-int8]`",
+        "- `test_edge.py::TestBoards::test_arena[digits-nano33ble-int8_float_io]`",
+    )
+    for line in names:
+        assert markdown.harmless(line) == line
+
+
+@pytest.mark.parametrize("lead", ["_", "*", "~", "(", "\\_", "&#95;", "<b>", "é", "[", "> _", "|_"])
+def test_an_address_behind_a_mark_is_no_link(lead: str) -> None:
+    for address in ("www.evil.example", "https://evil.example", "octo@evil.example", "www. x"):
+        for written in (markdown.harmless(lead + address), markdown.text(lead + address)):
+            page = render(written)
+            assert not page.live()
+            assert "evil" in page.text or "x" in page.text

@@ -2,54 +2,15 @@ from __future__ import annotations
 
 import html
 import re
-from html.parser import HTMLParser
 
 import pytest
-from hypothesis import given
+from github_page import Page, live_texts, render
+from hypothesis import given, settings
 from nasty_names import NASTY, texts
 
 from pytest_edgequant.report.markdown_text import clean, code, prose
 
 BREAK = "\u200b"
-
-
-class Page(HTMLParser):
-    """The tags of a page, its text, and the text that is outside of code."""
-
-    def __init__(self, source: str) -> None:
-        super().__init__(convert_charrefs=True)
-        self.tags: list[str] = []
-        self.open: list[str] = []
-        self.text = self.outside = ""
-        self.feed(source)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append(tag)
-        self.open.append(tag)
-
-    def handle_endtag(self, tag: str) -> None:
-        if tag in self.open:
-            del self.open[len(self.open) - 1 - self.open[::-1].index(tag) :]
-
-    def handle_data(self, data: str) -> None:
-        self.text += data
-        if "code" not in self.open:
-            self.outside += data
-
-
-# What GitHub makes links of in text that is not code.
-LINKED = re.compile(
-    r"(?i)@[a-z0-9]|#\d|\bgh-\d|https?://[a-z0-9]|\bwww\.[a-z0-9]|"
-    r"\b(?=\d*[a-f])(?=[a-f]*\d)[0-9a-f]{7,40}\b|:[+\w-]+:",
-    re.ASCII,
-)
-
-
-def github(source: str) -> Page:
-    cmarkgfm = pytest.importorskip("cmarkgfm", reason="GitHub's renderer is not installed")
-    from cmarkgfm.cmark import Options
-
-    return Page(cmarkgfm.github_flavored_markdown_to_html(source, Options.CMARK_OPT_UNSAFE))
 
 
 def shown(page: Page) -> str:
@@ -58,15 +19,15 @@ def shown(page: Page) -> str:
 
 @given(texts)
 def test_prose_is_shown_as_it_is_and_does_nothing(text: str) -> None:
-    page = github(f"- x {prose(text)} y")
+    page = render(f"- x {prose(text)} y")
     assert set(page.tags) <= {"ul", "li", "code"}
     assert shown(page).split() == f"x {clean(text, 2000).replace(BREAK, '')} y".split()
-    assert not LINKED.search(page.outside)
+    assert not page.live()
 
 
 @given(texts)
 def test_a_name_is_code_and_nothing_else(text: str) -> None:
-    page = github(f"- x {code(text)} y")
+    page = render(f"- x {code(text)} y")
     assert page.tags == ["ul", "li", "code"]
     assert shown(page).split() == f"x {clean(text, 120).replace(BREAK, '')} y".split()
     assert page.outside.replace(" ", "").strip() == "xy"
@@ -74,12 +35,12 @@ def test_a_name_is_code_and_nothing_else(text: str) -> None:
 
 @given(texts, texts)
 def test_cells_of_a_table_stay_cells(name: str, message: str) -> None:
-    page = github(f"| a | b | c |\n|---|---|---|\n| {code(name)} | {prose(message)} | end |")
+    page = render(f"| a | b | c |\n|---|---|---|\n| {code(name)} | {prose(message)} | end |")
     assert page.tags.count("td") == page.tags.count("th") == 3
     assert page.tags.count("tr") == 2
     assert set(page.tags) <= {"table", "thead", "tbody", "tr", "th", "td", "code"}
     assert page.text.rstrip().endswith("end")
-    assert not LINKED.search(page.outside)
+    assert not page.live()
 
 
 @pytest.mark.parametrize("text", NASTY)
@@ -107,3 +68,15 @@ def test_long_text_is_cut_in_the_middle() -> None:
 
 def test_nothing_to_show_is_still_code() -> None:
     assert html.unescape(code("  ")) == "<code>\xa0</code>"
+
+
+@settings(max_examples=500)
+@given(live_texts())
+def test_nothing_comes_alive_whatever_stands_beside_it(text: str) -> None:
+    source = f"- x {prose(text)} {prose(text)} y\n\n| a | b |\n|---|---|\n| {prose(text)} | z |"
+    page = render(source)
+    assert not page.live()
+    assert not re.search(r"\$`[^`]*`\$", source)
+    line = clean(text, 2000).replace(BREAK, "")
+    assert " ".join(shown(page).split()) == " ".join(f"x {line} {line} y a b {line} z".split())
+    assert not render(f"- x {code(text)} y {code(text)}").live()

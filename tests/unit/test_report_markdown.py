@@ -1,10 +1,10 @@
 from __future__ import annotations
 
 import pytest
+from github_page import render as github
 from hypothesis import given, settings
 from nasty_names import NASTY, texts
 from recorded_events import metric_event, note_event, verdict_event
-from test_markdown_text import LINKED, github
 
 from pytest_edgequant.records import Change, Failure, Outcome
 from pytest_edgequant.report.markdown import LIMIT, render
@@ -183,7 +183,7 @@ def test_nothing_from_outside_becomes_markup(name: str, message: str) -> None:
     page = github(text)
     assert set(page.tags) <= TAGS
     assert page.tags.count("details") == text.count("\n<details><summary>")
-    assert not LINKED.search(page.outside)
+    assert not page.live()
     assert text.splitlines()[0].startswith("❌ **edgequant failed: ")
 
 

@@ -7,83 +7,89 @@ them. A zero-width space does, in code as well as outside of it, and is invisibl
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from edge_gate.inert import BREAK, characters, joints
 from edge_gate.record import Record
 
 LIMIT = 65_536  # characters in a comment's body
-_ZERO_WIDTH = "\u200b"
 _KEPT_TAGS = re.compile(
     r"</?(?:details|summary|sub|sup|b|i|em|strong|code)>|<br ?/?>|<details open>"
 )
-_ENTITY = re.compile(r"&(?:(?:amp|lt|gt|quot|nbsp);|#(\d{2,3});)")
-_RECOGNIZED = "#./:@"  # what mentions, references and addresses are recognized by
-# Other control characters, and those that turn the direction of text or are not seen at all.
-_UNSEEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200c-\u200f\u202a-\u202e\u2060-\u2069\ufeff]")
-# GitHub makes diagrams, maps and models of some kinds of code.
-_FENCE_KIND = re.compile(r"^([ >\t]*(?:`{3,}|~{3,}))[^`\n]*$", re.MULTILINE)
-_LONG_RUN = re.compile(r"`{20,}|~{20,}")
-_MAX_DEPTH = 5
-_RULES = (
-    (re.compile(rf"@(?!{_ZERO_WIDTH})"), f"@{_ZERO_WIDTH}"),  # mentions, mail addresses
-    (re.compile(r"(?<!&)#(?=\w)"), f"#{_ZERO_WIDTH}"),  # issues and pull requests
-    (re.compile(r"\b(GH-)(?=\d)", re.I), rf"\1{_ZERO_WIDTH}"),
-    (re.compile(r"\](?=\s*[(\[:])"), f"]{_ZERO_WIDTH}"),  # links, images, their definitions
-    (re.compile(r"(?<=\w):(?=//|\\)"), f":{_ZERO_WIDTH}"),  # bare addresses
-    (re.compile(r"\b(mailto|xmpp|javascript|data):", re.I), rf"\1{_ZERO_WIDTH}:"),
-    (re.compile(r"\bwww\.", re.I), f"www{_ZERO_WIDTH}."),
+# One character as it is shown: the entity of a punctuation mark, or itself.
+_CHARACTER = re.compile(
+    r"&(?:(amp|lt|gt|quot|nbsp)|#(3[2-9]|4[0-7]|5[89]|6[0-4]|9[1-6]|12[3-6]));|[\s\S]"
 )
+_NAMED = {"amp": "&", "lt": "<", "gt": ">", "quot": '"', "nbsp": "\xa0"}
+# Other control characters, and those that turn the direction of text or are not seen at all.
+_UNSEEN = re.compile(
+    r"[\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u061c\u180e\u200c-\u200f\u2028-\u202e\u2060-\u206f\ufeff]"
+    r"|[\ud800-\udfff]"
+)
+# GitHub makes diagrams, maps, models and formulas of some kinds of code.
+_FENCE_KIND = re.compile(
+    r"^((?:[ >\t]|[-+*][ \t]|\d{1,9}[.)][ \t])*(?:`{3,}|~{3,}))[^`\n]*$", re.MULTILINE
+)
+_OTHER_KIND = re.compile(r"(?:`{3,}(?!`)|~{3,}(?!~))(?=[^\n]*\S)")
+_LONG_RUN = re.compile(r"`{20,}|~{20,}")
+_ALIGNMENT = re.compile(r"^[ >|:-]*\|[ >|:-]*$", re.MULTILINE)
+_BEGINS = re.compile(r"[-+#]|\d{1,9}[.)]")  # a heading, a list, a rule
+_DOLLAR = "\uff04"  # a dollar sign that begins no formula, in code as well
+_MAX_DEPTH = 5
 
 
 def harmless(markdown: str) -> str:
     """Markdown without links, images, mentions, references, comments, and tags beyond a few.
 
     What a report of this project holds looks the same afterwards: tables, emphasis, code, folded
-    parts. It can't be told here what is code and what isn't, so all rules hold everywhere.
+    parts. It can't be told here what is code and what isn't, so the same holds everywhere: what
+    `joints` tells is parted, `]` is parted from what would make a link of it, no `$` and no kind
+    of code is left, and `<` and `&` begin nothing but the tags and entities of our reports.
     """
     markdown = _UNSEEN.sub("", markdown.replace("\r\n", "\n").replace("\r", "\n"))
     markdown = _FENCE_KIND.sub(r"\1", _LONG_RUN.sub(lambda run: run[0][:20], markdown))
-    parts, position, depth = [], 0, 0
-    for match in re.finditer(r"[<&]", markdown):
-        start = match.start()
-        if start < position:
-            continue
-        tag = _KEPT_TAGS.match(markdown, start)
-        kept = tag.group() if tag else _entity(markdown, start)
-        if "details" in kept:
-            step = -1 if kept.startswith("</") else 1
-            if 0 <= depth + step <= _MAX_DEPTH:
-                depth += step
-            else:  # would end a part that isn't its own, or never end
-                kept = ""
-        parts.append(_without_links(markdown[position:start]))
-        if kept:
-            parts.append(kept)
-            position = start + len(kept.rstrip(_ZERO_WIDTH))
-        else:
-            parted = markdown[start + 1 : start + 2] == _ZERO_WIDTH
-            parts.append(match.group() + ("" if parted else _ZERO_WIDTH))
-            position = start + 1
-    parts.append(_without_links(markdown[position:]))
-    return _closed("".join(parts))
+    markdown = _OTHER_KIND.sub(lambda run: f"{run[0][:2]}{BREAK}", markdown)
+    return _closed("".join(_pieces(markdown)))
 
 
-def _entity(markdown: str, start: int) -> str:
-    """The entity of a punctuation mark, parted from what follows where it must be; else empty."""
-    match = _ENTITY.match(markdown, start)
-    if not match:
-        return ""
-    sign = chr(int(match[1])) if match[1] else ""
-    if sign and not (sign.isascii() and sign.isprintable() and not sign.isalnum()):
-        return ""
-    return match.group() + (_ZERO_WIDTH if sign and sign in _RECOGNIZED else "")
+def _pieces(markdown: str) -> Iterator[str]:
+    """What is between the tags that are kept, and these, each part folded at most so deep."""
+    position = depth = 0
+    for tag in _KEPT_TAGS.finditer(markdown):
+        if "details" in tag.group():
+            step = -1 if tag.group().startswith("</") else 1
+            if not 0 <= depth + step <= _MAX_DEPTH:
+                continue  # would end a part that isn't its own, or never end
+            depth += step
+        yield _without_links(markdown[position : tag.start()])
+        yield tag.group()
+        position = tag.end()
+    yield _without_links(markdown[position:])
 
 
-def _without_links(text: str) -> str:
-    for pattern, replacement in _RULES:
-        text = pattern.sub(replacement, text)
-    return text
+def _without_links(markdown: str) -> str:
+    """Markdown without tags, of which GitHub makes no link, no formula and no tag."""
+    units = list(_CHARACTER.finditer(markdown))
+    shown = "".join(map(_shown, units))
+    parted = joints(shown)
+    for line in _ALIGNMENT.finditer(shown):
+        parted.difference_update(range(*line.span()))
+    pieces = []
+    for at, unit in enumerate(units):
+        after = shown[at + 1 : at + 2]
+        if after != BREAK and (unit[0] in "<&" or (unit[0] == "]" and after != "`")):
+            parted.add(at + 1)
+        pieces.append(BREAK if at in parted else "")
+        pieces.append(_DOLLAR if shown[at] == "$" else unit[0])
+    return "".join(pieces) + (BREAK if len(units) in parted else "")
+
+
+def _shown(unit: re.Match[str]) -> str:
+    """The one character that an entity, or a character, is shown as."""
+    if unit[1]:
+        return _NAMED[unit[1]]
+    return chr(int(unit[2])) if unit[2] else unit[0]
 
 
 def _closed(markdown: str) -> str:
@@ -101,12 +107,10 @@ def _closed(markdown: str) -> str:
 
 
 def text(value: str, limit: int = 300) -> str:
-    """Text from anywhere as one line of plain text."""
+    """Text from anywhere as one line of plain text, in Markdown as well as in HTML."""
     line = " ".join(_UNSEEN.sub("", value).split())
     line = line if len(line) <= limit else f"{line[: limit - 1]}…"
-    line = re.sub(r"([\\`*_{}\[\]()#!|~$])", r"\\\1", line)
-    line = line.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    return _without_links(line).replace("\\#", f"\\#{_ZERO_WIDTH}")
+    return (BREAK if _BEGINS.match(line) else "") + characters(line, _DOLLAR)
 
 
 def cut(markdown: str, limit: int) -> str:
