@@ -67,15 +67,24 @@ def _scored(
     shown = ", ".join(dict.fromkeys(variant.label for variant in variants))
     with pipeline.progress(f"evaluating {shown}"):
         found = score(
-            pipeline.engine, variants, runtimes, samples, metric, pipeline.tflm_macs, watch, failed
+            pipeline.engine,
+            variants,
+            runtimes,
+            samples,
+            metric,
+            pipeline.tflm_macs,
+            watch,
+            failed,
+            identify=context.baseline,
         )
     for position, variant in enumerate(variants):
         figure = Metric(found.scores[position].value, metric.unit, found.provenance(position))
         session.record_metric(variant, metric.name, figure)
-        if context.baseline:
-            evaluated = found.evaluated() or UNKNOWN
-            kept = samples_of(metric, found.scores[position], evaluated)
-            session.record_samples(variant, metric.name, kept)
+    if context.baseline:
+        dataset = found.evaluated() or UNKNOWN
+        session.record_dataset(dataset, found.hashes)
+        for variant, result in zip(variants, found.scores, strict=True):
+            session.record_samples(variant, metric.name, samples_of(metric, result, dataset))
     return found
 
 

@@ -1,7 +1,8 @@
 """What is current in this process. Imports nothing, so that an idle plugin costs nothing.
 
 `events` collects what the running test records (see `session`), None where no test runs.
-`baseline` tells whether what a baseline keeps is recorded: fingerprints, and outcomes by sample.
+`baseline` tells whether what a baseline keeps is recorded: fingerprints, and outcomes by sample;
+`datasets` are those whose samples were recorded in this run.
 `pipeline_factory` gives the running pytest session's pipeline, made at its first use. `file_of`
 gives what a report needs to find a variant's file, once for each; None where no report does.
 """
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 events: list[dict[str, Any]] | None = None
 baseline = False
+datasets: set[str] = set()
 pipeline_factory: Callable[[], Pipeline] | None = None
 file_of: Callable[[Variant], dict[str, Any] | None] | None = None
 

@@ -16,6 +16,7 @@ import numpy as np
 from xxhash import xxh3_128
 
 from pytest_edgequant.errors import DatasetError, EdgeQuantError
+from pytest_edgequant.identity import Identities, holds_samples
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from pytest_edgequant.records import Variant
 
 _PROBED = 64
+_HASHED = 4096
+"""Samples that are hashed together, so that a memory-mapped set is never held."""
 Raw = Any
 """One element as the user gave it, with NumPy arrays at its leaves."""
 
@@ -213,7 +216,7 @@ class ContentHash:
 
 def preprocessed(x: Raw, count: int, function: Callable[[Any], Any], place: str) -> Raw:
     """What the user's function makes of a batch; raises `DatasetError` where it fails."""
-    if isinstance(x, list) and len(x) == count and any(len(np.atleast_1d(p)) != count for p in x):
+    if isinstance(x, list) and holds_samples(x, count):
         x = np.stack(x)  # a list of samples, not one of inputs
     try:
         return freeze(function(x), f"{place} after edge_preprocess")
@@ -281,11 +284,34 @@ class Dataset:
             return None
         return f"{self.count} {total.digest()}"
 
+    def hashes(self) -> NDArray[np.uint64] | None:
+        """A hash of each sample with its label (N,); None where samples can't be told apart."""
+        listed = isinstance(self.x, list) and holds_samples(self.x, self.count)
+        identities = Identities()
+        for start in range(0, self.count, _HASHED):
+            stop = min(start + _HASHED, self.count)
+            x = sliced(self.x, self.count, start, stop)
+            if listed:
+                x = to_numpy(x, self.where)
+            identities.update(x, self.y[start:stop], stop - start)
+        return identities.found()
+
     def inputs(self, specs: Sequence[InputSpec]) -> list[NDArray[Any]]:
         """All samples, one array (N, ...) an input; raises `DatasetError`."""
         arrays = as_inputs(self.x, specs, self.where)
         check_labels(len(arrays[0]), self.count, self.where, batched=True)
         return arrays
+
+
+def sliced(x: Raw, count: int, start: int, stop: int) -> Raw:
+    """Some of the samples; of lists that hold one element a sample, some of the elements."""
+    if isinstance(x, Mapping):
+        return {key: sliced(part, count, start, stop) for key, part in x.items()}
+    if isinstance(x, list) and holds_samples(x, count):
+        return x[start:stop]
+    if isinstance(x, tuple | list):
+        return type(x)(sliced(part, count, start, stop) for part in x)
+    return x[start:stop]
 
 
 def _picked(value: Raw, positions: NDArray[np.int64]) -> Raw:

@@ -77,8 +77,13 @@ def _configured(config: pytest.Config) -> bool:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", _MARKER)
-    config.stash[_outer_key] = context.pipeline_factory, context.file_of, context.baseline
-    context.baseline = False
+    config.stash[_outer_key] = (
+        context.pipeline_factory,
+        context.file_of,
+        context.baseline,
+        context.datasets,
+    )
+    context.baseline, context.datasets = False, set()
     context.pipeline_factory = lambda: get_run(config).pipeline
     context.file_of = None
     latency_fixtures.register(config)
@@ -91,7 +96,12 @@ def pytest_unconfigure(config: pytest.Config) -> None:
     if run is not None:
         run.close()
     if _outer_key in config.stash:
-        context.pipeline_factory, context.file_of, context.baseline = config.stash[_outer_key]
+        (
+            context.pipeline_factory,
+            context.file_of,
+            context.baseline,
+            context.datasets,
+        ) = config.stash[_outer_key]
 
 
 def pytest_cmdline_main(config: pytest.Config) -> int | None:

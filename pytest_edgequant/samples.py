@@ -6,6 +6,8 @@ Keras `PyDataset` and what is indexed like one are read as they come.
 
 from __future__ import annotations
 
+import dataclasses
+import heapq
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -25,9 +27,11 @@ from pytest_edgequant.data import (
     is_pair,
     load_pair,
     preprocessed,
+    sliced,
     to_numpy,
 )
 from pytest_edgequant.errors import DatasetError, EdgeQuantError
+from pytest_edgequant.identity import Identities
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -39,20 +43,27 @@ _PART = 4096
 
 @dataclass(frozen=True)
 class Part:
-    """Some samples: the position of the first, their number, inputs by specs, labels (n, ...)."""
+    """Some samples: the position of the first, their number, inputs by specs, labels (n, ...).
+
+    `hashes` (n,) tell samples of a stream apart, where `Samples.identify` asks for them.
+    """
 
     start: int
     count: int
     inputs: dict[Specs, list[NDArray[Any]]]
     y: Any
+    hashes: NDArray[np.uint64] | None = None
 
 
 class Samples:
     """An evaluation set that is read part by part.
 
     `one_shot` sets (bare generators) serve one pass only. `count` and `fingerprint` are known of
-    arrays at once, of others after a pass.
+    arrays at once, of others after a pass. `identify` asks each pass to learn the hashes of single
+    samples as well.
     """
+
+    identify = False
 
     def __init__(
         self, dataset: Any, where: str = "edge_dataset", preprocess: Preprocess | None = None
@@ -63,6 +74,7 @@ class Samples:
         self.count: int | None = None
         self._whole: Dataset | None = None
         self._fingerprint: str | None = None
+        self._hashes: NDArray[np.uint64] | None = None
         dataset = self._called(dataset)
         if dataset is None:
             raise DatasetError(f"{where}: got None; return (x, y) or an iterable of (x, y) batches")
@@ -92,6 +104,20 @@ class Samples:
     def known_fingerprint(self) -> str | None:
         """The fingerprint where nothing has to be read for it any more."""
         return self._whole.known_fingerprint if self._whole is not None else self._fingerprint
+
+    def hashes(self) -> NDArray[np.uint64] | None:
+        """A hash of each sample with its labels (N,), before preprocessing.
+
+        Reads what was not read with `identify` before. None where samples can't be told from each
+        other in this form, or a generator is used up.
+        """
+        if self._hashes is None and self._whole is not None:
+            self._hashes = self._whole.hashes()
+        unread = self.count is None or not self.identify
+        if self._hashes is None and self._whole is None and not self.one_shot and unread:
+            self.identify = True
+            self.scan()
+        return self._hashes
 
     @property
     def probe(self) -> str | None:
@@ -150,7 +176,7 @@ class Samples:
             stop = min(start + size, whole.count)
             y = whole.y[start:stop]
             if hashed or self.preprocess is not None:
-                raw = _sliced(whole.x, whole.count, start, stop)
+                raw = sliced(whole.x, whole.count, start, stop)
             if hashed:
                 content.update(raw, y)
             if self.preprocess is None:
@@ -164,6 +190,7 @@ class Samples:
 
     def _read_stream(self, kinds: Sequence[Specs]) -> Iterator[Part]:
         content, start, index = ContentHash(), 0, -1
+        identities = Identities()
         form: Any = None
         for index, element in enumerate(self._elements()):
             place = f"{self.where} batch {index}"
@@ -178,10 +205,12 @@ class Samples:
                     "every label needs the same shape"
                 )
             content.update(x, y)
+            hashes = identities.update(x, y, _length(y)) if self.identify else None
             if kinds:
                 part = self._part(x, y, start, place, kinds, batched=True)
+                part = dataclasses.replace(part, hashes=hashes)
             else:
-                part = Part(start, _length(y), {}, y)
+                part = Part(start, _length(y), {}, y, hashes)
             start += part.count
             yield part
         if start == 0:
@@ -196,6 +225,7 @@ class Samples:
                 )
             )
         self.count, self._fingerprint = start, content.digest()
+        self._hashes = identities.found()
 
     def _elements(self) -> Iterator[Any]:
         """The batches as they come; what the user's code raises names the place."""
@@ -248,29 +278,40 @@ class Drawn(Samples):
     """Samples that were drawn from a generator while it lasted, and are held."""
 
     def __init__(self, samples: Samples, kinds: Sequence[Specs], size: int) -> None:
-        """Draw `size` samples, each sample with the same chance; the same ones for a generator."""
+        """Draw `size` samples, each sample with the same chance.
+
+        Those with the smallest hashes: the same ones in any order and any batches, and a smaller
+        draw is part of a larger one.
+        """
         self.given = samples.given
         self.where = samples.where
         self.preprocess = None
         self.one_shot = True
         self._whole = None
         self._fingerprint = None
-        self._parts: list[Part] = []
+        samples.identify = True
         rng = np.random.default_rng(0)
-        held: dict[int, Part] = {}
+        held: list[tuple[int, int, Part]] = []
+        """A heap, the largest hash first; of equal ones the last sample."""
         total = 0
         for part in samples.read(kinds, size):
-            for position in range(part.count):
-                number = total + position
-                place = number if number < size else int(rng.integers(0, number + 1))
-                if place < size:
-                    one = slice(position, position + 1)
-                    inputs = {k: [a[one].copy() for a in v] for k, v in part.inputs.items()}
-                    held[place] = Part(number, 1, inputs, take(part.y, one))
+            # Where samples can't be told apart, their places in the stream decide.
+            keys = rng.integers(1 << 63, size=part.count) if part.hashes is None else part.hashes
+            for position, key in enumerate(keys.tolist()):
+                rank = (-key, -(total + position))
+                if len(held) == size and rank < held[0][:2]:
+                    continue
+                one = slice(position, position + 1)
+                inputs = {k: [a[one].copy() for a in v] for k, v in part.inputs.items()}
+                hashes = None if part.hashes is None else part.hashes[one]
+                drawn = Part(total + position, 1, inputs, take(part.y, one), hashes)
+                (heapq.heappushpop if len(held) == size else heapq.heappush)(held, (*rank, drawn))
             total += part.count
-        self._parts = sorted(held.values(), key=lambda p: p.start)
+        self._parts = sorted((part for *_, part in held), key=lambda p: p.start)
         self._total = total
         self.count = len(self._parts)
+        known = [part.hashes for part in self._parts if part.hashes is not None]
+        self._hashes = np.concatenate(known) if len(known) == self.count else None
 
     @property
     def total(self) -> int:
@@ -308,17 +349,6 @@ def _form(y: Any) -> Any:
 
 def _length(y: Any) -> int:
     return _length(next(iter(y.values()))) if isinstance(y, Mapping) else len(y)
-
-
-def _sliced(x: Raw, count: int, start: int, stop: int) -> Raw:
-    """Some of the samples; of lists that hold one element a sample, some of the elements."""
-    if isinstance(x, Mapping):
-        return {key: _sliced(part, count, start, stop) for key, part in x.items()}
-    if isinstance(x, list) and len(x) == count and any(len(np.atleast_1d(p)) != count for p in x):
-        return x[start:stop]
-    if isinstance(x, tuple | list):
-        return type(x)(_sliced(part, count, start, stop) for part in x)
-    return x[start:stop]
 
 
 def take(value: Any, chosen: Any) -> Any:

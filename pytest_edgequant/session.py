@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +27,9 @@ from pytest_edgequant.records import (
 )
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from pytest_edgequant.baseline.document import Baseline
     from pytest_edgequant.baseline.samples import Samples
 
@@ -109,6 +112,19 @@ def record_samples(variant: Variant, name: str, samples: Samples) -> None:
         _record("samples", variant, name=name, samples=pack(samples))
 
 
+def record_dataset(dataset: str, hashes: Callable[[], NDArray[np.uint64] | None]) -> None:
+    """Which samples are in what was evaluated, once in a run: many figures are of the same."""
+    if context.events is None or not dataset or dataset in context.datasets:
+        return
+    found = hashes()
+    if found is not None:
+        from pytest_edgequant.baseline.samples import pack_hashes, shortened
+
+        context.datasets.add(dataset)
+        event = {"kind": "dataset", "dataset": dataset, "hashes": pack_hashes(shortened(found))}
+        context.events.append(event)
+
+
 def record_verdict(variant: Variant, verdict: Verdict) -> None:
     """The outcome of a check that a test made."""
     _record("verdict", variant, verdict=_plain(verdict), skipped=False)
@@ -174,18 +190,21 @@ class Session:
 
     `gated` counts the checks that were judged; what was skipped or not applicable is none.
     `baseline_note` says what the run was compared with, or why it was not; empty without a
-    baseline. `origin` is what made the results (`tool`, `environment`) where they were read back.
-    `failures` are the tests that failed, all of them where the run is `watched`; of results that
-    were read back only the verdicts may be known.
+    baseline; `baseline_outcome` is what that comes to beside the changes of single figures
+    (INCONCLUSIVE where nothing could be compared). `origin` is what made the results (`tool`,
+    `environment`) where they were read back. `failures` are the tests that failed, all of them
+    where the run is `watched`; of results that were read back only the verdicts may be known.
     """
 
     gated: int = 0
     damaged: int = 0
     baseline_note: str = ""
+    baseline_outcome: Outcome | None = None
     origin: Mapping[str, Any] | None = None
     watched: bool = False
     failures: list[Failure] = field(default_factory=list)
     _rows: dict[Key, _Gathered] = field(default_factory=dict)
+    _datasets: dict[str, str] = field(default_factory=dict)
 
     def add(self, events: Iterable[Event], test: str = "") -> None:
         """Merge the events of a test, given by its node id.
@@ -196,6 +215,9 @@ class Session:
         for event in events:
             if event["kind"] == "cache":
                 self.damaged += event["damaged"]
+                continue
+            if event["kind"] == "dataset":
+                self._datasets[event["dataset"]] = event["hashes"]
                 continue
             key = (event["model"], event["target"] or "", event["variant"])
             row = self._rows.setdefault(key, _Gathered())
@@ -276,12 +298,16 @@ class Session:
     def measured(self, toolchain: Mapping[str, str] | None = None) -> Baseline:
         """What a baseline keeps of this run, or is compared with."""
         from pytest_edgequant.baseline.document import Baseline, Entry
-        from pytest_edgequant.baseline.samples import unpack
+        from pytest_edgequant.baseline.samples import unpack, unpack_hashes
 
+        hashes = {name: unpack_hashes(packed) for name, packed in self._datasets.items()}
         entries = {
             key: Entry(
                 row.metrics,
-                {name: unpack(packed) for name, packed in row.samples.items()},
+                {
+                    name: unpack(packed, hashes.get(packed["dataset"]))
+                    for name, packed in row.samples.items()
+                },
                 row.fingerprint,
             )
             for key, row in self._rows.items()

@@ -11,17 +11,9 @@ from dataclasses import dataclass, field
 from pytest_edgequant.baseline.accepted import Accepted, covering
 from pytest_edgequant.baseline.document import Baseline, Entry, Key, kept, name_of
 from pytest_edgequant.baseline.judging import NOISE, Finding, judge, show, values
+from pytest_edgequant.baseline.pairs import Pair, pair
 from pytest_edgequant.baseline.rules import Rule, Rules, better
-from pytest_edgequant.baseline.samples import UNKNOWN
 from pytest_edgequant.records import Change, Metric, Outcome
-
-_OF_A_DATASET = frozenset(
-    {
-        *("accuracy_drop", "worst_class_drop", "agreement", "output_cosine", "output_sqnr"),
-        *("parity_max_steps", "parity_changed"),
-    }
-)
-"""Figures that are computed from the samples of an evaluation, beside task metrics."""
 
 
 @dataclass(frozen=True)
@@ -143,27 +135,30 @@ class _Comparer:
             text = f"{subject} {show(new.value, new.unit)} is new"  # type: ignore[arg-type]
             return Change(name, new.unit, None, new.value, Outcome.NOT_APPLICABLE, text)
         if new.value is None:
-            text = f"{subject} was {show(old.value, old.unit)}, now unavailable: {new.reason}"
-            return Change(name, old.unit, old.value, None, Outcome.UNAVAILABLE, text)
+            return self.missing(key, name, old, before, f"unavailable: {new.reason}")
         if not math.isfinite(new.value):
-            text = f"{subject} was {show(old.value, old.unit)}, now {new.value}"
-            return Change(name, old.unit, old.value, None, Outcome.UNAVAILABLE, text)
-        told = f"{subject} {values(old.value, new.value, new.unit)}"
-        pair = before.samples.get(name), after.samples.get(name)
-        apart = self.not_comparable(name, old, new, before, after)
-        if apart:
-            self.apart.setdefault(apart, []).append((key, name))
-            text = f"{told}, not comparable: {apart}"
-            return Change(name, new.unit, old.value, new.value, Outcome.UNAVAILABLE, text)
-        own = pair[1] or pair[0]
+            return self.missing(key, name, old, before, str(new.value))
+        own = after.samples.get(name) or before.samples.get(name)
         rule = self.rules.of(name, task=own is not None, share=own.share if own else False)
-        both = (pair[0], pair[1]) if pair[0] is not None and pair[1] is not None else None
         direction = better(name)
         if own is not None:
             direction = "higher" if own.higher_is_better else "lower"
-        finding = judge(name, old, new, both, rule)
+        found = pair(name, old, new, before, after)
+        if isinstance(found, str):
+            change = self.not_comparable(key, name, old, new, rule, found)
+        else:
+            change = self.judged(key, name, found, rule, direction)
+        return self.unless_accepted(key, change, direction != "lower")
+
+    def judged(self, key: Key, name: str, found: Pair, rule: Rule, direction: str | None) -> Change:
+        """The change of two figures that can be held against each other."""
+        old, new = found.old, found.new
+        assert old.value is not None
+        assert new.value is not None
+        told = f"{name_of(key)}: {name} {values(old.value, new.value, new.unit)}{found.where}"
+        finding = judge(name, old, new, found.both, rule)
         text = self.message(key, name, told, old, new, finding, rule, direction)
-        change = Change(
+        return Change(
             name,
             new.unit,
             old.value,
@@ -173,13 +168,44 @@ class _Comparer:
             finding.low,
             finding.high,
         )
-        return self.unless_accepted(key, change, direction != "lower")
+
+    def not_comparable(
+        self, key: Key, name: str, old: Metric, new: Metric, rule: Rule, why: str
+    ) -> Change:
+        """What is judged and can't be compared is open; what nothing judges is shown."""
+        assert old.value is not None
+        assert new.value is not None
+        self.apart.setdefault(why, []).append((key, name))
+        text = (
+            f"{name_of(key)}: {name} {show(old.value, old.unit)} -> {show(new.value, new.unit)}, "
+            f"not comparable: {why}"
+        )
+        outcome = Outcome.INCONCLUSIVE if rule.judges else Outcome.NOT_APPLICABLE
+        text += self.strict_note(outcome, rule)
+        return Change(name, new.unit, old.value, new.value, self.strictly(outcome, rule), text)
+
+    def missing(self, key: Key, name: str, old: Metric, entry: Entry, why: str) -> Change:
+        """A figure that the baseline has and that this run could not have."""
+        own = entry.samples.get(name)
+        rule = self.rules.of(name, task=own is not None, share=own.share if own else False)
+        assert old.value is not None
+        text = f"{name_of(key)}: {name} was {show(old.value, old.unit)}, now {why}"
+        outcome = Outcome.UNAVAILABLE if rule.judges else Outcome.NOT_APPLICABLE
+        text += self.strict_note(outcome, rule)
+        change = Change(name, old.unit, old.value, None, self.strictly(outcome, rule), text)
+        return self.unless_accepted(key, change, True)
+
+    @staticmethod
+    def strict_note(outcome: Outcome, rule: Rule) -> str:
+        if outcome is Outcome.NOT_APPLICABLE or rule.informational:
+            return ""
+        return "; which fails with strict = true" if rule.strict else ""
 
     @staticmethod
     def strictly(outcome: Outcome, rule: Rule) -> Outcome:
         if rule.informational:
             return Outcome.NOT_APPLICABLE
-        if outcome is Outcome.INCONCLUSIVE and rule.strict:
+        if outcome in (Outcome.INCONCLUSIVE, Outcome.UNAVAILABLE) and rule.strict:
             return Outcome.FAIL
         return outcome
 
@@ -218,41 +244,14 @@ class _Comparer:
             parts += filter(None, [self.models.origin(key)])
         return "; ".join(parts)
 
-    def not_comparable(
-        self, name: str, old: Metric, new: Metric, before: Entry, after: Entry
-    ) -> str:
-        """Why two figures can't be held against each other; empty where they can."""
-        if old.unit != new.unit:
-            return f"in {old.unit or 'no unit'} then, in {new.unit or 'no unit'} now"
-        if name == "latency_ms":
-            how = [metric.provenance.split()[0].rstrip(",;:") for metric in (old, new)]
-            return "" if how[0] == how[1] else f"{how[0]} then, {how[1]} now"
-        pairs = [
-            (before.samples[metric], after.samples[metric])
-            for metric in ([name] if name in after.samples else after.samples)
-            if metric in before.samples
-        ]
-        if name not in after.samples and name not in _OF_A_DATASET:
-            return ""
-        if any(UNKNOWN in (then.dataset, now.dataset) for then, now in pairs):
-            return "which samples were evaluated is not known"
-        if pairs and all(then.dataset != now.dataset for then, now in pairs):
-            then, now = pairs[0]
-            return (
-                f"the dataset changed ({then.count:,} samples then, {now.count:,} now). "
-                "Save the baseline anew"
-            )
-        if any(then.higher_is_better != now.higher_is_better for then, now in pairs):
-            return "the metric's direction changed"
-        return ""
-
     def unless_accepted(self, key: Key, change: Change, higher: bool) -> Change:
         if change.verdict not in (Outcome.FAIL, Outcome.INCONCLUSIVE):
             return change
+        if change.after is None:
+            return change  # nobody accepts what is not known
         holding, over = covering(self.accepted, key, change.metric, self.today)
         if holding is not None:
             self.used.add(holding.place)
-            assert change.after is not None
             text = f"accepted until {holding.expires}: {holding.reason}"
             if holding.reaches(change.after, higher):
                 return dataclasses.replace(
@@ -303,8 +302,9 @@ def accept_all(comparison: Comparison) -> Comparison:
     """The comparison of a run that writes its baseline anew: its regressions are accepted."""
 
     def accepted(change: Change) -> Change:
-        if change.verdict not in (Outcome.FAIL, Outcome.INCONCLUSIVE):
-            return change
+        judged = change.verdict in (Outcome.FAIL, Outcome.INCONCLUSIVE)
+        if not judged or change.after is None:
+            return change  # what is not known is not accepted: the baseline keeps what it has
         message = f"{change.message}; accepted: this run writes the baseline anew"
         return dataclasses.replace(change, verdict=Outcome.PASS, message=message)
 

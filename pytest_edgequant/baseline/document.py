@@ -11,18 +11,24 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from pytest_edgequant.baseline.samples import Samples, pack, unpack
+from pytest_edgequant.baseline.samples import Samples, pack, pack_hashes, unpack, unpack_hashes
 from pytest_edgequant.documents import Damaged, expect, number, parse_document, read_file
 from pytest_edgequant.errors import DocumentError
 from pytest_edgequant.records import Metric
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 KIND = "edgequant-baseline"
 VERSION = 1
 SCHEMA = f"{KIND}/{VERSION}"
 Key = tuple[str, str, str]
 """Model, target ("" for none), variant."""
+MOST_IDENTIFIED = 1_000_000
+"""Samples of one dataset whose hashes are kept: 5.3 MB of text."""
 NOT_KEPT = frozenset({"host_latency_ms"})
 """Figures that differ from run to run and from machine to machine."""
 
@@ -84,6 +90,17 @@ def _entry(key: Key, entry: Entry) -> dict[str, Any]:
     return document
 
 
+def _datasets(baseline: Baseline) -> dict[str, Any]:
+    """Which samples are in each dataset, for those that a file can bear."""
+    found = {
+        samples.dataset: samples.hashes
+        for entry in baseline.entries.values()
+        for samples in entry.samples.values()
+        if samples.hashes is not None and samples.count <= MOST_IDENTIFIED
+    }
+    return {name: {"samples": pack_hashes(found[name])} for name in sorted(found) if name}
+
+
 def _lines(value: Any, indent: str) -> str:
     """JSON with a line for each object that holds nothing but figures."""
     inner = indent + "  "
@@ -97,11 +114,14 @@ def _lines(value: Any, indent: str) -> str:
 
 def dump_baseline(baseline: Baseline) -> str:
     """The file's text; the same for equal results."""
-    document = {
+    document: dict[str, Any] = {
         "schema": SCHEMA,
         "toolchain": dict(sorted(baseline.toolchain.items())),
         "entries": [_entry(key, baseline.entries[key]) for key in sorted(baseline.entries)],
     }
+    datasets = _datasets(baseline)
+    if datasets:
+        document["datasets"] = datasets
     return _lines(document, "") + "\n"
 
 
@@ -126,14 +146,28 @@ def _read_metric(document: Any, name: str) -> Metric:
     )
 
 
-def _read_samples(document: Any, name: str) -> Samples:
+_Hashes = Mapping[str, "NDArray[np.uint32]"]
+
+
+def _read_datasets(document: Any) -> _Hashes:
+    found = {}
+    for name, dataset in expect(document, dict, "datasets").items():
+        try:
+            found[name] = unpack_hashes(expect(dataset, dict, "it").get("samples"))
+        except ValueError as error:
+            raise Damaged(f"dataset {name!r:.40}: {error}") from None
+    return found
+
+
+def _read_samples(document: Any, name: str, hashes: _Hashes) -> Samples:
     try:
-        return unpack(expect(document, dict, "samples"))
+        dataset = expect(document, dict, "samples").get("dataset")
+        return unpack(document, hashes.get(dataset) if isinstance(dataset, str) else None)
     except ValueError as error:
         raise Damaged(f"samples of {name}: {error}") from None
 
 
-def _read_entry(document: Any, place: str) -> tuple[Key, Entry]:
+def _read_entry(document: Any, place: str, hashes: _Hashes) -> tuple[Key, Entry]:
     expect(document, dict, place)
     model = expect(document.get("model"), str, f"{place}: model")
     variant = expect(document.get("variant"), str, f"{place}: variant")
@@ -145,7 +179,7 @@ def _read_entry(document: Any, place: str) -> tuple[Key, Entry]:
         fingerprint = document.get("fingerprint")
         return key, Entry(
             {name: _read_metric(value, name) for name, value in metrics.items()},
-            {name: _read_samples(value, name) for name, value in samples.items()},
+            {name: _read_samples(value, name, hashes) for name, value in samples.items()},
             expect(fingerprint, (str, type(None)), "fingerprint"),
         )
     except Damaged as error:
@@ -159,8 +193,9 @@ def read_baseline(document: Mapping[str, Any], where: str) -> Baseline:
         toolchain = expect(document.get("toolchain", {}), dict, "toolchain")
         for name, version in toolchain.items():
             expect(version, str, f"toolchain: {name}")
+        hashes = _read_datasets(document.get("datasets", {}))
         for position, item in enumerate(expect(document.get("entries"), list, "entries")):
-            key, entry = _read_entry(item, f"entry {position}")
+            key, entry = _read_entry(item, f"entry {position}", hashes)
             if key in entries:
                 raise Damaged(f"{name_of(key)} is there twice")
             entries[key] = entry

@@ -70,6 +70,11 @@ class Rule:
     strict: bool = False
     place: str = "default"
 
+    @property
+    def judges(self) -> bool:
+        """Whether there is a limit, and breaking it counts."""
+        return self.kind is not None and self.limit is not None and not self.informational
+
 
 @dataclass(frozen=True)
 class Rules:

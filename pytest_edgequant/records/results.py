@@ -61,10 +61,11 @@ class Change:
 
     `before` is None where the baseline has no such figure, `after` where this run has none.
     `verdict` is PASS for what is no regression (an improvement too), FAIL for one, INCONCLUSIVE
-    where the samples don't decide it, UNAVAILABLE where the two can't be compared, NOT_APPLICABLE
-    where nothing judges it (informational). `low` and `high` bound `after - before` where
-    paired statistics tell; for accuracy and other metrics that are better when higher, a drop is
-    negative. `message` says what happened and what to do.
+    where the samples don't decide it or the two can't be compared, UNAVAILABLE where this run could
+    not have it, NOT_APPLICABLE where nothing judges it (informational). Of task metrics both are
+    those of the samples that both runs evaluated, and `message` says so. `low` and `high` bound
+    `after - before` where paired statistics tell; for accuracy and other metrics that are better
+    when higher, a drop is negative. `message` says what happened and what to do.
     """
 
     metric: str

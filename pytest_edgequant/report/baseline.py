@@ -20,18 +20,26 @@ def differs(comparison: Comparison) -> bool:
 
 def comparison_lines(comparison: Comparison) -> Iterator[tuple[str, Outcome]]:
     """What to read after a run, the worst first, each line with its outcome."""
-    for word, outcome in (("FAIL", Outcome.FAIL), ("INCONCLUSIVE", Outcome.INCONCLUSIVE)):
-        for _, change in comparison.each(outcome):
-            yield f"{word}: {change.message}", outcome
+    apart = {each for members in comparison.apart.values() for each in members}
+    for _, change in comparison.each(Outcome.FAIL):
+        yield f"FAIL: {change.message}", Outcome.FAIL
+    for key, change in comparison.each(Outcome.INCONCLUSIVE):
+        if (key, change.metric) not in apart:
+            yield f"INCONCLUSIVE: {change.message}", Outcome.INCONCLUSIVE
     for _, change in comparison.each(Outcome.UNAVAILABLE):
         if change.after is None:
             yield f"UNAVAILABLE: {change.message}", Outcome.UNAVAILABLE
+    undecided = {(key, c.metric) for key, c in comparison.each(Outcome.INCONCLUSIVE)}
     for reason, members in comparison.apart.items():
         figures: dict[str, list[str]] = {}
         for key, metric in members:
             figures.setdefault(name_of(key), []).append(metric)
         shown = "; ".join(f"{name} ({', '.join(names)})" for name, names in figures.items())
-        yield f"NOT COMPARABLE: {reason}: {shown}", Outcome.UNAVAILABLE
+        open_ones = sorted({name for key, name in members if (key, name) in undecided})
+        line = f"NOT COMPARABLE: {reason}: {shown}"
+        if open_ones:
+            line += f"; inconclusive by {', '.join(open_ones)}"
+        yield line, Outcome.INCONCLUSIVE if open_ones else Outcome.NOT_APPLICABLE
     for key, change in comparison.each(Outcome.PASS):
         if (key, change.metric) in comparison.improved:
             yield f"better: {change.message}", Outcome.PASS

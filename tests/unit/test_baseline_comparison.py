@@ -124,7 +124,7 @@ def test_an_estimate_is_not_held_against_a_measurement() -> None:
     before = Entry({"latency_ms": Metric(10, "ms", "estimated, 12%")})
     after = Entry({"latency_ms": Metric(90, "ms", "measured on device")})
     change = only(between(before, after), "latency_ms")
-    assert change.verdict is Outcome.UNAVAILABLE
+    assert change.verdict is Outcome.INCONCLUSIVE
     assert "estimated then, measured now" in change.message
 
 
@@ -225,8 +225,8 @@ def test_another_dataset_is_not_comparable_and_leaves_the_rest_in_force() -> Non
     before = entry({"size_bytes": 100, "output_sqnr": 40}, outcomes(90, 100), dataset="old")
     after = entry({"size_bytes": 200, "output_sqnr": 10}, outcomes(10, 120), dataset="new")
     found = between(before, after)
-    assert only(found, "accuracy").verdict is Outcome.UNAVAILABLE
-    assert only(found, "output_sqnr").verdict is Outcome.UNAVAILABLE
+    assert only(found, "accuracy").verdict is Outcome.INCONCLUSIVE
+    assert only(found, "output_sqnr").verdict is Outcome.NOT_APPLICABLE
     assert "the dataset changed (100 samples then, 120 now)" in only(found, "accuracy").message
     assert only(found, "size_bytes").verdict is Outcome.FAIL
     lines = [line for line, _ in comparison_lines(found)]
@@ -355,3 +355,147 @@ def test_a_run_that_writes_the_baseline_anew_accepts_all() -> None:
     found = accept_all(grown(None))
     assert not failed(found)
     assert "accepted" in only(found, "size_bytes").message
+
+
+# -- other samples than then --------------------------------------------------------------------
+
+
+def evaluated(
+    right: np.ndarray[Any, Any], ids: Any, *, values: bool = False, metric: str = "accuracy"
+) -> Entry:
+    """A metric on samples that are told by numbers of the test's own."""
+    hashes = np.asarray(ids, np.uint32)
+    dataset = f"d{hash(hashes.tobytes())}"
+    if values:
+        array = np.asarray(right, np.float32)
+        mean = float(array.astype(float).mean())
+        found = Metric(mean**0.5 if metric == "rmse" else mean, "", "measured")
+        kept = Samples(dataset, len(ids), False, False, None, array, hashes)
+    else:
+        found = Metric(float(right.mean()), "fraction", "measured")
+        kept = Samples(dataset, len(ids), True, True, right, None, hashes)
+    return Entry({metric: found}, {metric: kept}, "f")
+
+
+def test_a_part_is_compared_on_the_samples_that_both_have() -> None:
+    """As of the network that was evaluated on 7,396 of 12,000 samples, and then on all of them."""
+    rng = np.random.default_rng(3)
+    part = np.sort(rng.permutation(12_000)[:7_396])
+    before = rng.random(12_000) < 0.9
+    after = before.copy()
+    after[rng.permutation(12_000)[:1_200]] = False
+    change = only(
+        between(evaluated(before[part], part), evaluated(after, range(12_000))), "accuracy"
+    )
+    expected = compare_outcomes(baseline=before[part], candidate=after[part])
+    assert change.verdict is Outcome.FAIL
+    assert (change.before, change.after) == (before[part].mean(), after[part].mean())
+    assert change.low == pytest.approx(-(expected.high or 0))
+    assert "on the 7,396 samples that both have (7,396 then, 12,000 now)" in change.message
+    same = between(evaluated(before, range(12_000)), evaluated(before[part], part))
+    assert only(same, "accuracy").verdict is Outcome.PASS
+    assert not differs(same)
+
+
+@pytest.mark.parametrize("worse", [False, True])
+@pytest.mark.parametrize("edit", ["one more", "one fewer", "another order", "one relabelled"])
+def test_a_dataset_that_changed_a_little_is_compared(edit: str, worse: bool) -> None:
+    rng = np.random.default_rng(5)
+    right = rng.random(300) < 0.9
+    ids = np.arange(300) * 7
+    order = rng.permutation(300) if edit == "another order" else np.arange(300)
+    later, new = right[order].copy(), ids[order]
+    if worse:
+        later[:60] = False
+    if edit == "one more":
+        later, new = np.append(later, False), np.append(new, 99_999)
+    elif edit == "one fewer":
+        later, new = later[1:], new[1:]
+    elif edit == "one relabelled":
+        new[-1] = 5
+    change = only(between(evaluated(right, ids), evaluated(later, new)), "accuracy")
+    assert change.verdict is (Outcome.FAIL if worse else Outcome.PASS)
+    if not worse:
+        assert change.before == change.after
+
+
+def test_few_samples_in_common_decide_nothing() -> None:
+    right = np.ones(100, bool)
+    for shared, verdict in ((0, "INCONCLUSIVE"), (49, "INCONCLUSIVE"), (50, "PASS")):
+        ids = np.arange(100) + 100 - shared
+        found = between(evaluated(right, range(100)), evaluated(right, ids))
+        assert only(found, "accuracy").verdict is Outcome[verdict]
+        lines = list(comparison_lines(found))
+        assert any("digits/int8 on pico" in line for line, _ in lines) == (shared < 50)
+        if shared < 50:
+            assert f"100 now, {shared} of them the same" in only(found, "accuracy").message
+            assert lines[0][1] is Outcome.INCONCLUSIVE
+
+
+def test_what_can_not_be_compared_fails_where_it_is_strict() -> None:
+    before, after = (evaluated(np.ones(9, bool), range(n, n + 9)) for n in (0, 50))
+    for rules in ({"strict": True}, {"accuracy": {"strict": True}}):
+        found = between(before, after, rules)
+        assert only(found, "accuracy").verdict is Outcome.FAIL
+        assert "not comparable: the dataset changed" in only(found, "accuracy").message
+        assert failed(found)
+    watched = between(before, after, {"accuracy": {"informational": True}, "strict": True})
+    assert only(watched, "accuracy").verdict is Outcome.NOT_APPLICABLE
+
+
+def test_duplicates_are_met_as_often_as_both_have_them() -> None:
+    before = evaluated(np.array([True, True, True, False]), [4, 4, 4, 8])
+    after = evaluated(np.array([False, True, True]), [8, 4, 4])
+    change = only(between(before, after), "accuracy")
+    assert change.verdict is Outcome.PASS
+    assert (change.before, change.after) == (2 / 3, 2 / 3)
+
+
+@pytest.mark.parametrize("metric", ["mae", "rmse"])
+def test_values_by_sample_are_compared_on_what_both_have(metric: str) -> None:
+    rng = np.random.default_rng(8)
+    errors = rng.random(400) + 1
+    worse = np.append(errors * 1.2, rng.random(100))
+    found = between(
+        evaluated(errors, range(400), values=True, metric=metric),
+        evaluated(worse, range(500), values=True, metric=metric),
+    )
+    change = only(found, metric)
+    root = (lambda v: v**0.5) if metric == "rmse" else (lambda v: v)
+    assert change.verdict is Outcome.FAIL
+    assert change.after == pytest.approx(root(1.2 * errors.mean()), rel=1e-5)
+    improved = evaluated(worse * 0.5, range(500), values=True, metric=metric)
+    before = evaluated(errors, range(400), values=True, metric=metric)
+    assert only(between(before, improved), metric).verdict is Outcome.PASS
+
+
+def test_a_metric_of_the_whole_set_needs_the_same_samples() -> None:
+    def ranked(ids: Any) -> Entry:
+        hashes = np.asarray(ids, np.uint32)
+        samples = {"roc_auc": Samples(f"d{list(ids)}", len(ids), True, True, hashes=hashes)}
+        return Entry({"roc_auc": Metric(0.9, "fraction", "measured")}, samples, "f")
+
+    before = ranked(range(100))
+    shuffled = between(before, ranked(range(99, -1, -1)))
+    assert only(shuffled, "roc_auc").verdict is Outcome.PASS
+    change = only(between(before, ranked(range(1, 100))), "roc_auc")
+    assert change.verdict is Outcome.INCONCLUSIVE
+    assert "roc_auc has no value by sample" in change.message
+
+
+def test_samples_that_one_side_does_not_tell_are_not_comparable() -> None:
+    right = np.ones(100, bool)
+    old = entry(right=right, dataset="of before there were hashes")
+    change = only(between(old, evaluated(right, range(100))), "accuracy")
+    assert change.verdict is Outcome.INCONCLUSIVE
+    bare = Entry(old.metrics, {}, "f")
+    for pair in ((bare, old), (old, bare)):
+        change = only(between(*pair), "accuracy")
+        assert change.verdict is Outcome.INCONCLUSIVE
+        assert "is not known" in change.message
+
+
+def test_a_figure_that_went_missing_fails_where_it_is_strict() -> None:
+    after = Entry({"arena_bytes": Metric.unavailable("bytes", "no wheel")}, {}, "f")
+    found = between(entry({"arena_bytes": 100}), after, {"strict": True})
+    assert only(found, "arena_bytes").verdict is Outcome.FAIL

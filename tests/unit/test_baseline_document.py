@@ -191,3 +191,58 @@ def test_shards_that_disagree_are_named() -> None:
         )
     with pytest.raises(DocumentError, match=r"b was made with x 2, another part with 1"):
         merge_baselines([("a", Baseline({}, {"x": "1"})), ("b", Baseline({}, {"x": "2"}))])
+
+
+def on_samples(*targets: str, dataset: str = "d1", offset: int = 0) -> Baseline:
+    hashes = np.arange(offset, offset + 100, dtype=np.uint32) * np.uint32(40_000_003)
+    kept = Samples(dataset, 100, True, True, OUTCOMES, hashes=hashes)
+    own = Entry(entry().metrics, {"accuracy": kept, "f1": kept}, "f" * 64)
+    return Baseline({("digits", target, "int8"): own for target in targets}, {"x": "1"})
+
+
+def test_the_samples_of_a_dataset_are_written_once() -> None:
+    one, two = dump_baseline(on_samples("pico")), dump_baseline(on_samples("rpi4", "pico"))
+    document = json.loads(two)
+    assert list(document["datasets"]) == ["d1"]
+    assert 530 < len(document["datasets"]["d1"]["samples"]) < 550
+    assert one.count(document["datasets"]["d1"]["samples"]) == 1
+    assert two.count(document["datasets"]["d1"]["samples"]) == 1
+    for item in read(two).entries.values():
+        for samples in item.samples.values():
+            assert samples.hashes is not None
+            assert samples.hashes.tolist() == [i * 40_000_003 % 2**32 for i in range(100)]
+    assert dump_baseline(read(two)) == two
+
+
+def test_datasets_of_shards_are_merged() -> None:
+    parts = on_samples("pico"), on_samples("rpi4", dataset="d0", offset=7)
+    found = read(dump_baseline(merge_baselines([("a", parts[0]), ("b", parts[1])])))
+    for (_, target, _), item in found.entries.items():
+        hashes = item.samples["accuracy"].hashes
+        assert hashes is not None
+        assert hashes[0] == (0 if target == "pico" else 7 * 40_000_003)
+
+
+def test_a_baseline_of_before_samples_were_told_apart_is_read() -> None:
+    document = json.loads(dump_baseline(on_samples("pico")))
+    del document["datasets"]
+    (own,) = read(json.dumps(document)).entries.values()
+    assert own.samples["accuracy"].hashes is None
+    np.testing.assert_array_equal(own.samples["accuracy"].outcomes, OUTCOMES)
+
+
+@pytest.mark.parametrize(
+    "datasets, said",
+    [
+        ([], "datasets is []"),
+        ({"d1": 3}, "dataset 'd1': it is 3"),
+        ({"d1": {}}, "dataset 'd1': expected base64, got NoneType"),
+        ({"d1": {"samples": "AAA="}}, "dataset 'd1': 2 bytes of hashes"),
+        ({"d1": {"samples": "AAAAAA=="}}, "samples of accuracy: 1 hashes for 100 samples"),
+    ],
+)
+def test_damaged_datasets_are_named(datasets: Any, said: str) -> None:
+    document = json.loads(dump_baseline(on_samples("pico"))) | {"datasets": datasets}
+    with pytest.raises(DocumentError) as caught:
+        read(json.dumps(document))
+    assert said in str(caught.value)

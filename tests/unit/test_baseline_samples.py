@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from typing import Any
 
 import numpy as np
@@ -8,7 +9,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_edgequant.baseline.samples import Samples, pack, unpack
+from pytest_edgequant.baseline.common import matched
+from pytest_edgequant.baseline.samples import (
+    Samples,
+    pack,
+    pack_hashes,
+    shortened,
+    unpack,
+    unpack_hashes,
+)
 
 
 def samples(outcomes: Any = None, values: Any = None) -> Samples:
@@ -99,3 +108,39 @@ def test_values_that_are_no_numbers_are_refused() -> None:
 def test_what_is_missing_is_named() -> None:
     with pytest.raises(ValueError, match="dataset, higher_is_better, share is missing"):
         unpack({"count": 3})
+
+
+HASHES = st.lists(st.integers(0, 2**64 - 1), max_size=300)
+FEW = st.lists(st.integers(0, 9), max_size=40)
+
+
+@given(HASHES)
+def test_hashes_come_back(hashes: list[int]) -> None:
+    kept = shortened(np.asarray(hashes, np.uint64))
+    found = unpack_hashes(json.loads(json.dumps(pack_hashes(kept))))
+    assert found.tolist() == [value % 2**32 for value in hashes]
+
+
+@given(FEW, FEW)
+def test_samples_are_met_as_often_as_both_have_them(before: list[int], after: list[int]) -> None:
+    first, second = matched(np.asarray(before, np.uint32), np.asarray(after, np.uint32))
+    assert [before[i] for i in first] == [after[i] for i in second]
+    assert Counter(before[i] for i in first) == Counter(before) & Counter(after)
+    assert len(set(first.tolist())) == len(first) == len(set(second.tolist()))
+    assert first.tolist() == sorted(first.tolist())
+
+
+@pytest.mark.parametrize(
+    "packed, said",
+    [(7, "expected base64"), ("é", "not base64"), ("AAAAAAA=", "5 bytes of hashes")],
+)
+def test_hashes_that_are_damaged_are_refused(packed: Any, said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        unpack_hashes(packed)
+
+
+def test_as_many_hashes_as_samples() -> None:
+    packed = pack(samples([True, False]))
+    assert unpack(packed, np.zeros(2, np.uint32)).hashes is not None
+    with pytest.raises(ValueError, match="3 hashes for 2 samples"):
+        unpack(packed, np.zeros(3, np.uint32))

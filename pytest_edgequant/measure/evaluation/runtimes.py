@@ -58,17 +58,25 @@ def part_size(count: int, macs: int, limit: int) -> int:
     return min(count, max(limit // max(macs, 1), LEAST_PART))
 
 
-def stratified_part(y: Any, positions: NDArray[np.int64], size: int) -> NDArray[np.int64]:
+def stratified_part(
+    y: Any,
+    positions: NDArray[np.int64],
+    size: int,
+    hashes: NDArray[np.uint64] | None = None,
+) -> NDArray[np.int64]:
     """`size` of the samples at `positions`, each class (or decile of the target) by its share.
 
-    The same samples for the same labels. Gives sorted positions.
+    The first of one order, so that a part holds every smaller one. `hashes` of all samples make
+    that order the samples' own: in a dataset that was shuffled or grew a little, the part is the
+    same, or nearly. Gives sorted positions.
     """
     groups = strata_of(y if not isinstance(y, dict) else next(iter(y.values())))[positions]
-    rng = np.random.default_rng(0)
-    shuffled = rng.permutation(len(positions))
+    keys = np.random.default_rng(0).permutation(len(positions))
+    if hashes is not None:
+        keys = np.argsort(np.argsort(hashes[positions], kind="stable"))
     # In order of the share of its own stratum that comes before it, each stratum is spread evenly.
-    order = shuffled[np.argsort(groups[shuffled], kind="stable")]
+    order = np.lexsort((keys, groups))
     sizes = np.bincount(groups)
     ranks = np.concatenate([(np.arange(n) + 0.5) / n for n in sizes[sizes > 0]])
-    chosen = order[np.argsort(ranks, kind="stable")[:size]]
+    chosen = order[np.lexsort((keys[order], ranks))[:size]]
     return np.sort(positions[chosen])

@@ -52,13 +52,15 @@ class Scored:
     """The scores of the variants in their order, with their runtimes.
 
     `evaluated` gives a digest of the samples that they were evaluated on, in their order, or None
-    where it is not known.
+    where it is not known; `hashes` a hash of each of them (count,), as far as they can be told
+    apart.
     """
 
     scores: tuple[Score, ...]
     runtimes: tuple[str, ...]
     coverage: Coverage
     evaluated: Callable[[], str | None]
+    hashes: Callable[[], NDArray[np.uint64] | None]
 
     def provenance(self, position: int) -> str:
         return self.coverage.provenance(self.runtimes[position])
@@ -83,12 +85,14 @@ def select(
     `limit` is the most samples x MACs that TFLM is given. The last value names the part, empty
     where it is all of them.
     """
-    left_out = _left_out(engine, variants, samples)
     macs = [
         model_macs(read_graph(variant.content, variant.label))
         for variant, runtime in zip(variants, runtimes, strict=True)
         if runtime == "tflm"
     ]
+    # Which samples are in a part, their hashes decide.
+    samples.identify = samples.identify or bool(macs)
+    left_out = _left_out(engine, variants, samples)
     if not macs:
         return samples, Selection(left_out), ""
     if samples.one_shot:
@@ -107,7 +111,7 @@ def select(
     size = part_size(len(positions), max(macs), limit)
     if size == len(positions):
         return samples, Selection(left_out), ""
-    only = stratified_part(samples.scan(), positions, size)
+    only = stratified_part(samples.scan(), positions, size, samples.hashes())
     return samples, Selection(None, only), "a stratified part"
 
 
@@ -155,14 +159,17 @@ def score(
     limit: int,
     watch: Callable[[], Watch] | None = None,
     failed: Callable[[Variant, MetricError], None] | None = None,
+    *,
+    identify: bool = False,
 ) -> Scored:
     """Run the variants side by side over the samples, and score each.
 
     Metrics `against_baseline` take the first variant's outputs for labels. `watch` gives a fresh
     observer of all outputs, again where the samples have to be read anew. `failed` is told of a
-    metric that can't be computed, before that is raised.
+    metric that can't be computed, before that is raised. `identify`: `Scored.hashes` will be asked.
     """
     given = samples
+    given.identify = given.identify or identify
     samples, selection, part = select(engine, variants, runtimes, given, limit)
     accumulators: list[Any] = []
 
@@ -207,5 +214,13 @@ def score(
         whole = given.fingerprint if given.one_shot else engine.fingerprint(given)
         return None if whole is None else digest("evaluated", whole, selection.token, count)[:32]
 
+    def hashes() -> NDArray[np.uint64] | None:
+        known = samples.hashes()
+        if known is None:
+            return None
+        mask = selection.mask(0, len(known))
+        known = known if mask is None else known[mask]
+        return known if len(known) == count else None
+
     coverage = Coverage(count, samples.total or count, part)
-    return Scored(tuple(scores), tuple(runtimes), coverage, evaluated)
+    return Scored(tuple(scores), tuple(runtimes), coverage, evaluated, hashes)
