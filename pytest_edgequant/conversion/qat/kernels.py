@@ -110,65 +110,17 @@ def activate(tf: Any, tensor: Any, kind: int) -> Any:
     return tensor
 
 
-# -- with weights -------------------------------------------------------------------------------
-
-
-def _padding(call: Call) -> str:
+def padding_of(call: Call) -> str:
+    """SAME or VALID, by the schema's Padding."""
     return "VALID" if call.option("padding") == 1 else "SAME"
 
 
-def _strides(call: Call) -> list[int]:
+def strides_of(call: Call) -> list[int]:
+    """Strides as TensorFlow takes them."""
     return [1, call.option("strideH", 1), call.option("strideW", 1), 1]
 
 
-def _dilations(call: Call) -> list[int]:
-    return [call.option("dilationHFactor", 1) or 1, call.option("dilationWFactor", 1) or 1]
-
-
-@computes("CONV_2D")
-def _conv_2d(tf: Any, call: Call) -> Any:
-    return tf.nn.conv2d(
-        samples(call.value(0)),
-        call.value(1).tensor,
-        _strides(call),
-        _padding(call),
-        dilations=_dilations(call),
-    )
-
-
-@computes("DEPTHWISE_CONV_2D")
-def _depthwise_conv_2d(tf: Any, call: Call) -> Any:
-    source, filters = call.value(0), call.value(1)
-    channels = source.shape[-1]
-    multiplier = filters.shape[-1] // channels
-    kernel = tf.reshape(filters.tensor, (*filters.shape[1:3], channels, multiplier))
-    strides, dilations, padding = _strides(call), _dilations(call), _padding(call)
-    if strides[1] == strides[2]:
-        return tf.nn.depthwise_conv2d(
-            samples(source), kernel, strides, padding, dilations=dilations
-        )
-    # TensorFlow has no depthwise kernel with different strides: one with stride 1, thinned out.
-    data = samples(source)
-    if padding == "SAME":
-        pads = [[0, 0]]
-        for axis in (1, 2):
-            span = (filters.shape[axis] - 1) * dilations[axis - 1] + 1
-            extent, stride = source.shape[axis], strides[axis]
-            whole = max((-(-extent // stride) - 1) * stride + span - extent, 0)
-            pads.append([whole // 2, whole - whole // 2])
-        data = tf.pad(data, [*pads, [0, 0]])
-    dense = tf.nn.depthwise_conv2d(data, kernel, [1, 1, 1, 1], "VALID", dilations=dilations)
-    return dense[:, :: strides[1], :: strides[2]]
-
-
-@computes("TRANSPOSE_CONV")
-def _transpose_conv(tf: Any, call: Call) -> Any:
-    data = samples(call.value(2))
-    height, width, channels = call.shapes[0][1:]
-    # Output channel last here; TensorFlow wants (height, width, out, in).
-    kernel = tf.transpose(call.value(1).tensor, (0, 1, 3, 2))
-    shape = tf.stack([tf.shape(data)[0], height, width, channels])
-    return tf.nn.conv2d_transpose(data, kernel, shape, _strides(call), _padding(call))
+# -- with weights -------------------------------------------------------------------------------
 
 
 @computes("FULLY_CONNECTED")
@@ -344,7 +296,9 @@ def _cumsum(tf: Any, call: Call) -> Any:
 def _pooling(function: Callable[[Any], Callable[..., Any]]) -> Kernel:
     def kernel(tf: Any, call: Call) -> Any:
         window = [call.option("filterHeight", 1), call.option("filterWidth", 1)]
-        return function(tf)(samples(call.value(0)), [1, *window, 1], _strides(call), _padding(call))
+        return function(tf)(
+            samples(call.value(0)), [1, *window, 1], strides_of(call), padding_of(call)
+        )
 
     return kernel
 

@@ -62,6 +62,23 @@ def _annotated(model: Any, where: str) -> Any:
         ) from None
 
 
+def _check_gradients(model: Any, where: str) -> None:
+    """Raise `NotDerivableError` for layers whose gradients TensorFlow has with oneDNN alone.
+
+    Left to the processor, a model would be trained by one engine here and by another one there.
+    """
+    for layer in tracing.flatten_layers(model):
+        if "Depthwise" in type(layer).__name__ or "Conv" not in type(layer).__name__:
+            continue
+        dilated = max(np.ravel(getattr(layer, "dilation_rate", 1))) > 1
+        if dilated or getattr(layer, "groups", 1) > 1:
+            kind = "dilated" if dilated else "grouped"
+            raise NotDerivableError(
+                f"{where}: the layer {layer.name!r} is a {kind} convolution, which "
+                "tensorflow-model-optimization trains on some processors only"
+            )
+
+
 class LegacyTrainer:
     """As `training.Trainer`, with the simulated model of tensorflow-model-optimization."""
 
@@ -75,6 +92,8 @@ class LegacyTrainer:
         self.tf = tensorflow_worker.tensorflow()
         model = _load(path, where)
         preconditions.check_model(model, where)
+        if training.recipe.engine is None:
+            _check_gradients(model, where)
         self.where, self.recipe = where, training.recipe
         self.dense_per_channel = dense_per_channel
         traced = tracing.trace(model, where)

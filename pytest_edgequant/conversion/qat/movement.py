@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
+from pytest_edgequant.conversion.qat import convolutions
 from pytest_edgequant.conversion.qat.indexing import all_repeated
 from pytest_edgequant.conversion.qat.kernels import (
-    KERNELS,
     Call,
     Value,
     aligned,
@@ -17,7 +17,7 @@ from pytest_edgequant.conversion.qat.kernels import (
     samples,
 )
 
-OPERATORS = KERNELS
+OPERATORS = convolutions.OPERATORS
 """Every operator that can be simulated: this module is the last that adds some."""
 
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pytest_edgequant.conversion.qat import failures
 from pytest_edgequant.conversion.qat.kernels import Call, Value, activate, to_trained
 from pytest_edgequant.conversion.qat.movement import OPERATORS
 from pytest_edgequant.conversion.qat.opaque import Opaque
@@ -22,7 +23,7 @@ from pytest_edgequant.conversion.qat.plan import (
     WEIGHTED,
     Plan,
 )
-from pytest_edgequant.errors import ConversionError
+from pytest_edgequant.errors import ConversionError, EdgeQuantError
 from pytest_edgequant.tflite.graph import Operator, Tensor
 
 if TYPE_CHECKING:
@@ -199,7 +200,16 @@ class Simulation:
     # -- the pass -------------------------------------------------------------------------------
 
     def __call__(self, inputs: Sequence[Any], mode: Mode) -> tuple[list[Any], _Pass]:
-        """Outputs (samples, *shape) in the file's order, for inputs in the file's order."""
+        """Outputs (samples, *shape) in the file's order, for inputs in the file's order.
+
+        Raises `TrainingError`, which names the operator that TensorFlow can't compute.
+        """
+        # Nothing here depends on a tensor's value; converted, errors would lose their type.
+        run = self.tf.autograph.experimental.do_not_convert(self._run)
+        found: tuple[list[Any], _Pass] = run(inputs, mode)
+        return found
+
+    def _run(self, inputs: Sequence[Any], mode: Mode) -> tuple[list[Any], _Pass]:
         tf, plan, main = self.tf, self.plan, self.plan.main
         state = _Pass(mode)
         limits = tf.unstack(self.ranges) if len(plan.ranges) else []
@@ -211,7 +221,14 @@ class Simulation:
         outputs = set(main.outputs) if mode.loss else set()
         unrounded = self._before_outputs(outputs)
         for operator in main.operators:
-            results = self._compute(operator, known, state)
+            try:
+                with tf.name_scope(failures.scope_of(operator)):
+                    results = self._compute(operator, known, state)
+            except EdgeQuantError:
+                raise
+            except Exception as error:
+                place = failures.place_of(plan, operator)
+                raise failures.training_error(self.where, place, error) from None
             moved = self._on_grid(operator)
             for index, result in zip(operator.outputs, results, strict=True):
                 shape = main.tensors[index].shape

@@ -5,6 +5,8 @@ One call an epoch, so that the test process can show progress and a hang is foun
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +14,7 @@ import numpy as np
 
 from pytest_edgequant.conversion import check, tensorflow_worker
 from pytest_edgequant.conversion.calibration import Calibration, calibration_inputs
-from pytest_edgequant.conversion.qat import losses, preconditions
+from pytest_edgequant.conversion.qat import failures, losses, preconditions
 from pytest_edgequant.conversion.qat.opaque import notes_of
 from pytest_edgequant.conversion.qat.plan import make_plan
 from pytest_edgequant.conversion.qat.recipe import Training, scale_notes, split
@@ -38,6 +40,13 @@ class _Run:
     """A `Trainer` or a `LegacyTrainer`."""
     exported: Exported | None
     notes: tuple[str, ...]
+    where: str
+    names: Callable[[str], str]
+    """Finds the layer that a message of TensorFlow is about."""
+
+    def guarded(self) -> AbstractContextManager[None]:
+        """What TensorFlow raises inside is a `TrainingError`."""
+        return failures.as_training_error(self.where, self.names)
 
 
 _current: dict[str, _Run] = {}
@@ -99,10 +108,13 @@ def begin(
     check.check_inside(graph, VARIANTS["qat_int8"], f"{where}: qat_int8")
     plan = make_plan(content, floating.content, where)
     ends = _ends(graph, exported)
-    trainer = Trainer(
-        plan, ends, arrays, training.recipe, (training.loss, training.optimizer), where
-    )
-    _current["run"] = _Run(trainer, exported, (*template.notes, *notes, *notes_of(plan)))
+    names = failures.operator_namer(plan)
+    with failures.as_training_error(where, names):
+        trainer = Trainer(
+            plan, ends, arrays, training.recipe, (training.loss, training.optimizer), where
+        )
+    all_notes = (*template.notes, *notes, *notes_of(plan))
+    _current["run"] = _Run(trainer, exported, all_notes, where, names)
     return trainer.progress(float("nan"))
 
 
@@ -114,8 +126,10 @@ def begin_legacy(path: str, where: str, training: Training, *, dense_per_channel
     from pytest_edgequant.conversion.qat.legacy import LegacyTrainer
 
     _prepare(training)
-    trainer = LegacyTrainer(path, training, where, dense_per_channel)
-    _current["run"] = _Run(trainer, None, ())
+    with failures.as_training_error(where, lambda _: ""):
+        trainer = LegacyTrainer(path, training, where, dense_per_channel)
+    names = failures.layer_namer(layer.name for layer in trainer.simulated.layers)
+    _current["run"] = _Run(trainer, None, (), where, names)
     return trainer.progress(float("nan"))
 
 
@@ -128,13 +142,20 @@ def _prepare(training: Training) -> None:
 
 def run_epoch() -> Progress:
     """Train and validate one epoch."""
-    progress: Progress = _current["run"].trainer.run_epoch()
+    run = _current["run"]
+    with run.guarded():
+        progress: Progress = run.trainer.run_epoch()
     return progress
 
 
 def finish() -> Converted:
     """The best epoch as a file, and what the training came to."""
     run = _current.pop("run")
+    with run.guarded():
+        return _finished(run)
+
+
+def _finished(run: _Run) -> Converted:
     trainer = run.trainer
     content = trainer.finish()
     exported = run.exported or trainer.exported
