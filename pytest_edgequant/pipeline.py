@@ -61,7 +61,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 TRAINING_LIBRARIES = ("tensorflow-model-optimization",)
-REVISION = 1
+REVISION = 2
 """Raised when our own code makes other files, or measures otherwise, from the same inputs."""
 
 R = TypeVar("R")

@@ -13,8 +13,10 @@ from typing import Any
 import numpy as np
 
 from pytest_edgequant.conversion.calibration import Calibration, calibration_inputs, quality_notes
+from pytest_edgequant.conversion.ranges import observed_ranges
 from pytest_edgequant.data import InputSpec
 from pytest_edgequant.errors import ConversionError, missing_extra
+from pytest_edgequant.tflite.graph import read_graph
 
 
 def _recipe(family: str, dense_per_channel: bool) -> Any:
@@ -61,33 +63,27 @@ def _recipe(family: str, dense_per_channel: bool) -> Any:
     return manager.get_quantization_recipe()
 
 
-def _samples(
-    content: bytes, calibration: Calibration, specs: Sequence[InputSpec]
-) -> tuple[dict[str, list[dict[str, Any]]], list[str]]:
-    from ai_edge_litert.interpreter import Interpreter
+def _calibrated(
+    content: bytes, where: str, calibration: Calibration, specs: Sequence[InputSpec]
+) -> tuple[dict[str, dict[str, Any]], list[str]]:
+    """What the quantizer takes for the result of a calibration, by the tensors' names; and notes.
 
+    Its own calibration is a moving average over single samples, which depends on their order and
+    clips what few of them reach.
+    """
     inputs, _ = calibration_inputs(calibration, specs)
     notes = quality_notes(calibration, inputs, specs)
-    interpreter = Interpreter(model_content=content)
-    signatures = interpreter.get_signature_list()
-    if signatures:
-        key, signature = next(iter(signatures.items()))
-        keys = list(signature["inputs"])
-        by_name = {spec.name: position for position, spec in enumerate(specs)}
-        order = [by_name.get(name, position) for position, name in enumerate(keys)]
-    else:
-        key = "serving_default"
-        keys = [spec.name for spec in specs]
-        order = list(range(len(specs)))
-    count = len(inputs[0])
     samples = [
-        {
-            name: np.ascontiguousarray(inputs[i][n : n + 1], dtype=specs[i].dtype)
-            for name, i in zip(keys, order, strict=True)
-        }
-        for n in range(count)
+        np.ascontiguousarray(array, dtype=spec.dtype)
+        for array, spec in zip(inputs, specs, strict=True)
     ]
-    return {key: samples}, notes
+    graph = read_graph(content, where)
+    found = {}
+    for (subgraph, index), (low, high) in observed_ranges(content, samples, where).items():
+        tensor = graph.subgraphs[subgraph].tensors[index]
+        one = (1,) * len(tensor.shape)
+        found[tensor.name] = {"min": np.full(one, low), "max": np.full(one, high)}
+    return found, notes
 
 
 def quantize(
@@ -107,8 +103,8 @@ def quantize(
         from ai_edge_quantizer import quantizer
     except ImportError:
         raise missing_extra("quantizing a float .tflite", "quantizer") from None
-    samples, notes = (
-        _samples(content, calibration, specs) if calibration is not None else (None, [])
+    ranges, notes = (
+        _calibrated(content, where, calibration, specs) if calibration is not None else (None, [])
     )
     with tempfile.TemporaryDirectory(prefix="edgequant-") as folder:
         path = Path(folder) / "float.tflite"
@@ -122,7 +118,6 @@ def quantize(
             ):
                 warnings.simplefilter("ignore")
                 engine = quantizer.Quantizer(str(path), _recipe(family, dense_per_channel))
-                ranges = engine.calibrate(samples) if samples is not None else None
                 result = engine.quantize(ranges)
         except Exception as error:
             text = " ".join(str(error).split())
