@@ -52,7 +52,10 @@ _OPTION_NAMES = _constants(schema.BuiltinOptions)
 
 @dataclass(frozen=True)
 class Tensor:
-    """One tensor; `type` is the schema's name (INT8, FLOAT32, ...). Constants have data."""
+    """One tensor; `type` is the schema's name (INT8, FLOAT32, ...). Constants have data.
+
+    `largest` is the largest absolute value stored in a quantized INT32 or INT64 constant (a bias).
+    """
 
     index: int
     name: str
@@ -62,6 +65,7 @@ class Tensor:
     quantization: Quantization | None
     constant_bytes: int
     is_variable: bool
+    largest: int = 0
 
     @property
     def constant(self) -> bool:
@@ -144,6 +148,7 @@ class _Reader:
         self.content = content
         # A file has no room for more: what exceeds this refers to the same bytes over and over.
         self.budget = 8 * len(content) + 1024
+        self.largest: dict[tuple[int, str], int] = {}
         self.model = schema.Model.GetRootAsModel(content, 0)
 
     def _length(self, count: int, what: str) -> int:
@@ -201,6 +206,8 @@ class _Reader:
             size = buffer.Size()
             if buffer.Offset() + size > len(self.content):
                 raise ValueError(f"buffer {tensor.Buffer()} ends behind the end of the file")
+        quantization = self.quantization(tensor)
+        stored = size if quantization is not None and kind in ("INT32", "INT64") else 0
         return Tensor(
             index=index,
             name=self._text(tensor.Name()),
@@ -209,10 +216,26 @@ class _Reader:
                 tensor.ShapeSignature, tensor.ShapeSignatureLength(), "shape signature"
             ),
             type=kind,
-            quantization=self.quantization(tensor),
+            quantization=quantization,
             constant_bytes=size,
             is_variable=bool(tensor.IsVariable()),
+            largest=self._largest(tensor.Buffer(), kind) if stored else 0,
         )
+
+    def _largest(self, index: int, kind: str) -> int:
+        """The largest absolute value in a buffer; read once however many tensors share it."""
+        if (index, kind) not in self.largest:
+            buffer = self.model.Buffers(index)
+            if buffer.DataLength() > 0:
+                data = buffer.DataAsNumpy().tobytes()
+            else:
+                data = self.content[buffer.Offset() : buffer.Offset() + buffer.Size()]
+            dtype = np.dtype(_DTYPES[kind])
+            values = np.frombuffer(data, dtype, len(data) // dtype.itemsize)
+            # As Python's integers: the least value of a type has no absolute one in it.
+            most = max(int(values.max()), -int(values.min())) if len(values) else 0
+            self.largest[index, kind] = most
+        return self.largest[index, kind]
 
     def operator(self, index: int, operator: Any, tensors: int) -> Operator:
         if operator.OpcodeIndex() >= self.model.OperatorCodesLength():

@@ -12,7 +12,16 @@ from functools import lru_cache
 
 from pytest_edgequant.conversion.check import detect_form
 from pytest_edgequant.conversion.registry import VARIANTS
-from pytest_edgequant.measure.legality import accelerators, builds, forms, scales, tflm
+from pytest_edgequant.measure.legality import (
+    accelerators,
+    assumed,
+    builds,
+    forms,
+    kept,
+    products,
+    scales,
+    tflm,
+)
 from pytest_edgequant.measure.legality.rule import Finding, Rule, Severity, place
 from pytest_edgequant.records import Target
 from pytest_edgequant.targets.tflm_operators import TFLM_CUSTOM_OPERATORS
@@ -36,6 +45,9 @@ RULES: tuple[Rule, ...] = (
     *forms.RULES,
     *tflm.RULES,
     *scales.RULES,
+    *assumed.RULES,
+    *kept.RULES,
+    *products.RULES,
     *builds.RULES,
     *accelerators.RULES,
 )

@@ -11,13 +11,14 @@ from pytest_edgequant.measure.legality.rule import on_tflm, place, rule
 from pytest_edgequant.records import Target
 from pytest_edgequant.tflite.graph import Graph, Operator, Subgraph, Tensor
 
-_SAME = {
+SAME = {
     "AVERAGE_POOL_2D": ("INT8", "INT16"),
     "MAX_POOL_2D": ("INT8", "INT16"),
     "CONCATENATION": ("INT8",),
     "REDUCE_MAX": ("INT8",),
     "REDUCE_MIN": ("INT8",),
 }
+"""The types in which an operator's kernel checks that both sides have the same scale."""
 _LEFT_SHIFT = {"INT8": 20, "INT16": 15}
 _COMPARISONS = ("EQUAL", "NOT_EQUAL", "GREATER", "GREATER_EQUAL", "LESS", "LESS_EQUAL")
 _SOFTMAX_BITS = 26
@@ -41,7 +42,7 @@ def equal_scales(graph: Graph, target: Target) -> Iterator[str]:
     """TFLM wants the same scale and zero point on both sides of the operator"""
     for subgraph, operator in graph.operators():
         inputs, output = _data(subgraph, operator)
-        if output is None or output.type not in _SAME.get(operator.name, ()):
+        if output is None or output.type not in SAME.get(operator.name, ()):
             continue
         if any(tensor.quantization != output.quantization for tensor in inputs):
             yield f"{place(subgraph, operator)}. Convert the model again with one calibration"
