@@ -32,6 +32,7 @@ from pytest_edgequant.errors import (
     UnsupportedOperators,
     user_facing,
 )
+from pytest_edgequant.flash_verdicts import judge_flash, judge_size, size_metrics
 from pytest_edgequant.judging import conclude as _raise
 from pytest_edgequant.judging import require_legal as _legal
 from pytest_edgequant.measure import legality
@@ -81,33 +82,16 @@ def assert_size_within(variant: Any, max: str | int, *, target: Target | str | N
     """
     variant, profile = for_target(variant, target)
     split = flash_split(variant, profile)
-    limit = parse_size_limit(max, split.limit, f"{variant.label}: max")
+    parse_size_limit(max, split.at_most, f"{variant.label}: max")
     _legal("size", variant, profile)
-    _raise(variant, _judge_size(variant, limit, split), SizeExceeded)
+    verdict = judge_size(variant, max, split, f"{variant.label}: max")
+    _record_flash(variant, split)
+    _raise(variant, verdict, SizeExceeded)
 
 
-def _judge_size(variant: Variant, limit: int, split: FlashSplit) -> Verdict:
-    metric = Metric(variant.size_bytes, "bytes", "exact (file size)")
-    session.record_metric(variant, "size_bytes", metric)
-    if split.runtime is not None:
-        session.record_metric(variant, "runtime_code_bytes", split.runtime)
-        if split.left is not None:
-            left = Metric(split.left, "bytes", f"after TFLM's code: {split.runtime.provenance}")
-            session.record_metric(variant, "flash_left_bytes", left)
-    advice = split.describe() + ". " if split.limit == limit and split.describe() else ""
-    advice += (
-        "Quantize to int8 (about a quarter of float32)"
-        if variant.name in ("float32", "float16")
-        else "Use fewer channels or layers, or a target with more flash"
-    )
-    return judge(
-        "size",
-        metric,
-        limit,
-        subject=variant.label,
-        show=lambda v: format_bytes(int(v)),
-        advice=advice,
-    )
+def _record_flash(variant: Variant, split: FlashSplit) -> None:
+    for name, metric in size_metrics(variant, split).items():
+        session.record_metric(variant, name, metric)
 
 
 # -- arena ------------------------------------------------------------------------------------
@@ -278,11 +262,9 @@ def assert_deployable(variant: Any, target: Target | str | None = None) -> None:
     _legal("deployable", variant, profile)
     verdicts = [_judge_ops(variant, profile, reasons=[])]
     split = flash_split(variant, profile)
-    if split.limit is not None:
-        verdicts.append(_judge_size(variant, split.limit, split))
-    elif split.runtime is not None:
-        message = f"{variant.label}: size is unavailable: {split.runtime.reason}"
-        verdicts.append(Verdict("size", Outcome.UNAVAILABLE, message))
+    if split.at_most is not None:
+        _record_flash(variant, split)
+        verdicts.append(judge_flash(variant, split, profile))
     verdicts.append(_judge_arena(variant, profile, 0))
     for verdict in verdicts:
         session.record_verdict(variant, verdict)

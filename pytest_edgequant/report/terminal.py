@@ -24,7 +24,11 @@ _SOURCED = {"arena_bytes": "arena", "flash_left_bytes": "flash left"}
 def _bytes(metric: Metric | None) -> str:
     if metric is None:
         return "-"
-    return "unavailable" if metric.value is None else format_bytes(int(metric.value))
+    if metric.value is None:
+        return "unavailable"
+    if metric.low is not None and metric.high is not None and metric.low < 0 <= metric.high:
+        return f"{int(metric.low):,} to {format_bytes(int(metric.high))}"
+    return format_bytes(int(metric.value))
 
 
 def _is_share(name: str, metric: Metric | None) -> bool:

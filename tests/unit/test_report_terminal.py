@@ -161,6 +161,13 @@ def test_the_worst_verdict_is_shown_with_its_checks(
     assert verdict_of(*outcomes) == cell
 
 
+def test_flash_that_may_or_may_not_be_left_is_shown_by_both_bounds() -> None:
+    for low, high, shown in ((-24_176, 3_280, "-24,176 to 3,280 B"), (10, 30, " 10 B")):
+        left = metric_event("int8", "flash_left_bytes", low)
+        left["metric"] |= {"low": low, "high": high}
+        assert shown in lines(metric_event("int8", "size_bytes", 1), left)[4]
+
+
 def test_targets_are_a_table_that_marks_assumptions() -> None:
     mine = {"mine": {"base": "pico", "title": "My board", "sram_for_arena": "64 KiB"}}
     rows = {line.split()[0]: line for line in target_lines(Targets(mine))}

@@ -1,8 +1,9 @@
 """How a target's flash is shared: the model, TFLM's code for its operators, what is left.
 
-Measured on a Cortex-M4 with CMSIS-NN (`cortex_m4.toml`). Operators share code, so the figure is an
-upper bound: of every whole program that was measured, its size and what each further operator adds
-alone; the smallest of these sums.
+Measured on a Cortex-M4 with CMSIS-NN (`cortex_m4.toml`). Operators share code, so the figure is a
+pair of bounds. The upper one: of every whole program that was measured with assertions and log
+strings, its size and what each further operator adds alone; the smallest of these sums. The lower
+one: the largest program measured without them that has none but the model's operators.
 """
 
 from __future__ import annotations
@@ -29,43 +30,79 @@ def _table() -> Mapping[str, Any]:
     return load_toml((resources.files(__package__) / name).read_bytes(), name)
 
 
-def _bound(build: str, operators: Iterable[str]) -> int | None:
+def _programs(build: str) -> list[tuple[int, set[str]]]:
+    """The size of each whole program that was measured, and the operators that it has."""
+    added: Mapping[str, int] = _table()[build]["operators"]
+    interpreter: int = _table()[build]["interpreter"]
+    alone = [(interpreter + size, {name}) for name, size in added.items()]
+    sets = [(entry[build], set(entry["operators"])) for entry in _table()["sets"]]
+    return [(interpreter, set()), *alone, *sets]
+
+
+def _most(operators: Iterable[str]) -> int | None:
     """The most that the interpreter with these operators takes; None where one is not known."""
     wanted = set(operators)
-    added: Mapping[str, int] = _table()[build]["operators"]
-    programs: list[tuple[int, set[str]]] = [(_table()[build]["interpreter"], set())]
-    programs += [(entry[build], set(entry["operators"])) for entry in _table()["sets"]]
+    added: Mapping[str, int] = _table()["default"]["operators"]
     bounds = [
         total + sum(added[name] for name in wanted - included)
-        for total, included in programs
+        for total, included in _programs("default")
         if all(name in added for name in wanted - included)
     ]
     return min(bounds, default=None)
 
 
+def _least(operators: Iterable[str]) -> int:
+    """The least: the largest measured program without assertions that has none but these."""
+    wanted = set(operators)
+    # The same operators were measured in more than one program: the smallest is the least.
+    sizes: dict[frozenset[str], int] = {}
+    for total, included in _programs("release"):
+        key = frozenset(included)
+        sizes[key] = min(total, sizes.get(key, total))
+    return max(total for included, total in sizes.items() if included <= wanted)
+
+
+def _as_measured(target: Target) -> bool:
+    """Whether a target's code is like the measured one: Thumb-2, with CMSIS-NN."""
+    thumb2 = target.core.startswith("cortex-m") and not target.core.startswith("cortex-m0")
+    return thumb2 and target.kernels == "cmsis-nn"
+
+
+def _bounds(graph: Graph, target: Target) -> tuple[int, int | None]:
+    """The least and the most that TFLM's code takes; the most is None where it is not known."""
+    names = _operators(graph, target)
+    least, most = _least(names), _most(names)
+    if not _as_measured(target):
+        # Which kernels are smaller elsewhere was not measured: the interpreter is in any of them.
+        least = int(_least(()) / OTHER_CORES)
+        most = None if most is None else int(most * OTHER_CORES)
+    return least, most
+
+
+def _operators(graph: Graph, target: Target) -> set[str]:
+    """The model's operators whose kernels TFLM brings along."""
+    names = {o.custom_code if o.name == "CUSTOM" else o.name for _, o in graph.operators()}
+    return names - set(target.custom_operators)
+
+
 def runtime_code(graph: Graph, target: Target) -> Metric:
     """The flash that TFLM's interpreter and the kernels of a model's operators take, in bytes.
 
-    `value` is an upper bound for a build with assertions and log strings, every operator registered
-    for all types; `low` what a build without them takes at most, where it is known. On other cores
-    than those with Thumb-2 an upper estimate. Operators that only the firmware knows count nothing.
+    Between `low`, a build without assertions and log strings, and `high`, one with both; `value` is
+    `high`. Every operator is registered for all types. On other cores than those with Thumb-2, or
+    with other kernels, an estimate. Operators that only the firmware knows count nothing.
     """
-    names = {o.custom_code if o.name == "CUSTOM" else o.name for _, o in graph.operators()}
-    names -= set(target.custom_operators)
-    most = _bound("default", names)
+    least, most = _bounds(graph, target)
     if most is None:
-        unknown = sorted(names - set(_table()["default"]["operators"]))
+        unknown = sorted(_operators(graph, target) - set(_table()["default"]["operators"]))
         return Metric.unavailable("bytes", f"TFLM's code for {', '.join(unknown)} is not known")
-    least = _bound("release", names)
-    thumb2 = target.core.startswith("cortex-m") and not target.core.startswith("cortex-m0")
-    if thumb2:
+    if _as_measured(target):
         provenance = f"upper bound (measured by operator: TFLM {_MEASURED})"
     else:
         provenance = (
             f"upper estimate ({OTHER_CORES} times what a Cortex-M4 takes, an assumption; "
             f"TFLM {_MEASURED})"
         )
-        most, least = int(most * OTHER_CORES), None
     return Metric(most, "bytes", provenance, low=least, high=most)
 
 
@@ -73,37 +110,49 @@ def runtime_code(graph: Graph, target: Target) -> Metric:
 class FlashSplit:
     """What a model takes of a target's flash, in bytes.
 
-    `limit` is what the model may take at most: what the firmware leaves, less `runtime`. None where
-    the target states no limit. `runtime` is TFLM's code, None where it is not counted (the target
-    states the model's own share).
+    `limit` is what is left to the model for certain: what the firmware leaves, less the most that
+    TFLM's code takes; `at_most` is what may be left, less the least. Both are below 0 where the
+    code alone doesn't fit, and equal where the target states the model's own share (then `runtime`
+    is None). None where the target states no limit, and `limit` where the code is not known.
     """
 
     model: int
     limit: int | None
     runtime: Metric | None
     after_firmware: int | None = None
+    at_most: int | None = None
 
     @property
-    def left(self) -> int | None:
-        return None if self.limit is None else self.limit - self.model
+    def left(self) -> Metric | None:
+        """What is left beside the model; below 0 where it doesn't fit."""
+        if self.limit is None or self.runtime is None:
+            return None
+        low = self.limit - self.model
+        high = low if self.at_most is None else self.at_most - self.model
+        provenance = f"after TFLM's code: {self.runtime.provenance}"
+        return Metric(low, "bytes", provenance, low=low, high=high)
 
     def describe(self) -> str:
         """One line: of what the firmware leaves, the model, the runtime, what is left."""
-        if self.limit is None or self.runtime is None or self.runtime.value is None:
+        left, runtime = self.left, self.runtime
+        if left is None or runtime is None or runtime.value is None or left.high is None:
             return ""
+        least = f"{runtime.low:,} to " if runtime.low != runtime.value else ""
+        more = f" to {left.high:,}" if left.high != left.value else ""
         return (
             f"{self.after_firmware:,} B of flash after firmware: {self.model:,} B model, "
-            f"{self.runtime.value:,} B TFLM's code at most, {self.left:,} B left"
+            f"{least}{runtime.value:,} B TFLM's code, {left.value:,}{more} B left"
         )
 
 
 def split_flash(size_bytes: int, graph: Graph, target: Target) -> FlashSplit:
     """How a model of that size would share the target's flash."""
     if target.flash_for_model is not None:
-        return FlashSplit(size_bytes, target.flash_for_model.value, None)
+        share = target.flash_for_model.value
+        return FlashSplit(size_bytes, share, None, at_most=share)
     if target.flash_after_firmware is None:
         return FlashSplit(size_bytes, None, None)
     room = target.flash_after_firmware.value
-    runtime = runtime_code(graph, target)
-    limit = None if runtime.value is None else max(room - int(runtime.value), 0)
-    return FlashSplit(size_bytes, limit, runtime, room)
+    least, most = _bounds(graph, target)
+    limit = None if most is None else room - most
+    return FlashSplit(size_bytes, limit, runtime_code(graph, target), room, room - least)

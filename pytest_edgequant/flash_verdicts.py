@@ -1,0 +1,109 @@
+"""Whether a model fits into flash: judged by what TFLM's code takes at least and at most."""
+
+from __future__ import annotations
+
+import math
+from fractions import Fraction
+
+from pytest_edgequant.budget import judge
+from pytest_edgequant.measure.flash import FlashSplit
+from pytest_edgequant.records import Metric, Outcome, Target, Variant, Verdict
+from pytest_edgequant.units import format_bytes, parse_share, parse_size_limit
+
+SMALLER = "Use fewer channels or layers, or a target with more flash"
+FROM_FLOAT = "Quantize to int8 (about a quarter of float32)"
+
+
+def size_metrics(variant: Variant, split: FlashSplit) -> dict[str, Metric]:
+    """The figures of a variant's flash, by their names in reports."""
+    found = {"size_bytes": Metric(variant.size_bytes, "bytes", "exact (file size)")}
+    if split.runtime is not None:
+        found["runtime_code_bytes"] = split.runtime
+    if split.left is not None:
+        found["flash_left_bytes"] = split.left
+    return found
+
+
+def _show(value: float) -> str:
+    return format_bytes(int(value))
+
+
+def _advice(variant: Variant) -> str:
+    return FROM_FLOAT if variant.name in ("float32", "float16") else SMALLER
+
+
+def judge_size(variant: Variant, limit: str | int, split: FlashSplit, what: str) -> Verdict:
+    """A limit as users write it: bytes, or a share of the flash that is left to a model."""
+    share = parse_share(limit, what)
+    if share is None or split.runtime is None:
+        metric = size_metrics(variant, split)["size_bytes"]
+        most = parse_size_limit(limit, split.limit, what)
+        return judge(
+            "size", metric, most, subject=variant.label, show=_show, advice=_advice(variant)
+        )
+    return judge_flash(variant, split, variant.target, share)
+
+
+def judge_flash(
+    variant: Variant, split: FlashSplit, target: Target | None, share: Fraction = Fraction(1)
+) -> Verdict:
+    """Pass where the model fits beside the most that TFLM's code takes, fail where it doesn't
+    beside the least; inconclusive between the two. `share` is the model's part of what is left."""
+    size = variant.size_bytes
+    if split.runtime is None:
+        return judge_size(variant, split.limit or 0, split, "flash_for_model")
+    assert split.at_most is not None
+    at_most = math.floor(share * split.at_most)
+    described = f". {split.describe()}" if split.describe() else ""
+    part = "" if share == 1 else f"{float(100 * share):g}% of "
+    if size > at_most:
+        message = _too_large(variant, split, part, at_most)
+        return Verdict("size", Outcome.FAIL, message, max(at_most, 0), size)
+    if split.limit is None:
+        message = f"{variant.label}: size is unavailable: {split.runtime.reason}"
+        return Verdict("size", Outcome.UNAVAILABLE, message)
+    certain = math.floor(share * split.limit)
+    if size <= certain:
+        message = (
+            f"{variant.label}: size {_show(size)} is within the limit of {_show(certain)} "
+            f"({part}the flash that firmware and TFLM's code leave){described}"
+        )
+        return Verdict("size", Outcome.PASS, message, certain, size)
+    message = (
+        f"{variant.label}: whether {_show(size)} fit is not known: TFLM's code takes "
+        f"{split.runtime.low:,} to {split.runtime.value:,} B, by what the firmware is built with"
+        f"{described}. {_measure_firmware(target)}"
+    )
+    return Verdict("size", Outcome.INCONCLUSIVE, message, at_most, size)
+
+
+def _too_large(variant: Variant, split: FlashSplit, part: str, at_most: int) -> str:
+    """Why a model doesn't fit however small the code is, and what would help."""
+    size, described = variant.size_bytes, split.describe()
+    text = f"{variant.label}: size {_show(size)} "
+    if at_most <= 0:
+        assert split.runtime is not None
+        least = (split.after_firmware or 0) - (split.at_most or 0)
+        text += (
+            f"does not fit: TFLM's code for the model's operators takes at least {_show(least)} of "
+            f"the {_show(split.after_firmware or 0)} of flash after firmware"
+        )
+        advice = (
+            "Use fewer kinds of operators, register int8 kernels alone and state what the firmware "
+            "then leaves (flash_for_model), or use a target with more flash"
+        )
+    else:
+        text += (
+            f"is over the limit of {_show(at_most)} by {_show(size - at_most)} ({part}the flash "
+            "that firmware and TFLM's code leave at most)"
+        )
+        advice = _advice(variant)
+    return f"{text}{f'. {described}' if described else ''}. {advice}"
+
+
+def _measure_firmware(target: Target | None) -> str:
+    name = target.name if target is not None else "NAME"
+    return (
+        "Build the firmware with the model's operators, and state what it leaves: "
+        f'flash_for_model = "..." in [tool.edgequant.targets.{name}]'
+    )
