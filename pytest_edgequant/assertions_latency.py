@@ -112,14 +112,7 @@ def assert_latency_within(measurement: Any, max: str, *, allow_unavailable: bool
     verdict = _judge_latency(metric, limit, subject)
     if verdict.verdict is Outcome.UNAVAILABLE and allow_unavailable:
         if variant is not None:
-            session.record_skip(
-                variant.model_name,
-                variant.name,
-                target.name if target is not None else "",
-                "latency",
-                verdict.message,
-                outcome=Outcome.UNAVAILABLE,
-            )
+            session.record_ungated(variant, verdict)
         return
     conclude(variant, verdict, _error(verdict, LatencyExceeded))
 

@@ -16,13 +16,24 @@ import json
 import struct
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
 from pytest_edgequant.errors import ModelError, user_facing
-from pytest_edgequant.tflite.graph import Graph, Operator, Subgraph, Tensor, read_graph
+from pytest_edgequant.tflite.graph import (
+    OFFLINE_PLAN,
+    Graph,
+    Operator,
+    Subgraph,
+    Tensor,
+    read_graph,
+)
+
+if TYPE_CHECKING:
+    from pytest_edgequant.records import Variant
+
 
 _SUBGRAPHS = (
     *("thenSubgraphIndex", "elseSubgraphIndex", "condSubgraphIndex", "bodySubgraphIndex"),
@@ -177,6 +188,27 @@ def logical_fingerprint(content: bytes, where: str = "model") -> str:
     except (struct.error, IndexError, ValueError, TypeError, OverflowError) as error:
         # Options and custom options are read here only.
         raise ModelError(f"{where}: damaged .tflite file ({error}); convert it again") from None
+
+
+_identities: dict[str, str] = {}
+
+
+def file_identity(variant: Variant) -> str:
+    """A short name of what a variant's file holds: figures of files with another are of others.
+
+    Equal for files that a converter makes anew from the same: the same computation in as many
+    bytes, with the same memory plan.
+    """
+    found = _identities.get(variant.fingerprint)
+    if found is None:
+        try:
+            plan = read_graph(variant.content, variant.label).metadata.get(OFFLINE_PLAN, b"")
+            logical = logical_fingerprint(variant.content, variant.label)
+            found = _digest(logical, variant.size_bytes, plan.hex())[:12]
+        except ModelError:
+            found = variant.fingerprint[:12]
+        _identities[variant.fingerprint] = found
+    return found
 
 
 @user_facing

@@ -18,7 +18,7 @@ from pytest_edgequant.measure.latency.host import (
 from pytest_edgequant.measure.latency.records import HostMeasurement
 from pytest_edgequant.measurements import for_target
 from pytest_edgequant.pipeline import current_pipeline
-from pytest_edgequant.records import Outcome
+from pytest_edgequant.records import Outcome, Verdict
 
 
 class HostBenchmark:
@@ -43,14 +43,7 @@ class HostBenchmark:
                 f"{loaded.label}: latency on this host was not measured: pytest-benchmark is "
                 "disabled (--benchmark-disable, or pytest-xdist's -n)"
             )
-            session.record_skip(
-                loaded.model_name,
-                loaded.name,
-                profile.name if profile is not None else "",
-                "latency",
-                reason,
-                outcome=Outcome.UNAVAILABLE,
-            )
+            session.record_ungated(loaded, Verdict("latency", Outcome.UNAVAILABLE, reason))
             pytest.skip(reason)
         # Where it aborts, it does so in the child process, and the run goes on.
         current_pipeline().isolated(runner.check, loaded.content, threads)

@@ -31,6 +31,7 @@ _MARKER = (
 )
 _VARIANT_FIXTURES = frozenset(f"edge_{name}" for name in VARIANTS)
 FIXTURES = _VARIANT_FIXTURES | {"edge_target", "edge_variant", "edge_calibration_robustness"}
+_PHASES = ("setup", "call", "teardown")
 _run_key: pytest.StashKey[Run] = pytest.StashKey()
 _outer_key: pytest.StashKey[Any] = pytest.StashKey()
 
@@ -178,8 +179,10 @@ def pytest_runtest_makereport(
         # Travels with the report, so that a crashing xdist worker loses nothing it had measured.
         report.edgequant_events = events  # type: ignore[attr-defined]
         context.events = []
-    if report.failed and run is not None and run.is_gate(item):
-        report.edgequant_failure = run.failure(item, report, call)  # type: ignore[attr-defined]
+    if run is not None and run.is_gate(item, events):
+        report.edgequant_gate = True  # type: ignore[attr-defined]
+        if report.failed or hasattr(report, "wasxfail"):
+            report.edgequant_failure = run.failure(item, report, call)  # type: ignore[attr-defined]
     return report
 
 
@@ -216,12 +219,11 @@ class _Reports:
         self.config = config
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        events = getattr(report, "edgequant_events", None)
-        if events:
-            get_run(self.config).add_events(events, report.nodeid)
-        failure = getattr(report, "edgequant_failure", None)
-        if failure:
-            get_run(self.config).add_failure(failure)
+        run = self.config.stash.get(_run_key, None)
+        # A worker that died had no time to say what the test was about.
+        died = report.when not in _PHASES and report.failed and run is not None
+        if died or hasattr(report, "edgequant_events") or hasattr(report, "edgequant_gate"):
+            get_run(self.config).add_report(report)
 
 
 def pytest_terminal_summary(

@@ -25,6 +25,7 @@ from pytest_edgequant.errors import (
     SettingsError,
     user_facing,
 )
+from pytest_edgequant.gathered import Event
 from pytest_edgequant.latency import record_device
 from pytest_edgequant.measure.latency.device import (
     DeviceResult,
@@ -49,6 +50,8 @@ if TYPE_CHECKING:
 NO_TESTS_COLLECTED = 5
 _MOST_DECORATORS = 100
 """Lines of decorators that are looked through for the test below them."""
+_MARKUP = {"good": {"green": True}, "bad": {"red": True}, "unsure": {"yellow": True}}
+_recorded_key: pytest.StashKey[bool] = pytest.StashKey()
 _RUNS_NO_TEST = (
     "collectonly",
     "setupplan",
@@ -342,9 +345,14 @@ class Run:
             if not named:
                 session.record_skip(model_name, name, target.name, "source", str(error))
                 pytest.skip(str(error))
+            session.record_use(model_name, name, target.name)
             _stop(error)
         except EdgeQuantError as error:
+            session.record_use(model_name, name, target.name)
             _stop(error)
+        except Exception:
+            session.record_use(model_name, name, target.name)
+            raise
         if reasons:
             self._skip_illegal(model_name, name, target, "; ".join(reasons))
         session.record_variant(variant)
@@ -464,7 +472,7 @@ class Run:
 
     # -- results ------------------------------------------------------------------------------
 
-    def cache_events(self) -> list[session.Event]:
+    def cache_events(self) -> list[Event]:
         """What the cache had to rebuild since the last call."""
         if self._pipeline is None:
             return []
@@ -472,9 +480,25 @@ class Run:
         self._damaged += damaged
         return [{"kind": "cache", "damaged": damaged}] if damaged else []
 
-    def add_events(self, events: list[session.Event], test: str) -> None:
-        if not self.is_worker:
-            self.session.add(events, test)
+    def add_report(self, report: pytest.TestReport) -> None:
+        """Take what a report of one phase of a test says: what was recorded, and how it ended."""
+        if self.is_worker:
+            return
+        test, died = report.nodeid, report.when not in ("setup", "call", "teardown")
+        if report.when == "setup":
+            self.session.begin(test)
+        self.session.add(getattr(report, "edgequant_events", ()), test)
+        if not (died or hasattr(report, "edgequant_gate")):
+            return
+        found = getattr(report, "edgequant_failure", None)
+        if report.failed:
+            failure = self._plain_failure(report) if found is None else Failure(**found)
+            self.session.fail(failure, "failed" if report.when == "call" else "error")
+        elif hasattr(report, "wasxfail"):
+            message = "" if found is None else found["message"]
+            self.session.end(test, "xfailed" if report.skipped else "xpassed", message)
+        elif report.skipped or report.passed:  # and not to be run again
+            self.session.end(test, report.outcome)
 
     @property
     def _runs_tests(self) -> bool:
@@ -502,13 +526,16 @@ class Run:
         }
 
     @staticmethod
-    def add_properties(item: pytest.Item, events: list[session.Event]) -> None:
+    def add_properties(item: pytest.Item, events: list[Event]) -> None:
         """Give the test what it measured and judged as properties, which JUnit XML shows."""
         junit.add_properties(item.user_properties, events)
 
     @staticmethod
-    def is_gate(item: pytest.Item) -> bool:
-        return item.get_closest_marker("edge") is not None
+    def is_gate(item: pytest.Item, events: Sequence[Event]) -> bool:
+        """Whether a test uses the plugin: by its fixtures and marker, or by what it recorded."""
+        if any(event["kind"] != "cache" for event in events):
+            item.stash[_recorded_key] = True
+        return item.stash.get(_recorded_key, False) or item.get_closest_marker("edge") is not None
 
     @staticmethod
     def failure(
@@ -526,9 +553,12 @@ class Run:
         failure = Failure(report.nodeid, file.replace(os.sep, "/"), place, message)
         return dataclasses.asdict(failure)
 
-    def add_failure(self, failure: dict[str, Any]) -> None:
-        if not self.is_worker:
-            self.session.failures.append(Failure(**failure))
+    @staticmethod
+    def _plain_failure(report: pytest.TestReport) -> Failure:
+        """The failure of a report that nobody of ours has seen: a worker died, a plugin made it."""
+        file, line, _ = report.location
+        place = None if line is None else line + 1
+        return Failure(report.nodeid, file.replace(os.sep, "/"), place, report.longreprtext)
 
     def finish(self, pytest_session: pytest.Session) -> None:
         """Write the reports, and turn a run that gated nothing red."""
@@ -540,6 +570,7 @@ class Run:
         if gated_nothing and pytest_session.exitstatus in (0, NO_TESTS_COLLECTED):
             self._nothing_gated = True
             pytest_session.exitstatus = NO_TESTS_COLLECTED
+        self.session.exit_status = int(pytest_session.exitstatus)
         for path in self.settings.report:
             self._report_errors += write_report(path, self.session)
         self._report_errors += github.write_summary(self.session)
@@ -556,6 +587,9 @@ class Run:
                 reporter.write_line(printable(line))
             for line, markup in more:
                 reporter.write_line(printable(line), **markup)
+            verdict, tone = terminal.headline_line(self.session)
+            if verdict:
+                reporter.write_line(printable(verdict), bold=True, **_MARKUP.get(tone, {}))
         for error in self._report_errors:
             reporter.write_line(printable(error), red=True)
         failures = [*self.session.failures, *self.baseline.annotations()]

@@ -15,13 +15,17 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_edgequant import context
 from pytest_edgequant.errors import ModelError
+from pytest_edgequant.gathered import HANDLERS, Event, Key, Rows, key_of
 from pytest_edgequant.records import (
+    STATES,
     Change,
     Failure,
+    GateTest,
     Metric,
     ModelFile,
     Outcome,
     Result,
+    RowKey,
     Variant,
     Verdict,
 )
@@ -33,8 +37,6 @@ if TYPE_CHECKING:
     from pytest_edgequant.baseline.document import Baseline
     from pytest_edgequant.baseline.samples import Samples
 
-Event = dict[str, Any]
-
 WORST_FIRST = (
     Outcome.FAIL,
     Outcome.CANNOT_RUN,
@@ -43,7 +45,6 @@ WORST_FIRST = (
     Outcome.PASS,
     Outcome.NOT_APPLICABLE,
 )
-_GATED = {Outcome.PASS, Outcome.FAIL, Outcome.INCONCLUSIVE, Outcome.UNAVAILABLE, Outcome.CANNOT_RUN}
 
 
 def worst(outcomes: Iterable[Outcome]) -> Outcome | None:
@@ -52,25 +53,44 @@ def worst(outcomes: Iterable[Outcome]) -> Outcome | None:
 
 
 def _record(kind: str, variant: Variant, **details: Any) -> None:
-    target = variant.target.name if variant.target else None
-    _append(kind, variant.model_name, variant.name, target, details)
-    if context.baseline and kind == "variant":
-        from pytest_edgequant.fingerprint import logical_fingerprint
+    if context.events is None:
+        return
+    from pytest_edgequant.fingerprint import file_identity, logical_fingerprint
 
+    identity = file_identity(variant)
+    target = variant.target.name if variant.target else None
+
+    def append(kind: str, told: Mapping[str, Any]) -> None:
+        _append(kind, variant.model_name, variant.name, target, told, identity)
+
+    append(kind, details)
+    if context.baseline and kind == "variant":
         with contextlib.suppress(ModelError):
-            found = {"fingerprint": logical_fingerprint(variant.content, variant.label)}
-            _append("model", variant.model_name, variant.name, target, found)
+            append("model", {"fingerprint": logical_fingerprint(variant.content, variant.label)})
     file = context.file_of(variant) if context.file_of is not None else None
     if file is not None:
-        _append("file", variant.model_name, variant.name, target, file)
+        append("file", file)
 
 
 def _append(
-    kind: str, model: str, variant: str, target: str | None, details: Mapping[str, Any]
+    kind: str,
+    model: str,
+    variant: str,
+    target: str | None,
+    details: Mapping[str, Any],
+    identity: str = "",
 ) -> None:
+    """Record one event; `identity` tells the file from others of the same name."""
     if context.events is not None:
         context.events.append(
-            {"kind": kind, "model": model, "variant": variant, "target": target, **details}
+            {
+                "kind": kind,
+                "model": model,
+                "variant": variant,
+                "target": target,
+                "identity": identity,
+                **details,
+            }
         )
 
 
@@ -86,6 +106,11 @@ def unrecorded() -> Iterator[None]:
         yield
     finally:
         context.events = outer
+
+
+def record_use(model: str, variant: str, target: str) -> None:
+    """That a test is about a variant which it may not come to have: making it failed."""
+    _append("used", model, variant, target, {})
 
 
 def record_variant(variant: Variant) -> None:
@@ -153,61 +178,43 @@ def record_skip(
     _append("verdict", model, variant, target, {"verdict": _plain(verdict), "skipped": True})
 
 
-Key = tuple[str, str, str]
-
-
-@dataclass
-class _Gathered:
-    metrics: dict[str, Metric] = field(default_factory=dict)
-    verdicts: list[Verdict] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-    changes: list[Change] = field(default_factory=list)
-    samples: dict[str, dict[str, Any]] = field(default_factory=dict)
-    fingerprint: str | None = None
-    ranks: dict[str, tuple[int, str]] = field(default_factory=dict)
-    details: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
-    files: dict[str, ModelFile] = field(default_factory=dict)
-
-    def stands(self, what: str, test: str, trust: int = 0) -> bool:
-        """Whether what a test recorded stands: nothing more trusted, or of a later test, has."""
-        rank = (trust, test)
-        if rank < self.ranks.get(what, (0, "")):
-            return False
-        self.ranks[what] = rank
-        return True
-
-
-def trust(metric: Metric) -> int:
-    """What stands for a figure where several are recorded: measured before estimated, then none."""
-    if metric.value is None:
-        return 0
-    return 1 if metric.provenance.startswith("estimated") else 2
+def record_ungated(variant: Variant, verdict: Verdict) -> None:
+    """The outcome of a check that lets the test go on whatever it is: shown, and gates nothing."""
+    _record("verdict", variant, verdict=_plain(verdict), skipped=True)
 
 
 @dataclass
 class Session:
-    """Everything recorded in a run, merged by model, target and variant.
+    """Everything recorded in a run, merged by model, target, variant and file.
 
-    `gated` counts the checks that were judged; what was skipped or not applicable is none.
     `baseline_note` says what the run was compared with, or why it was not; empty without a
     baseline; `baseline_outcome` is what that comes to beside the changes of single figures
     (INCONCLUSIVE where nothing could be compared). `origin` is what made the results (`tool`,
     `environment`) where they were read back. `failures` are the tests that failed, all of them
     where the run is `watched`; of results that were read back only the verdicts may be known.
+    `exit_status` is pytest's, None where it is not known.
     """
 
-    gated: int = 0
     damaged: int = 0
     baseline_note: str = ""
     baseline_outcome: Outcome | None = None
     origin: Mapping[str, Any] | None = None
     watched: bool = False
     failures: list[Failure] = field(default_factory=list)
-    _rows: dict[Key, _Gathered] = field(default_factory=dict)
+    exit_status: int | None = None
+    _events: dict[str, list[Event]] = field(default_factory=dict)
+    _ends: dict[str, tuple[str, str]] = field(default_factory=dict)
+    _read: list[tuple[Result, Mapping[str, Any]]] = field(default_factory=list)
+    _read_tests: list[GateTest] = field(default_factory=list)
+    _changes: dict[Key, list[Change]] = field(default_factory=dict)
+    _samples: dict[tuple[Any, ...], dict[str, Any]] = field(default_factory=dict)
     _datasets: dict[str, str] = field(default_factory=dict)
+    _merged: Rows | None = None
+
+    # -- what a run adds ----------------------------------------------------------------------
 
     def add(self, events: Iterable[Event], test: str = "") -> None:
-        """Merge the events of a test, given by its node id.
+        """Take the events of a test, given by its node id.
 
         Where several tests recorded the same figure, a measured one stands before an estimate, and
         that of the last test by name, so that the order in which they ran does not matter.
@@ -217,74 +224,102 @@ class Session:
                 self.damaged += event["damaged"]
                 continue
             if event["kind"] == "dataset":
+                # Once in a run, whoever asked: it stays when a test is run again.
                 self._datasets[event["dataset"]] = event["hashes"]
                 continue
-            key = (event["model"], event["target"] or "", event["variant"])
-            row = self._rows.setdefault(key, _Gathered())
-            if event["kind"] == "variant":
-                row.notes += [note for note in event["notes"] if note not in row.notes]
-            elif event["kind"] == "metric":
-                metric = Metric(**event["metric"])
-                if row.stands(event["name"], test, trust(metric)):
-                    row.metrics[event["name"]] = metric
-            elif event["kind"] == "samples":
-                if row.stands(f"samples of {event['name']}", test):
-                    row.samples[event["name"]] = event["samples"]
-            elif event["kind"] == "model":
-                if row.stands("model", test):
-                    row.fingerprint = event["fingerprint"]
-            elif event["kind"] == "details":
-                if row.stands(f"details {event['name']}", test):
-                    row.details[event["name"]] = event["rows"]
-            elif event["kind"] == "file":
-                row.files[event["fingerprint"]] = ModelFile(
-                    event["fingerprint"], event["path"], event["content"]
-                )
-            else:
-                details = event["verdict"]
-                verdict = Verdict(**{**details, "verdict": Outcome(details["verdict"])})
-                if verdict not in row.verdicts:
-                    row.verdicts.append(verdict)
-                if not event["skipped"] and verdict.verdict in _GATED:
-                    self.gated += 1
+            HANDLERS[event["kind"]]  # an unknown kind stops here
+            if event["kind"] == "samples":
+                # Tests that evaluated the same have equal ones, which can be long: kept once.
+                packed = event["samples"]
+                kept = self._samples.setdefault(tuple(sorted(packed.items())), packed)
+                event = {**event, "samples": kept}
+            self._events.setdefault(test, []).append(event)
+        self._merged = None
+
+    def begin(self, test: str) -> None:
+        """A test begins; what an earlier attempt of it came to no longer counts."""
+        if test in self._ends or test in self._events:
+            self._ends.pop(test, None)
+            self._events.pop(test, None)
+            self.failures[:] = [failure for failure in self.failures if failure.test != test]
+            self._merged = None
+
+    def end(self, test: str, state: str, message: str = "") -> None:
+        """How a phase of a test ended, one of `STATES`; the worst of its phases stands."""
+        before, said = self._ends.get(test, (STATES[0], ""))
+        worse = max(before, state, key=STATES.index)
+        self._ends[test] = worse, message or said
+
+    def fail(self, failure: Failure, state: str = "failed") -> None:
+        """A phase of a test failed."""
+        self.end(failure.test, state)
+        self.failures.append(failure)
 
     def add_changes(self, key: Key, changes: Iterable[Change]) -> None:
         """Differences to the baseline of one (model, target, variant); no target is ""."""
-        self._rows.setdefault(key, _Gathered()).changes.extend(changes)
-
-    def has(self, result: Result) -> bool:
-        """Whether there is a result of this model, target and variant."""
-        return (result.model, result.target or "", result.variant) in self._rows
+        self._changes.setdefault(key, []).extend(changes)
+        self._merged = None
 
     def add_result(
         self, result: Result, details: Mapping[str, Sequence[Mapping[str, Any]]] | None = None
     ) -> None:
         """A whole result and the tables under it, as they were read back from a report."""
-        row = self._rows.setdefault(
-            (result.model, result.target or "", result.variant), _Gathered()
-        )
-        row.metrics.update(result.metrics)
-        row.verdicts.extend(result.verdicts)
-        row.notes.extend(result.notes)
-        row.changes.extend(result.changes)
-        row.details.update(
-            {name: [dict(line) for line in rows] for name, rows in (details or {}).items()}
-        )
-        self.gated += sum(verdict.verdict in _GATED for verdict in result.verdicts)
+        self._read.append((result, details or {}))
+        self._merged = None
+
+    def add_tests(self, tests: Iterable[GateTest]) -> None:
+        """How tests ended, as it was read back from a report."""
+        self._read_tests += tests
+
+    # -- what is known of it ------------------------------------------------------------------
+
+    @property
+    def _rows(self) -> Rows:
+        if self._merged is None:
+            self._merged = Rows(self._events, self._read, self._changes)
+        return self._merged
+
+    @property
+    def gated(self) -> int:
+        """The checks that were judged; what was skipped or not applicable is none."""
+        return sum(row.gated for row in self._rows.rows.values())
+
+    def tests(self) -> list[GateTest]:
+        """The tests that used the plugin, by node id."""
+        rows = self._rows
+        found: dict[str, GateTest] = {}
+        for test in self._read_tests:
+            other = found.get(test.test, test)
+            whole = max(test, other, key=lambda t: STATES.index(t.state))
+            used = tuple(dict.fromkeys([*other.rows, *test.rows]))
+            found[test.test] = dataclasses.replace(whole, rows=used)
+        for test_id, (state, message) in self._ends.items():
+            rows_used = dict.fromkeys(
+                row
+                for event in self._events.get(test_id, ())
+                for row in rows.of(key_of(event), event.get("identity") or "")
+            )
+            found[test_id] = GateTest(test_id, state, tuple(rows_used), message)
+        return [found[test_id] for test_id in sorted(found)]
+
+    def has(self, result: Result) -> bool:
+        """Whether there is a result of this model, target, variant and file."""
+        return result.key in self._rows.rows
 
     def results(self) -> Iterator[Result]:
-        """One result a model, target and variant; the same order whatever order tests ran in."""
+        """One result a model, target, variant and file, in an order that no order of tests has."""
         from pytest_edgequant.conversion.registry import VARIANTS
 
         position = {name: i for i, name in enumerate(VARIANTS)}
 
-        def order(key: Key) -> tuple[str, str, int, str]:
-            model, target, variant = key
-            return model, target, position.get(variant, len(position)), variant
+        def order(key: RowKey) -> tuple[str, str, int, str, str]:
+            model, target, variant, file = key
+            return model, target, position.get(variant, len(position)), variant, file
 
-        for key in sorted(self._rows, key=order):
-            model, target, variant = key
-            row = self._rows[key]
+        several = set(self.ambiguous())
+        for key in sorted(self._rows.rows, key=order):
+            model, target, variant, file = key
+            row = self._rows.rows[key]
             yield Result(
                 model,
                 variant,
@@ -293,16 +328,26 @@ class Session:
                 sorted(row.verdicts, key=lambda v: (v.check, str(v.limit), v.message)),
                 sorted(row.notes),
                 sorted(row.changes, key=lambda c: c.metric),
+                file,
+                (model, target, variant) in several,
             )
 
+    def ambiguous(self) -> list[Key]:
+        """The (model, target, variant) that more than one file had in this run."""
+        return list(self._rows.ambiguous())
+
     def measured(self, toolchain: Mapping[str, str] | None = None) -> Baseline:
-        """What a baseline keeps of this run, or is compared with."""
+        """What a baseline keeps of this run, or is compared with.
+
+        What several files share a name for is left out: a baseline knows names alone.
+        """
         from pytest_edgequant.baseline.document import Baseline, Entry
         from pytest_edgequant.baseline.samples import unpack, unpack_hashes
 
+        several = set(self.ambiguous())
         hashes = {name: unpack_hashes(packed) for name, packed in self._datasets.items()}
         entries = {
-            key: Entry(
+            key[:3]: Entry(
                 row.metrics,
                 {
                     name: unpack(packed, hashes.get(packed["dataset"]))
@@ -310,30 +355,30 @@ class Session:
                 },
                 row.fingerprint,
             )
-            for key, row in self._rows.items()
-            if row.metrics
+            for key, row in self._rows.rows.items()
+            if row.metrics and key[:3] not in several
         }
         return Baseline(entries, toolchain or {})
 
     def details(self, result: Result) -> Mapping[str, Sequence[Mapping[str, Any]]]:
         """The tables that were recorded under a result, by name."""
-        row = self._rows.get((result.model, result.target or "", result.variant))
+        row = self._rows.rows.get(result.key)
         return dict(sorted(row.details.items())) if row is not None else {}
 
     def model_file(self, result: Result) -> ModelFile | None:
         """Where the .tflite of a result is; None where no report asked for it.
 
-        Of several files under one name it is the one with the last fingerprint, so that the order
-        of tests does not matter.
+        Of several files that hold the same it is the one with the last fingerprint, so that the
+        order of tests does not matter.
         """
-        row = self._rows.get((result.model, result.target or "", result.variant))
+        row = self._rows.rows.get(result.key)
         return row.files[max(row.files)] if row is not None and row.files else None
 
     def float32_sizes(self) -> Mapping[str, float | int]:
-        """Bytes of each model's float32 file, where a test has had it."""
-        sizes = {}
-        for (model, _, variant), row in self._rows.items():
+        """Bytes of each model's float32 file, where a test has had it, and one alone."""
+        sizes: dict[str, set[float | int]] = {}
+        for (model, _, variant, _), row in self._rows.rows.items():
             size = row.metrics.get("size_bytes")
             if variant == "float32" and size is not None and size.value is not None:
-                sizes[model] = size.value
-        return sizes
+                sizes.setdefault(model, set()).add(size.value)
+        return {model: found.pop() for model, found in sizes.items() if len(found) == 1}

@@ -15,6 +15,8 @@ from pytest_edgequant.baseline.pairs import Pair, pair
 from pytest_edgequant.baseline.rules import Rule, Rules, better
 from pytest_edgequant.records import Change, Metric, Outcome
 
+_WORSE = (Outcome.FAIL, Outcome.INCONCLUSIVE)
+
 
 @dataclass(frozen=True)
 class Comparison:
@@ -167,6 +169,7 @@ class _Comparer:
             text,
             finding.low,
             finding.high,
+            informational=rule.informational and finding.outcome in _WORSE,
         )
 
     def not_comparable(
@@ -236,7 +239,7 @@ class _Comparer:
             if improved and judged:
                 self.improved.add((key, name))
             parts.append("better" if improved else "worse, within the limit" if judged else "worse")
-        if rule.informational and finding.outcome in (Outcome.FAIL, Outcome.INCONCLUSIVE):
+        if rule.informational and finding.outcome in _WORSE:
             parts.append("informational: it fails nothing")
         if before != after:
             if old.provenance != new.provenance:
@@ -255,7 +258,10 @@ class _Comparer:
             text = f"accepted until {holding.expires}: {holding.reason}"
             if holding.reaches(change.after, higher):
                 return dataclasses.replace(
-                    change, verdict=Outcome.PASS, message=f"{change.message}; {text}"
+                    change,
+                    verdict=Outcome.PASS,
+                    message=f"{change.message}; {text}",
+                    accepted=f"until {holding.expires}: {holding.reason}",
                 )
             assert holding.limit is not None
             limit = show(holding.limit, change.unit)
@@ -306,7 +312,8 @@ def accept_all(comparison: Comparison) -> Comparison:
         if not judged or change.after is None:
             return change  # what is not known is not accepted: the baseline keeps what it has
         message = f"{change.message}; accepted: this run writes the baseline anew"
-        return dataclasses.replace(change, verdict=Outcome.PASS, message=message)
+        why = "by this run, which writes the baseline anew"
+        return dataclasses.replace(change, verdict=Outcome.PASS, message=message, accepted=why)
 
     changes = {
         key: tuple(accepted(change) for change in changes)

@@ -19,12 +19,15 @@ from pytest_edgequant.records.arena import (
     Suggestion,
 )
 from pytest_edgequant.records.results import (
+    STATES,
     Change,
     Failure,
+    GateTest,
     Metric,
     ModelFile,
     Outcome,
     Result,
+    RowKey,
     Verdict,
 )
 from pytest_edgequant.records.targets import (
@@ -41,6 +44,7 @@ from pytest_edgequant.records.variants import (
 )
 
 __all__ = [
+    "STATES",
     "UNVERIFIED",
     "AccuracyComparison",
     "Arena",
@@ -54,6 +58,7 @@ __all__ = [
     "Failure",
     "Fidelity",
     "Figure",
+    "GateTest",
     "HeldOut",
     "Metric",
     "ModelFile",
@@ -62,6 +67,7 @@ __all__ = [
     "PlannedBuffer",
     "Quantization",
     "Result",
+    "RowKey",
     "RuntimeParity",
     "Suggestion",
     "Target",

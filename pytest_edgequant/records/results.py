@@ -26,6 +26,8 @@ class Metric:
     """One measured figure. `value` is None exactly when it is unavailable; then `reason` says why.
 
     `low` and `high` bound the error where it is known; `provenance` says how it was obtained.
+    `count` is the number of samples of a figure that was evaluated on some, `of` how many there
+    were to choose from.
     """
 
     value: float | int | None
@@ -34,6 +36,8 @@ class Metric:
     low: float | int | None = None
     high: float | int | None = None
     reason: str | None = None
+    count: int | None = None
+    of: int | None = None
 
     @classmethod
     def unavailable(cls, unit: str, reason: str) -> Metric:
@@ -65,7 +69,9 @@ class Change:
     not have it, NOT_APPLICABLE where nothing judges it (informational). Of task metrics both are
     those of the samples that both runs evaluated, and `message` says so. `low` and `high` bound
     `after - before` where paired statistics tell; for accuracy and other metrics that are better
-    when higher, a drop is negative. `message` says what happened and what to do.
+    when higher, a drop is negative. `message` says what happened and what to do. `accepted` says
+    until when and why a regression is taken on, empty where none is; `informational` is a
+    regression whose rule fails nothing.
     """
 
     metric: str
@@ -76,13 +82,21 @@ class Change:
     message: str
     low: float | None = None
     high: float | None = None
+    accepted: str = ""
+    informational: bool = False
+
+
+RowKey = tuple[str, str, str, str]
+"""Model, target ("" for none), variant, and the file's identity ("" where it is not known)."""
 
 
 @dataclass(frozen=True)
 class Result:
     """Everything that a run found out about one variant of one model on one target.
 
-    `changes` are its differences to the baseline; none where the run had no baseline.
+    `changes` are its differences to the baseline; none where the run had no baseline. `file` tells
+    files of one name apart (other calibration, other weights), "" where it is not known; `several`
+    that the run had more than one of them, so that the name alone does not say which.
     """
 
     model: str
@@ -92,6 +106,17 @@ class Result:
     verdicts: Sequence[Verdict]
     notes: Sequence[str] = ()
     changes: Sequence[Change] = ()
+    file: str = ""
+    several: bool = False
+
+    @property
+    def key(self) -> RowKey:
+        return self.model, self.target or "", self.variant, self.file
+
+    @property
+    def form(self) -> str:
+        """The variant as a row names it: with its file, where there are several of that name."""
+        return f"{self.variant} (file {self.file or 'unknown'})" if self.several else self.variant
 
 
 @dataclass(frozen=True)
@@ -105,6 +130,23 @@ class Failure:
     file: str
     line: int | None
     message: str
+
+
+STATES = ("passed", "xpassed", "skipped", "xfailed", "failed", "error")
+"""How a test can end, the worst last; an error is one of setup or teardown."""
+
+
+@dataclass(frozen=True)
+class GateTest:
+    """A test that used the plugin: how it ended (one of `STATES`), and the rows that it used.
+
+    `message` is what a failure that was expected came to.
+    """
+
+    test: str
+    state: str
+    rows: Sequence[RowKey] = ()
+    message: str = ""
 
 
 @dataclass(frozen=True)

@@ -10,12 +10,13 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from pytest_edgequant.records import Outcome, Result
+from pytest_edgequant.records import Result
 from pytest_edgequant.report import plots
 from pytest_edgequant.report.html_variants import Pictures, VariantSection, variant_section
 from pytest_edgequant.report.json import document
 from pytest_edgequant.report.overview import (
     HEADINGS,
+    OPEN_TITLE,
     WORDS,
     findings,
     headline,
@@ -27,19 +28,13 @@ from pytest_edgequant.report.plots.pareto import Point, pareto_svg
 from pytest_edgequant.report.text import printable
 from pytest_edgequant.report.training import training_lines
 from pytest_edgequant.session import Session
+from pytest_edgequant.standing import Standings
 
 if TYPE_CHECKING:
     from jinja2 import Template
 
 _OPEN = 6
 """Up to so many variants of a model are unfolded."""
-_TONES = {
-    Outcome.PASS: "good",
-    Outcome.FAIL: "bad",
-    Outcome.INCONCLUSIVE: "unsure",
-    Outcome.CANNOT_RUN: "bad",
-    Outcome.UNAVAILABLE: "bad",
-}
 
 
 @dataclass(frozen=True)
@@ -53,10 +48,10 @@ class ModelSection:
 
 
 def _grouped(results: Sequence[Result]) -> Mapping[str, Mapping[str, list[Result]]]:
-    """Results by model, then by variant, in their order."""
+    """Results by model, then by variant and file, in their order."""
     models: dict[str, dict[str, list[Result]]] = {}
     for result in results:
-        models.setdefault(result.model, {}).setdefault(result.variant, []).append(result)
+        models.setdefault(result.model, {}).setdefault(result.form, []).append(result)
     return models
 
 
@@ -84,7 +79,9 @@ def _direction(results: Sequence[Result], score: str) -> bool | None:
     return None
 
 
-def _points(variants: Mapping[str, list[Result]], size: str, score: str) -> list[Point]:
+def _points(
+    variants: Mapping[str, list[Result]], size: str, score: str, standings: Standings
+) -> list[Point]:
     """The distinct places of variants; targets that agree are one."""
     found: dict[tuple[str, float, float], tuple[list[str], bool]] = {}
     for variant, results in variants.items():
@@ -92,8 +89,7 @@ def _points(variants: Mapping[str, list[Result]], size: str, score: str) -> list
             across, up = result.metrics.get(size), result.metrics.get(score)
             if across is None or up is None or across.value is None or up.value is None:
                 continue
-            bad = (Outcome.FAIL, Outcome.CANNOT_RUN, Outcome.UNAVAILABLE)
-            passed = not any(v.verdict in bad for v in result.verdicts)
+            passed = not standings.of(result).failed
             targets, all_passed = found.setdefault(
                 (variant, float(across.value), float(up.value)), ([], True)
             )
@@ -108,7 +104,7 @@ def _points(variants: Mapping[str, list[Result]], size: str, score: str) -> list
 
 
 def _model_pictures(
-    variants: Mapping[str, list[Result]], pictures: Pictures, model: str
+    variants: Mapping[str, list[Result]], pictures: Pictures, model: str, standings: Standings
 ) -> Iterator[str]:
     results = [result for members in variants.values() for result in members]
     scores = sorted({name for r in results if (name := score_name(r)) is not None})
@@ -118,7 +114,7 @@ def _model_pictures(
     metric = next((r.metrics[score] for r in results if score in r.metrics), None)
     share = score == "accuracy" or (metric is not None and metric.unit == "fraction")
     for name, across in (("size_bytes", "size, bytes"), ("arena_bytes", "arena, bytes")):
-        points = _points(variants, name, score)
+        points = _points(variants, name, score, standings)
         if len(points) > 1:
             svg = pictures.draw(
                 "overview",
@@ -133,8 +129,9 @@ def _model_pictures(
 
 def _models(session: Session, pictures: Pictures) -> list[ModelSection]:
     sections = []
-    for model, variants in _grouped(list(session.results())).items():
-        drawn = tuple(_model_pictures(variants, pictures, model))
+    standings = Standings(session)
+    for model, variants in _grouped(standings.results).items():
+        drawn = tuple(_model_pictures(variants, pictures, model, standings))
         float32 = _content(session, variants.get("float32", []))
         seen: dict[Any, str] = {}
         sections.append(
@@ -142,8 +139,8 @@ def _models(session: Session, pictures: Pictures) -> list[ModelSection]:
                 model,
                 drawn,
                 [
-                    variant_section(session, variant, results, float32, seen, pictures)
-                    for variant, results in variants.items()
+                    variant_section(session, standings, results, float32, seen, pictures)
+                    for results in variants.values()
                 ],
                 folded=len(variants) > _OPEN,
             )
@@ -172,7 +169,6 @@ def _template() -> Template:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["tone"] = lambda outcome: _TONES.get(outcome, "plain")
     environment.filters["word"] = lambda outcome: WORDS[outcome]
     return environment.get_template("report.html.j2")
 
@@ -180,7 +176,7 @@ def _template() -> Template:
 def render(session: Session) -> str:
     """The report's text: the same for the same results, but for the environment at its end."""
     pictures = Pictures(plots.available())
-    models = _models(session, pictures)
+    models, found = _models(session, pictures), findings(session)
     about = document(session)
     text = _template().render(
         verdict=headline(session),
@@ -188,7 +184,10 @@ def render(session: Session) -> str:
         headings=HEADINGS,
         tables=list(tables(session)),
         training=list(training_lines(session.results())),
-        findings=findings(session),
+        findings=[
+            (title, [finding for finding in found if finding.failed is failed])
+            for title, failed in (("What failed, and what to do", True), (OPEN_TITLE, False))
+        ],
         models=models,
         remarks=pictures.remarks(),
         tool=about["tool"],

@@ -18,14 +18,17 @@ from pytest_edgequant.pipeline import current_pipeline
 from pytest_edgequant.records import Metric, ModelFile, Outcome, Result
 from pytest_edgequant.report import plots
 from pytest_edgequant.report.arena_plot import arena_svg
-from pytest_edgequant.report.overview import CHANGE_HEADINGS, change_rows, decided, result_text
+from pytest_edgequant.report.overview import CHANGE_HEADINGS, change_rows, result_text, tone
 from pytest_edgequant.report.plots.bars import MOST_BARS, bars_svg
 from pytest_edgequant.report.plots.weights import MOST_LAYERS, weights_svg
 from pytest_edgequant.session import Session, worst
+from pytest_edgequant.standing import Standings
 
 _MOST_PICTURES = {"overview": 40, "weights": 24, "arena": 16, "bars": 24}
 """Pictures of a kind in one report: it must stay small, and be made in seconds."""
 _MOST_ROWS = 60
+TONES = ("bad", "unsure", "good", "plain")
+"""What is shown of a variant on several targets: the first that there is."""
 _WHAT = {
     "overview": "of accuracy against size",
     "weights": "of weights",
@@ -107,6 +110,7 @@ class VariantSection:
 
     name: str
     outcome: Outcome | None
+    tone: str
     figures: Sequence[Figure]
     changes: Table | None
     notes: Sequence[str]
@@ -242,7 +246,7 @@ def _arena(content: bytes, results: Sequence[Result], pictures: Pictures) -> Tab
     if not measured:
         return None
     result = min(measured, key=order)
-    label = f"{result.model}/{result.variant} on {result.target}"
+    label = f"{result.model}/{result.form} on {result.target}"
     try:
         target = current_pipeline().targets.get(str(result.target))
         arena = computed_arena(content, target, label)
@@ -341,21 +345,24 @@ def _layers(
 
 def variant_section(
     session: Session,
-    variant: str,
+    standings: Standings,
     results: Sequence[Result],
     float32: bytes | None,
     seen: dict[Any, str],
     pictures: Pictures,
 ) -> VariantSection:
     """What is shown of a variant; `seen` are the weights that were shown before, with whose."""
+    variant = results[0].form
     label = f"{results[0].model}/{variant}"
     content, missing = _file_of(session, results)
-    outcomes = [o for r in results if (o := decided(r)) is not None]
+    found = [standings.of(result) for result in results]
+    tones = {tone(standing) for standing in found}
     notes = {n for r in results for n in r.notes}
     notes |= {v.message for r in results for v in r.verdicts if v.verdict is Outcome.CANNOT_RUN}
     return VariantSection(
         variant,
-        worst(outcomes),
+        worst(s.outcome for s in found if s.outcome is not None),
+        next(name for name in TONES if name in tones),
         [_figure(r, name, metric) for r in results for name, metric in r.metrics.items()],
         _changes(results),
         sorted(notes),

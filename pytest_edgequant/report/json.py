@@ -11,8 +11,10 @@ from typing import Any
 
 from pytest_edgequant import __version__
 from pytest_edgequant.conversion.source import versions
-from pytest_edgequant.records import Change, Metric, Result
+from pytest_edgequant.records import Change, GateTest, Metric, Result
+from pytest_edgequant.report.overview import headline, row_text
 from pytest_edgequant.session import Session
+from pytest_edgequant.standing import Standing, Standings
 
 KIND = "edgequant-report"
 VERSION = 1
@@ -30,18 +32,33 @@ _PACKAGES = (
 
 
 def _metric(metric: Metric) -> dict[str, Any]:
-    return dataclasses.asdict(metric)
+    found = dataclasses.asdict(metric)
+    counts = {name: found.pop(name) for name in ("count", "of")}
+    return found | {name: count for name, count in counts.items() if count is not None}
 
 
 def _change(change: Change) -> dict[str, Any]:
-    return dataclasses.asdict(change) | {"verdict": change.verdict.value}
+    found = dataclasses.asdict(change) | {"verdict": change.verdict.value}
+    waived = {name: found.pop(name) for name in ("accepted", "informational")}
+    return found | {name: why for name, why in waived.items() if why}
 
 
-def _result(result: Result, details: Mapping[str, Any]) -> dict[str, Any]:
+def _standing(standing: Standing, text: str) -> dict[str, Any]:
+    return {
+        "outcome": None if standing.outcome is None else standing.outcome.value,
+        "failed": standing.failed,
+        "clean": standing.clean,
+        "text": text,
+    }
+
+
+def _result(result: Result, standing: Standing, details: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "model": result.model,
         "variant": result.variant,
         "target": result.target,
+        "file": result.file,
+        "verdict": _standing(standing, row_text(standing)),
         "metrics": {name: _metric(metric) for name, metric in result.metrics.items()},
         "verdicts": [
             {
@@ -71,13 +88,36 @@ def _origin() -> Mapping[str, Any]:
     }
 
 
+def _test(test: GateTest) -> dict[str, Any]:
+    return {
+        "test": test.test,
+        "state": test.state,
+        "message": test.message,
+        "rows": [
+            {"model": model, "variant": variant, "target": target or None, "file": file}
+            for model, target, variant, file in test.rows
+        ],
+    }
+
+
 def document(session: Session) -> Mapping[str, Any]:
     """The report as plain data."""
+    standings, found = Standings(session), headline(session)
+    outcome = session.baseline_outcome
     return {
         "schema": SCHEMA,
         **(session.origin or _origin()),
-        "baseline": {"note": session.baseline_note},
-        "results": [_result(result, session.details(result)) for result in session.results()],
+        "verdict": {**_standing(found.standing, found.text), "remarks": list(found.remarks)},
+        "exit_status": session.exit_status,
+        "baseline": {
+            "note": session.baseline_note,
+            **({} if outcome is None else {"outcome": outcome.value}),
+        },
+        "results": [
+            _result(result, standings.of(result), session.details(result))
+            for result in standings.results
+        ],
+        "tests": [_test(test) for test in session.tests()],
         "failures": [
             dataclasses.asdict(failure)
             for failure in sorted(session.failures, key=lambda failure: failure.test)

@@ -13,6 +13,7 @@ from pytest_edgequant.report.markdown_text import code, prose
 from pytest_edgequant.report.overview import (
     CHANGE_HEADINGS,
     HEADINGS,
+    OPEN_TITLE,
     WORDS,
     Finding,
     Row,
@@ -29,12 +30,8 @@ LIMIT = 65_536
 """Characters that GitHub takes in a comment."""
 _ROOM = LIMIT - 1_536
 """Bytes of a report, so that a comment has room for a line of its own as well."""
-_SIGNS = {
-    Outcome.PASS: "✅",
-    Outcome.FAIL: "❌",
-    Outcome.INCONCLUSIVE: "⚠️",
-    Outcome.NOT_APPLICABLE: "⚠️",
-}
+_SIGNS = {"good": "✅", "bad": "❌", "unsure": "⚠️", "plain": "⚠️"}
+_ORDER = ("bad", "unsure", "good", "plain")
 _MOST_TESTS = 5
 
 
@@ -72,7 +69,7 @@ def _chosen(rows: list[tuple[str, Row]], most: int | None) -> set[int]:
     """The rows that are shown where not all can be: those that did not pass come first."""
     if most is None:
         return {id(row) for _, row in rows}
-    ordered = sorted(rows, key=lambda r: r[1].outcome in (Outcome.PASS, None))
+    ordered = sorted(rows, key=lambda r: _ORDER.index(r[1].tone))
     return {id(row) for _, row in ordered[:most]}
 
 
@@ -88,7 +85,7 @@ def _overview(session: Session, level: _Level) -> Iterator[str]:
         yield ""
         cells = (
             [
-                code(f"{row.result.model}/{row.result.variant}", level.name),
+                code(f"{row.result.model}/{row.result.form}", level.name),
                 *(prose(cell, level.name) for cell in row.cells),
             ]
             for row in shown
@@ -110,24 +107,35 @@ def _tests(finding: Finding, level: _Level) -> str:
 
 
 def _findings(found: list[Finding], level: _Level) -> Iterator[str]:
-    if not found:
-        return
-    yield ""
-    yield "### What failed, and what to do"
-    yield ""
-    for finding in found[: level.findings]:
+    shown = found[: level.findings]
+    for title, failed in (("What failed, and what to do", True), (OPEN_TITLE, False)):
+        members = [finding for finding in shown if finding.failed is failed]
+        if members:
+            yield ""
+            yield f"### {title}"
+            yield ""
+            yield from _listed(members, level)
+    more = len(found) - len(shown)
+    if more:
+        yield f"- and {more} more"
+
+
+def _listed(found: list[Finding], level: _Level) -> Iterator[str]:
+    for finding in found:
         if finding.check == "test":
-            line = f"- **FAIL** {_tests(finding, level)}: "
+            line = f"- **{_word(finding)}** {_tests(finding, level)}: "
         else:
-            line = f"- **{WORDS[finding.outcome]}** {prose(finding.check, level.name)} of "
+            line = f"- **{_word(finding)}** {prose(finding.check, level.name)} of "
             line += f"{code(finding.subject, level.name)}: "
         line += prose(finding.message, level.message)
         if finding.tests and finding.check != "test":
             line += f" ({_tests(finding, level)})"
         yield line
-    more = len(found) - len(found[: level.findings])
-    if more:
-        yield f"- and {more} more"
+
+
+def _word(finding: Finding) -> str:
+    expected = finding.outcome is Outcome.FAIL and not finding.failed
+    return WORDS[finding.outcome] + (", expected" if expected else "")
 
 
 def _folded(title: str, lines: Iterable[str]) -> Iterator[str]:
@@ -143,7 +151,7 @@ def _folded(title: str, lines: Iterable[str]) -> Iterator[str]:
 def _figures(results: list[Result]) -> Iterator[str]:
     rows = (
         [
-            code(f"{result.model}/{result.variant}"),
+            code(f"{result.model}/{result.form}"),
             code(result.target or "-"),
             prose(name),
             prose(result_text(result, name)),
@@ -159,7 +167,7 @@ def _figures(results: list[Result]) -> Iterator[str]:
 def _changes(results: list[Result]) -> Iterator[str]:
     rows = (
         [
-            code(f"{result.model}/{result.variant}"),
+            code(f"{result.model}/{result.form}"),
             code(result.target or "-"),
             *(prose(cell) for cell in cells),
         ]
@@ -178,7 +186,7 @@ def _details(session: Session) -> Iterator[str]:
     notes: dict[tuple[str, str], None] = {}
     for result in results:
         said = [*result.notes, *(v.message for v in result.verdicts if _is_note(v.verdict))]
-        notes.update({(f"{result.model}/{result.variant}", note): None for note in said})
+        notes.update({(f"{result.model}/{result.form}", note): None for note in said})
     if notes:
         lines = (f"- {code(subject)}: {prose(note)}" for subject, note in sorted(notes))
         yield from _folded("Notes", lines)
@@ -194,8 +202,9 @@ def _names(what: str, names: Sequence[str], level: _Level) -> str:
 
 def _lines(session: Session, level: _Level) -> Iterator[str]:
     verdict = headline(session)
+    remarks = f" ({prose('; '.join(verdict.remarks), 500)})" if verdict.remarks else ""
     yield (
-        f"{_SIGNS[verdict.outcome]} **edgequant {verdict.text}**"
+        f"{_SIGNS[verdict.tone]} **edgequant {verdict.text}**{remarks}"
         f"{_names('—', verdict.models, level)}{_names('on', verdict.targets, level)}"
     )
     if session.baseline_note:

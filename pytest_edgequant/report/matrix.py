@@ -6,13 +6,15 @@ from collections.abc import Iterable, Iterator
 
 from pytest_edgequant.conversion.registry import VARIANTS
 from pytest_edgequant.records import Outcome, Result, Target
-from pytest_edgequant.session import worst
+from pytest_edgequant.report.overview import WORDS, tone, verdict_text
+from pytest_edgequant.standing import Standing, Standings
 from pytest_edgequant.units import format_size
 
-_CELLS = {
-    Outcome.PASS: "pass",
+_WORDS = {
+    **WORDS,
     Outcome.CANNOT_RUN: "cannot run",
-    Outcome.NOT_APPLICABLE: "n/a",
+    Outcome.INCONCLUSIVE: "inconclusive",
+    Outcome.UNAVAILABLE: "unavailable",
 }
 _SHOWN = 3
 
@@ -28,16 +30,8 @@ def room(target: Target) -> tuple[float, float, str]:
     )
 
 
-def _cell(result: Result | None) -> str:
-    if result is None:
-        return "-"
-    decided = worst(v.verdict for v in result.verdicts)
-    assert decided is not None
-    if decided in _CELLS:
-        return _CELLS[decided]
-    checks = sorted({v.check for v in result.verdicts if v.verdict is decided})
-    word = "FAIL" if decided is Outcome.FAIL else decided.value
-    return f"{word}: {', '.join(checks)}"
+def _cell(standing: Standing | None) -> str:
+    return "-" if standing is None else verdict_text(standing, _WORDS)
 
 
 def _described(targets: list[Target]) -> str:
@@ -51,33 +45,45 @@ def _described(targets: list[Target]) -> str:
     return f"{shown}, and {more} more" if more > 0 else shown
 
 
-def _passes(results: Iterable[Result]) -> bool:
+def _passes(standings: Iterable[Standing]) -> bool:
     """Whether checks passed and nothing else happened, save variants that can't run there."""
-    outcomes = {v.verdict for result in results for v in result.verdicts}
-    return Outcome.PASS in outcomes and outcomes <= set(_CELLS)
+    found = list(standings)
+    good = {"good", "plain"}
+    accepted = [s for s in found if s.outcome is Outcome.PASS and not s.causes and not s.failed]
+    return bool(accepted) and all(tone(s) in good or s in accepted for s in found)
 
 
-def matrix_lines(model: str, results: list[Result], targets: dict[str, Target]) -> Iterator[str]:
+def matrix_lines(
+    model: str, results: list[Result], targets: dict[str, Target], standings: Standings
+) -> Iterator[str]:
     """A table of verdicts with a row a target, the smallest board first, and what to take from it.
 
     `results` are those of one model, `targets` the profiles by name.
     """
     from tabulate import tabulate
 
-    results = [r for r in results if r.target in targets and r.verdicts]
-    by_key = {(r.target, r.variant): r for r in results}
+    results = [r for r in results if r.target in targets and standings.of(r).outcome is not None]
+    by_key = {(r.target, r.form): standings.of(r) for r in results}
     boards = sorted((targets[name] for name in {str(r.target) for r in results}), key=room)
     position = {name: i for i, name in enumerate(VARIANTS)}
-    variants = sorted({r.variant for r in results}, key=lambda v: (position.get(v, 99), v))
+    variants = sorted(
+        {r.form for r in results}, key=lambda v: (position.get(v.partition(" ")[0], 99), v)
+    )
     rows = [[b.name, *(_cell(by_key.get((b.name, v))) for v in variants)] for b in boards]
     yield f"{model} on {len(boards)} targets"
     yield from tabulate(rows, ["target", *variants], tablefmt="simple").splitlines()
-    good = [b for b in boards if _passes(r for r in results if r.target == b.name)]
+    lost = {test for cause in standings.unplaced for test in cause.tests}
+    if lost:
+        count = f"{len(lost)} {'test' if len(lost) == 1 else 'tests'}"
+        yield f"no board is known to pass: {count} failed before a variant was there"
+        return
+    good = [b for b in boards if _passes(standings.of(r) for r in results if r.target == b.name)]
     if good:
         yield f"the smallest boards on which everything passes: {_described(good)}"
     else:
         yield "there is no board on which everything passes"
     for variant in variants if len(variants) > 1 else ():
-        fitting = [b for b in boards if _cell(by_key.get((b.name, variant))) == "pass"]
+        own = {b.name: by_key.get((b.name, variant)) for b in boards}
+        fitting = [b for b in boards if (found := own[b.name]) is not None and _passes([found])]
         if fitting and fitting != good:
             yield f"{variant} passes on: {_described(fitting)}"

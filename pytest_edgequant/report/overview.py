@@ -6,11 +6,12 @@ Plain text, that each format escapes in its own way.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 from pytest_edgequant.records import Change, Metric, Outcome, Result
-from pytest_edgequant.session import WORST_FIRST, Session, worst
+from pytest_edgequant.session import WORST_FIRST, Session
+from pytest_edgequant.standing import Cause, Standing, Standings, is_neutral
 from pytest_edgequant.units import format_bytes
 
 WORDS = {
@@ -21,8 +22,6 @@ WORDS = {
     Outcome.UNAVAILABLE: "UNAVAILABLE",
     Outcome.NOT_APPLICABLE: "n/a",
 }
-SKIPPED_CHECK = "runs"
-"""The check of variants that a target can't run and that nobody asked for by name."""
 _COLUMNS = ("size_bytes", "arena_bytes", "accuracy_drop", "latency_ms")
 _NO_SCORE = (
     *_COLUMNS,
@@ -66,10 +65,24 @@ def metric_text(name: str, metric: Metric | None) -> str:
     if metric.value is None:
         return "unavailable"
     text = format_value(name, metric.value, metric.unit)
-    if metric.low is None or metric.high is None or metric.low == metric.high:
-        return text
-    low, high = (format_value(name, v, metric.unit) for v in (metric.low, metric.high))
-    return f"{text} ({low} to {high})"
+    if not (metric.low is None or metric.high is None or metric.low == metric.high):
+        low, high = (format_value(name, v, metric.unit) for v in (metric.low, metric.high))
+        text += f" ({low} to {high})"
+    return f"{text} on {samples_text(metric)}" if metric.count is not None else text
+
+
+def count_text(metric: Metric | None) -> str:
+    """The number of samples of a figure, with what it is a part of: `7,396 of 12,000`."""
+    if metric is None or metric.count is None:
+        return ""
+    part = metric.of is not None and metric.of != metric.count
+    return f"{metric.count:,} of {metric.of:,}" if part else f"{metric.count:,}"
+
+
+def samples_text(metric: Metric) -> str:
+    """`count_text` as a sentence has it: `7,396 of 12,000 samples`."""
+    one = metric.count == 1 and metric.of in (None, 1)
+    return f"{count_text(metric)} {'sample' if one else 'samples'}"
 
 
 def result_text(result: Result, name: str) -> str:
@@ -126,7 +139,11 @@ class Row:
     drop: str
     latency: str
     verdict: str
-    outcome: Outcome | None
+    standing: Standing
+
+    @property
+    def tone(self) -> str:
+        return tone(self.standing)
 
     @property
     def cells(self) -> tuple[str, ...]:
@@ -137,30 +154,68 @@ CHANGE_HEADINGS = ("figure", "baseline", "now", "change", "verdict")
 HEADINGS = ("size", "arena", "accuracy", "drop (interval)", "latency", "verdict")
 
 
-def decided(result: Result) -> Outcome | None:
-    """The outcome over a result's checks and its regressions; None where nothing was judged."""
-    return worst(
-        [*(v.verdict for v in result.verdicts), *(c.verdict for c in _regressions(result))]
+def tone(standing: Standing) -> str:
+    """How a standing is colored: `good`, `bad`, `unsure`, or `plain` where nothing was judged."""
+    if standing.failed:
+        return "bad"
+    if standing.clean:
+        return "good"
+    said = standing.causes or standing.accepted or standing.informational
+    return "unsure" if said or standing.outcome is Outcome.PASS else "plain"
+
+
+def test_name(test: str) -> str:
+    """A node id as short as a table needs it: `test_size`."""
+    return test.rpartition("::")[2].partition("[")[0] or test
+
+
+def _some(names: Iterable[str], most: int = _MOST_NAMES) -> list[str]:
+    ordered = sorted(names)
+    more = len(ordered) - most
+    return [*ordered[:most], f"{more} more"] if more > 1 else ordered
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
+
+
+def noted(standing: Standing) -> list[str]:
+    """The regressions that fail nothing because somebody said so, counted."""
+    kinds = (
+        (standing.accepted, "accepted regression"),
+        (standing.informational, "informational regression"),
     )
+    return [_count(len(changes), what) for changes, what in kinds if changes]
 
 
-def _regressions(result: Result) -> list[Change]:
-    """What got worse, or may have; what can't be compared leaves the other checks in force."""
-    return [c for c in result.changes if c.verdict in (Outcome.FAIL, Outcome.INCONCLUSIVE)]
+def _remark(change: Change) -> str:
+    why = f"accepted {change.accepted}" if change.accepted else "informational"
+    return f"{change.metric} {change_text(change)}, {why}"
 
 
-def _verdict(result: Result) -> str:
-    outcome = decided(result)
-    if outcome is None:
-        return "-"
-    if outcome in (Outcome.PASS, Outcome.NOT_APPLICABLE, Outcome.CANNOT_RUN):
-        return WORDS[outcome]
-    checks = {v.check for v in result.verdicts if v.verdict is outcome}
-    checks |= {f"{c.metric} regressed" for c in result.changes if c.verdict is outcome}
-    return f"{WORDS[outcome]}: {', '.join(sorted(checks))}"
+def verdict_text(standing: Standing, words: Mapping[Outcome, str] = WORDS) -> str:
+    """A row's verdict in a few words: the outcome, by which checks or tests, what was accepted."""
+    outcome, text = standing.outcome, "-"
+    if outcome is not None:
+        text = words[outcome]
+        if outcome is Outcome.FAIL and not standing.failed:
+            text += ", expected"
+        checks = {c.check or test_name(t) for c in standing.deciding for t in c.tests or ("",)}
+        if checks and outcome is not Outcome.CANNOT_RUN:
+            text += f": {', '.join(_some(checks))}"
+    remarks = " and ".join(noted(standing))
+    if not remarks:
+        return text
+    return remarks if text == "-" else f"{text} with {remarks}"
 
 
-def _row(result: Result) -> Row:
+def row_text(standing: Standing) -> str:
+    """`verdict_text`, with what was accepted, until when and why."""
+    remarks = map(_remark, (*standing.accepted, *standing.informational))
+    return ": ".join(filter(None, [verdict_text(standing), "; ".join(remarks)]))
+
+
+def _row(result: Result, standing: Standing) -> Row:
     changes = {change.metric: change for change in result.changes}
 
     def cell(name: str) -> str:
@@ -174,111 +229,168 @@ def _row(result: Result) -> Row:
     size, arena, drop, latency = map(cell, _COLUMNS)
     if latency == "-" and "host_latency_ms" in result.metrics:
         latency = f"{cell('host_latency_ms')} on the host"
-    return Row(result, size, arena, shown, drop, latency, _verdict(result), decided(result))
+    return Row(result, size, arena, shown, drop, latency, row_text(standing), standing)
 
 
 def tables(session: Session) -> Iterator[tuple[str, list[Row]]]:
     """The rows by target: its name, and what was measured and judged there."""
     found: dict[str, list[Row]] = {}
-    for result in session.results():
-        found.setdefault(result.target or "no target", []).append(_row(result))
+    standings = Standings(session)
+    for result in standings.results:
+        row = _row(result, standings.of(result))
+        found.setdefault(result.target or "no target", []).append(row)
     yield from sorted(found.items())
 
 
-@dataclass
+OPEN_TITLE = "What did not pass, and fails nothing"
+"""Over the findings that do not fail the run."""
+
+
+@dataclass(frozen=True)
 class Finding:
-    """Something that is not right: of a variant on a target, or of a test as such."""
+    """Something that is not right: of a variant on a target, or of a test as such.
+
+    `failed` is whether it fails the run.
+    """
 
     outcome: Outcome
     subject: str
     check: str
     message: str
-    tests: list[str] = field(default_factory=list)
+    tests: Sequence[str] = ()
+    failed: bool = False
+
+    @property
+    def tone(self) -> str:
+        return "bad" if self.failed else "unsure"
 
 
-def _subject(result: Result) -> str:
+def subject(result: Result) -> str:
+    """A row as messages name it."""
     target = f" on {result.target}" if result.target else ""
-    return f"{result.model}/{result.variant}{target}"
+    return f"{result.model}/{result.form}{target}"
 
 
 def findings(session: Session) -> list[Finding]:
-    """What failed, could not be decided or had, with the tests that say so; the worst first."""
-    found: dict[tuple[str, str], Finding] = {}
-    for result in session.results():
-        judged = [(v.verdict, v.check, v.message) for v in result.verdicts]
-        judged += [(c.verdict, f"{c.metric} regressed", c.message) for c in _regressions(result)]
-        for outcome, check, message in judged:
-            bad = outcome not in (Outcome.PASS, Outcome.NOT_APPLICABLE)
-            if not bad or (outcome is Outcome.CANNOT_RUN and check == SKIPPED_CHECK):
-                continue
-            key = (_subject(result), message)
-            found.setdefault(key, Finding(outcome, _subject(result), check, message))
-    ordered = sorted(
-        found.values(), key=lambda f: (WORST_FIRST.index(f.outcome), f.subject, f.check, f.message)
+    """What failed, could not be decided or had, with the tests that say so.
+
+    What fails the run first, tests as such before checks, the worst first.
+    """
+    standings = Standings(session)
+    by_row = [
+        (subject(result), cause)
+        for result in standings.results
+        for cause in standings.of(result).causes
+    ]
+    found = [
+        Finding(c.outcome, s, c.check, c.message, c.tests, c.failed) for s, c in by_row if c.check
+    ]
+    tests = [*standings.unplaced, *(cause for _, cause in by_row if not cause.check)]
+    as_such: dict[tuple[tuple[str, ...], str], Cause] = {(c.tests, c.message): c for c in tests}
+    found += [
+        Finding(c.outcome, ", ".join(c.tests), "test", c.message, c.tests, c.failed)
+        for c in as_such.values()
+    ]
+    return sorted(
+        found,
+        key=lambda f: (
+            (not f.failed, f.check != "test", WORST_FIRST.index(f.outcome)),
+            (f.subject, f.check, f.message),
+        ),
     )
-    alone = []
-    for failure in sorted(session.failures, key=lambda f: f.test):
-        explained = [f for f in ordered if f.message in failure.message]
-        for finding in explained:
-            finding.tests.append(failure.test)
-        if not explained:
-            alone.append(
-                Finding(Outcome.FAIL, failure.test, "test", failure.message, [failure.test])
-            )
-    return [*alone, *ordered]
 
 
 @dataclass(frozen=True)
 class Headline:
-    """The verdict over a run: `outcome`, and why in a few words, with names to escape apart."""
+    """The verdict over a run: `text` in a few words of ours, names and `remarks` to escape apart.
 
-    outcome: Outcome
+    `tone` is its color; `remarks` say what was accepted, until when and why.
+    """
+
+    standing: Standing
     text: str
+    remarks: Sequence[str]
     models: Sequence[str]
     targets: Sequence[str]
 
+    @property
+    def outcome(self) -> Outcome:
+        return self.standing.outcome or Outcome.NOT_APPLICABLE
 
-def _some(names: Iterable[str]) -> list[str]:
-    ordered = sorted(names)
-    more = len(ordered) - _MOST_NAMES
-    return [*ordered[:_MOST_NAMES], f"{more} more"] if more > 1 else ordered
+    @property
+    def tone(self) -> str:
+        return tone(self.standing)
 
 
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}{'' if number == 1 else 's'}"
+_EXITED = {
+    1: "other tests of this run failed",
+    2: "the run was interrupted, or tests could not be collected",
+    3: "pytest stopped with an internal error",
+    4: "pytest could not run with these options",
+    5: "nothing was gated",
+}
+_MOST_REMARKS = 3
+
+
+def _open(standing: Standing) -> list[str]:
+    """What is neither green nor red, counted."""
+    counts = {Outcome.INCONCLUSIVE: 0, Outcome.UNAVAILABLE: 0, Outcome.FAIL: 0}
+    for cause in standing.causes:
+        if not cause.failed:
+            expected = cause.outcome is Outcome.CANNOT_RUN
+            counts[Outcome.FAIL if expected else cause.outcome] += 1
+    said = [
+        f"{counts[outcome]} {outcome.value}"
+        for outcome in (Outcome.INCONCLUSIVE, Outcome.UNAVAILABLE)
+        if counts[outcome]
+    ]
+    if counts[Outcome.FAIL]:
+        said.append(_count(counts[Outcome.FAIL], "expected failure"))
+    return said + noted(standing)
+
+
+def _failed_text(session: Session, results: Sequence[Result], broken: int, checks: int) -> str:
+    regressed = [c for r in results for c in r.changes if c.verdict is Outcome.FAIL]
+    tests = {failure.test for failure in session.failures}
+    said = [f"{broken} of {_count(checks, 'check')} not passed"] if broken else []
+    said += [f"{_count(len(tests), 'test')} failed"] if tests else []
+    said += [f"{_count(len(regressed), 'figure')} regressed"] if regressed else []
+    if session.exit_status and not (tests or regressed):
+        code = session.exit_status
+        said.append(_EXITED.get(code, f"pytest ended with the exit status {code}"))
+    return f"failed: {', '.join(said)}" if said else "failed"
 
 
 def headline(session: Session) -> Headline:
-    """The verdict in a line.
-
-    A run is red where a test failed or something got worse than its limits allow. Of results that
-    were read back the tests are not known: there every failed check counts.
-    """
-    results = list(session.results())
-    found = findings(session)
-    regressed = [c for r in results for c in r.changes if c.verdict is Outcome.FAIL]
-    red = (
-        bool(session.failures or regressed)
-        if session.watched
-        else any(f.outcome is not Outcome.INCONCLUSIVE for f in found)
+    """The verdict in a line, as `Standings.run` has it."""
+    standings = Standings(session)
+    results, run = standings.results, standings.run
+    checks = [v.verdict for r in results for v in r.verdicts if not is_neutral(v.verdict, v.check)]
+    passed = sum(verdict is Outcome.PASS for verdict in checks)
+    whole = (
+        _count(passed, "check")
+        if passed == len(checks)
+        else f"{passed} of {_count(len(checks), 'check')}"
     )
-    checks = [
-        v.verdict
+    said = ", ".join(_open(run))
+    if run.failed:
+        text = _failed_text(session, results, len(checks) - passed, len(checks))
+        text += f"; {', '.join(noted(run))}" if noted(run) else ""
+    elif not passed and run.outcome is not Outcome.INCONCLUSIVE:
+        text = f"nothing was gated{': ' if said else ''}{said}"
+    elif run.outcome is Outcome.INCONCLUSIVE:
+        text = f"inconclusive: {whole} passed, {said}"
+    else:
+        text = f"passed{' with ' if said else ''}{said}: {whole}"
+    remarks = [
+        f"{subject(r)}: {_remark(change)}"
         for r in results
-        for v in r.verdicts
-        if v.verdict is not Outcome.NOT_APPLICABLE and v.check != SKIPPED_CHECK
+        for change in (*standings.of(r).accepted, *standings.of(r).informational)
     ]
-    broken = sum(verdict is not Outcome.PASS for verdict in checks)
-    unsure = sum(f.outcome is Outcome.INCONCLUSIVE for f in found)
-    names = _some({r.model for r in results}), _some({r.target for r in results if r.target})
-    if red:
-        said = [f"{broken} of {_count(len(checks), 'check')} not passed"] if broken else []
-        said += [f"{_count(len(session.failures), 'test')} failed"] if session.failures else []
-        said += [f"{_count(len(regressed), 'figure')} regressed"] if regressed else []
-        return Headline(Outcome.FAIL, f"failed: {', '.join(said)}", *names)
-    if not checks:
-        return Headline(Outcome.NOT_APPLICABLE, "nothing was gated", *names)
-    text = f"passed: {_count(len(checks), 'check')}"
-    if unsure:
-        return Headline(Outcome.INCONCLUSIVE, f"{text}, {unsure} inconclusive", *names)
-    return Headline(Outcome.PASS, text, *names)
+    return Headline(
+        run,
+        text,
+        _some(remarks, _MOST_REMARKS),
+        _some({r.model for r in results}),
+        _some({r.target for r in results if r.target}),
+    )

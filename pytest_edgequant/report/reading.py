@@ -3,16 +3,30 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from pytest_edgequant.documents import Damaged, expect, number, parse_document, read_file
 from pytest_edgequant.errors import DocumentError
-from pytest_edgequant.records import Change, Failure, Metric, Outcome, Result, Verdict
+from pytest_edgequant.gathered import trust
+from pytest_edgequant.records import (
+    STATES,
+    Change,
+    Failure,
+    GateTest,
+    Metric,
+    Outcome,
+    Result,
+    RowKey,
+    Verdict,
+)
 from pytest_edgequant.report.json import KIND, VERSION
-from pytest_edgequant.session import Session, trust
+from pytest_edgequant.report.overview import subject
+from pytest_edgequant.session import Session, worst
 
+_NOTHING_GATED = 5
+"""The exit status of a run in which nothing was gated."""
 _TIMES = ("s", "ms", "us", "ns")
 """Units of what differs each time it is measured."""
 
@@ -37,6 +51,13 @@ def _outcome(document: Mapping[str, Any], place: str) -> Outcome:
         raise Damaged(f"{place}: verdict is {document.get('verdict')!r:.60}") from None
 
 
+def _whole(document: Mapping[str, Any], key: str, place: str) -> int | None:
+    value = document.get(key)
+    if value is not None and (isinstance(value, bool) or not isinstance(value, int)):
+        raise Damaged(f"{place}: {key} is {value!r:.60}")
+    return value
+
+
 def _metric(document: Any, place: str) -> Metric:
     expect(document, dict, place)
     value = _optional(document, "value", place)
@@ -50,6 +71,8 @@ def _metric(document: Any, place: str) -> Metric:
         _optional(document, "low", place),
         _optional(document, "high", place),
         reason,
+        _whole(document, "count", place),
+        _whole(document, "of", place),
     )
 
 
@@ -78,6 +101,8 @@ def _change(document: Any, place: str) -> Change:
         _text(document, "message", place),
         _optional(document, "low", place),
         _optional(document, "high", place),
+        expect(document.get("accepted", ""), str, f"{place}: accepted"),
+        expect(document.get("informational", False), bool, f"{place}: informational"),
     )
 
 
@@ -97,6 +122,7 @@ def _result(document: Any, place: str) -> Result:
         [_verdict(v, f"{place}: verdicts") for v in _list(document, "verdicts", place)],
         [expect(n, str, f"{place}: notes") for n in _list(document, "notes", place)],
         [_change(c, f"{place}: changes") for c in _list(document, "changes", place)],
+        expect(document.get("file", ""), str, f"{place}: file"),
     )
 
 
@@ -118,6 +144,30 @@ def _failure(document: Any, place: str) -> Failure:
         _text(document, "test", place),
         _text(document, "file", place),
         expect(document.get("line"), (int, type(None)), f"{place}: line"),
+        _text(document, "message", place),
+    )
+
+
+def _row(document: Any, place: str) -> RowKey:
+    expect(document, dict, place)
+    target = expect(document.get("target"), (str, type(None)), f"{place}: target")
+    return (
+        _text(document, "model", place),
+        target or "",
+        _text(document, "variant", place),
+        _text(document, "file", place),
+    )
+
+
+def _test(document: Any, place: str) -> GateTest:
+    expect(document, dict, place)
+    state = document.get("state")
+    if state not in STATES:
+        raise Damaged(f"{place}: state is {state!r:.60}")
+    return GateTest(
+        _text(document, "test", place),
+        state,
+        tuple(_row(row, place) for row in _list(document, "rows", place)),
         _text(document, "message", place),
     )
 
@@ -147,17 +197,23 @@ def read_report(document: Mapping[str, Any], where: str) -> Session:
         failures = [_failure(item, "failures") for item in _list(document, "failures", "report")]
         baseline = expect(document.get("baseline", {}), dict, "baseline")
         note = expect(baseline.get("note", ""), str, "baseline: note")
+        outcome = baseline.get("outcome")
+        judged = {"verdict": outcome}
+        tests = [_test(item, "tests") for item in _list(document, "tests", "report")]
         # Reports of before there were failures don't tell which tests failed.
         session = Session(
             baseline_note=note,
+            baseline_outcome=None if outcome is None else _outcome(judged, "baseline"),
+            exit_status=_whole(document, "exit_status", "report"),
             origin=_origin(document),
             watched="failures" in document,
             failures=failures,
         )
+        session.add_tests(tests)
         for item, result in zip(items, results, strict=True):
             if session.has(result):
-                raise Damaged(f"{name_of(result)} is there twice")
-            session.add_result(result, _details(item, name_of(result)))
+                raise Damaged(f"{subject(result)} is there twice")
+            session.add_result(result, _details(item, subject(result)))
     except Damaged as error:
         raise DocumentError(f"{where}: damaged: {error}") from None
     return session
@@ -173,8 +229,7 @@ def load_report(path: Path) -> Session:
 
 def name_of(result: Result) -> str:
     """A result as messages name it."""
-    target = f" on {result.target}" if result.target else ""
-    return f"{result.model}/{result.variant}{target}"
+    return subject(result)
 
 
 def _same(first: float | int, second: float | int) -> bool:
@@ -230,8 +285,20 @@ def _merged(first: Result, second: Result) -> tuple[Result, list[str]]:
         list(dict.fromkeys([*first.verdicts, *second.verdicts])),
         list(dict.fromkeys([*first.notes, *second.notes])),
         list(changes.values()),
+        first.file,
     )
     return result, wrong
+
+
+def _merged_status(parts: Sequence[Session]) -> int | None:
+    """The exit status of several runs as one; a shard that gated nothing leaves it to others."""
+    known = [part.exit_status for part in parts if part.exit_status is not None]
+    if not known:
+        return None
+    failed = [status for status in known if status not in (0, _NOTHING_GATED)]
+    if failed:
+        return failed[0]
+    return 0 if 0 in known else _NOTHING_GATED
 
 
 def _joined(values: Iterable[str]) -> str:
@@ -263,14 +330,15 @@ def merge_reports(parts: Iterable[tuple[str, Session]]) -> Session:
     What several shards measured must be the same in all; times are taken at their longest. Raises
     `DocumentError` with everything on which they disagree.
     """
-    found: dict[tuple[str, str | None, str], tuple[str, Result]] = {}
-    details: dict[tuple[str, str | None, str], dict[str, Any]] = {}
+    found: dict[RowKey, tuple[str, Result]] = {}
+    details: dict[RowKey, dict[str, Any]] = {}
     failures: list[Failure] = []
     watched = True
     notes: list[str] = []
     origins: list[Mapping[str, Any]] = []
     wrong: list[str] = []
-    for where, session in parts:
+    shards = list(parts)
+    for where, session in shards:
         if session.baseline_note:
             notes.append(session.baseline_note)
         watched = watched and session.watched
@@ -278,7 +346,7 @@ def merge_reports(parts: Iterable[tuple[str, Session]]) -> Session:
         if session.origin is not None:
             origins.append(session.origin)
         for result in session.results():
-            key = result.model, result.target, result.variant
+            key = result.key
             for name, rows in session.details(result).items():
                 details.setdefault(key, {}).setdefault(name, rows)
             if key not in found:
@@ -287,7 +355,7 @@ def merge_reports(parts: Iterable[tuple[str, Session]]) -> Session:
             first, other = found[key]
             merged, contradictions = _merged(other, result)
             found[key] = first, merged
-            wrong += [f"{first} and {where}: {name_of(result)}: {c}" for c in contradictions]
+            wrong += [f"{first} and {where}: {subject(result)}: {c}" for c in contradictions]
     if wrong:
         raise DocumentError(
             "the reports disagree; they are not shards of one run, or a figure is not the same "
@@ -298,7 +366,13 @@ def merge_reports(parts: Iterable[tuple[str, Session]]) -> Session:
         origin=_merged_origin(origins) if origins else None,
         watched=watched,
         failures=list(dict.fromkeys(failures)),
+        baseline_outcome=worst(
+            part.baseline_outcome for _, part in shards if part.baseline_outcome is not None
+        ),
+        exit_status=_merged_status([part for _, part in shards]),
     )
+    for _, part in shards:
+        whole.add_tests(part.tests())
     for key, (_, result) in found.items():
         whole.add_result(result, details.get(key))
     return whole

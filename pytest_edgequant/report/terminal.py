@@ -6,9 +6,10 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from pytest_edgequant.records import Metric, Outcome, Result, Target
 from pytest_edgequant.report.matrix import matrix_lines
-from pytest_edgequant.report.overview import WORDS
+from pytest_edgequant.report.overview import count_text, headline, verdict_text
 from pytest_edgequant.report.training import training_lines
-from pytest_edgequant.session import Session, worst
+from pytest_edgequant.session import Session
+from pytest_edgequant.standing import Standings
 from pytest_edgequant.units import format_bytes
 
 _OWN_COLUMNS = (
@@ -70,16 +71,10 @@ def _decibels(metric: Metric | None) -> str:
     return f"{metric.value:.1f} dB"
 
 
-def _verdict(result: Result) -> str:
-    if not result.verdicts:
-        return "-"
-    decided = worst(v.verdict for v in result.verdicts)
-    assert decided is not None
-    word = WORDS[decided]
-    if decided in (Outcome.PASS, Outcome.NOT_APPLICABLE, Outcome.CANNOT_RUN):
-        return word
-    checks = sorted({v.check for v in result.verdicts if v.verdict is decided})
-    return f"{word}: {', '.join(checks)}"
+def _samples(result: Result, names: list[str]) -> str:
+    """How many samples the scores were had on; several numbers where they are not of the same."""
+    counts = (count_text(result.metrics.get(name)) for name in [*names, "accuracy_drop"])
+    return "; ".join(dict.fromkeys(filter(None, counts))) or "-"
 
 
 def _groups(results: list[Result]) -> Iterator[tuple[str, list[Result]]]:
@@ -96,22 +91,38 @@ def summary_lines(session: Session, targets: Iterable[Target] = ()) -> Iterator[
     `targets` are the profiles that the run was given: two or more have one table of all their
     verdicts, more than three that alone.
     """
-    results = list(session.results())
+    standings = Standings(session)
+    results = list(standings.results)
     profiles = {target.name: target for target in targets}
     by_model: dict[str, list[Result]] = {}
     for result in results:
         by_model.setdefault(result.model, []).append(result)
     for model, members in by_model.items():
-        boards = {r.target for r in members if r.target in profiles and r.verdicts}
+        boards = {
+            r.target
+            for r in members
+            if r.target in profiles and standings.of(r).outcome is not None
+        }
         shown = [r for r in members if len(boards) <= _DETAILED or r.target not in boards]
-        yield from _tables(shown, session.float32_sizes())
+        yield from _tables(shown, session.float32_sizes(), standings)
         if len(boards) > 1:
             yield ""
-            yield from matrix_lines(model, members, profiles)
+            yield from matrix_lines(model, members, profiles, standings)
     yield from _notes(results, session)
 
 
-def _tables(results: list[Result], sizes: Mapping[str, float | int]) -> Iterator[str]:
+def headline_line(session: Session) -> tuple[str, str]:
+    """The verdict over the run as a line, and its tone; empty where nothing was recorded."""
+    if not (session.failures or any(session.results())):
+        return "", "plain"
+    found = headline(session)
+    remarks = f" ({'; '.join(found.remarks)})" if found.remarks else ""
+    return f"edgequant {found.text}{remarks}", found.tone
+
+
+def _tables(
+    results: list[Result], sizes: Mapping[str, float | int], standings: Standings
+) -> Iterator[str]:
     from tabulate import tabulate
 
     for title, members in _groups(results):
@@ -120,6 +131,7 @@ def _tables(results: list[Result], sizes: Mapping[str, float | int]) -> Iterator
         fidelity = "output_sqnr" in known
         headings = ["top-1" if name == "accuracy" else name for name in names]
         flash = any("flash_left_bytes" in r.metrics for r in members)
+        counted = any(_samples(r, names) != "-" for r in members)
         rows = []
         for result in members:
             size = result.metrics.get("size_bytes")
@@ -127,19 +139,21 @@ def _tables(results: list[Result], sizes: Mapping[str, float | int]) -> Iterator
             ratio = f"{size.value / whole:.2f}x" if size and size.value and whole else "-"
             rows.append(
                 [
-                    result.variant,
+                    result.form,
                     _bytes(size),
                     ratio,
                     *([_bytes(result.metrics.get("flash_left_bytes"))] if flash else []),
                     _bytes(result.metrics.get("arena_bytes")),
                     *(_score(name, result.metrics.get(name)) for name in names),
+                    *([_samples(result, names)] if counted else []),
                     _drop(result),
                     *([_decibels(result.metrics.get("output_sqnr"))] if fidelity else []),
-                    _verdict(result),
+                    verdict_text(standings.of(result)),
                 ]
             )
         left = ["flash left"] if flash else []
-        headers = ["variant", "size", "ratio", *left, "arena", *headings, "drop"]
+        headers = ["variant", "size", "ratio", *left, "arena", *headings]
+        headers += [*(["samples"] if counted else []), "drop"]
         headers += [*(["SQNR"] if fidelity else []), "verdict"]
         align = ["left", *["right"] * (len(headers) - 2), "left"]
         yield ""
@@ -155,11 +169,11 @@ def _said(results: list[Result]) -> Iterator[str]:
     refusals: dict[tuple[str, str], list[str]] = {}
     for result in results:
         for note in result.notes:
-            notes.setdefault((result.model, note), set()).add(result.variant)
+            notes.setdefault((result.model, note), set()).add(result.form)
         for verdict in result.verdicts:
             if verdict.verdict is Outcome.CANNOT_RUN:
                 reason = verdict.message.partition(f" cannot run on {result.target}: ")[2]
-                subject = f"{result.model}/{result.variant}"
+                subject = f"{result.model}/{result.form}"
                 boards = refusals.setdefault((subject, reason or verdict.message), [])
                 if result.target and result.target not in boards:
                     boards.append(result.target)
@@ -169,12 +183,23 @@ def _said(results: list[Result]) -> Iterator[str]:
         yield f"{subject} cannot run on {', '.join(boards)}: {reason}"
 
 
+def _several(session: Session) -> Iterator[str]:
+    """The names that several files had, each of which has a row of its own."""
+    for model, target, variant in session.ambiguous():
+        where = f" on {target}" if target else ""
+        yield (
+            f"{model}/{variant}{where}: tests of this run had different files of this name (other "
+            "calibration samples, or another model): a row each, and no baseline. Name them apart "
+            "with edge_model_name"
+        )
+
+
 def _notes(results: list[Result], session: Session) -> Iterator[str]:
     trained = list(training_lines(results))
     if trained:
         yield ""
         yield from trained
-    said = list(_said(results))
+    said = [*_said(results), *_several(session)]
     provenance = {
         f"{_SOURCED[n]}: {m.provenance}"
         for r in results

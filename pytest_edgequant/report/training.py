@@ -38,7 +38,7 @@ def training_lines(results: Iterable[Result]) -> Iterator[str]:
     """One line a model and target for which both int8 and qat_int8 were compared with the float."""
     rows: dict[tuple[str, str | None], dict[str, Result]] = {}
     for result in results:
-        if result.variant in _PAIR:
+        if result.variant in _PAIR and not result.several:
             rows.setdefault((result.model, result.target), {})[result.variant] = result
     said: dict[str, None] = {}
     for (model, _), found in rows.items():

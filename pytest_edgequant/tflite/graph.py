@@ -19,6 +19,8 @@ from pytest_edgequant.errors import ModelError
 from pytest_edgequant.records import Quantization
 
 IDENTIFIER = b"TFL3"
+OFFLINE_PLAN = "OfflineMemoryAllocation"
+"""The metadata with a memory plan that TFLM follows."""
 
 _DTYPES = {
     "FLOAT32": "float32",

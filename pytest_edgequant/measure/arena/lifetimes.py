@@ -11,9 +11,8 @@ import struct
 from dataclasses import dataclass, field
 
 from pytest_edgequant.errors import ModelError
-from pytest_edgequant.tflite.graph import Graph, Operator, Tensor
+from pytest_edgequant.tflite.graph import OFFLINE_PLAN, Graph, Operator, Tensor
 
-OFFLINE_PLAN = "OfflineMemoryAllocation"
 _BYTES = {"RESOURCE": 0, "VARIANT": 0, "COMPLEX64": 8, "COMPLEX128": 16, "STRING": 0}
 _LARGEST = 2**31
 
