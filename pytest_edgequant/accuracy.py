@@ -39,6 +39,7 @@ from pytest_edgequant.records import (
     Variant,
 )
 from pytest_edgequant.samples import Preprocess, Samples
+from pytest_edgequant.tflite.ends import aligned
 from pytest_edgequant.tflite.graph import read_graph
 
 _MOST_CLASSES = 100
@@ -140,9 +141,10 @@ def evaluate(
 class _Distance:
     """What a comparison observes beside the task metric: the outputs' distance and agreement."""
 
-    def __init__(self, candidate: Variant, chosen: metrics.TaskMetric) -> None:
-        names = [info.name for info in candidate.outputs]
-        self._names = names
+    def __init__(self, baseline: Variant, candidate: Variant, chosen: metrics.TaskMetric) -> None:
+        # In the order in which `score` gives the outputs.
+        names = [info.name for info in aligned(candidate, baseline).outputs]
+        self._theirs = [info.name for info in baseline.outputs]
         self._fidelity: FidelityAccumulator | None = FidelityAccumulator(names)
         self._metric = metrics.get_metric("agreement", chosen.output)
         self._agreement: metrics.Accumulator | None = self._metric.start(
@@ -159,7 +161,7 @@ class _Distance:
         try:
             if self._agreement is not None:
                 metric = self._metric
-                theirs = metrics.select_output(reference, metric.output, self._names, metric.name)
+                theirs = metrics.select_output(reference, metric.output, self._theirs, metric.name)
                 self._agreement.update(theirs, outputs)
         except (MetricError, DatasetError):
             self._agreement = None
@@ -215,7 +217,7 @@ def compare_accuracy(
     distances: list[_Distance] = []
 
     def watch() -> Watch:
-        distances[:] = [_Distance(candidate, chosen)]
+        distances[:] = [_Distance(baseline, candidate, chosen)]
         return distances[0].update
 
     samples = Samples(dataset, preprocess=preprocess)

@@ -17,6 +17,7 @@ from xxhash import xxh3_128
 
 from pytest_edgequant.errors import DatasetError, EdgeQuantError
 from pytest_edgequant.identity import Identities, holds_samples
+from pytest_edgequant.shapes import batch_shape, shape_hint
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -101,12 +102,8 @@ def fingerprint(value: Raw) -> str:
     return total.hexdigest()
 
 
-def _batch_shape(spec: InputSpec) -> str:
-    return f"({', '.join(['N', *map(str, spec.sample_shape)])})"
-
-
 def _expected(specs: Sequence[InputSpec]) -> str:
-    return ", ".join(f"{s.name!r}: {_batch_shape(s)} {s.dtype}" for s in specs)
+    return ", ".join(f"{s.name!r}: {batch_shape(s.sample_shape)} {s.dtype}" for s in specs)
 
 
 def _one_input(value: Any, spec: InputSpec, where: str) -> NDArray[Any]:
@@ -115,12 +112,9 @@ def _one_input(value: Any, spec: InputSpec, where: str) -> NDArray[Any]:
     if array.shape == spec.sample_shape and array.ndim == len(spec.sample_shape):
         array = array[np.newaxis]
     if array.shape[1:] != spec.sample_shape:
-        hint = ""
-        if int(np.prod(array.shape[1:])) == int(np.prod(spec.sample_shape)):
-            hint = f"; the number of elements fits: reshape to {_batch_shape(spec)}"
         raise DatasetError(
             f"{where}: the model's input {spec.name!r} takes samples of shape {spec.sample_shape}, "
-            f"got an array of shape {array.shape}{hint}"
+            f"got an array of shape {array.shape}{shape_hint(array.shape, spec.sample_shape)}"
         )
     if array.dtype.kind not in "biuf":
         raise DatasetError(
@@ -132,6 +126,15 @@ def _one_input(value: Any, spec: InputSpec, where: str) -> NDArray[Any]:
             f"got fractions in {array.dtype}"
         )
     return array
+
+
+def _swapped(x: Sequence[Any], specs: Sequence[InputSpec]) -> str:
+    """What to say of a tuple whose arrays would fit the inputs in another order."""
+    given = sorted(np.shape(value)[1:] for value in x if hasattr(value, "shape"))
+    if given != sorted(s.sample_shape for s in specs):
+        return ""
+    names = ", ".join(repr(s.name) for s in specs)
+    return f"; the arrays fit in another order than {names}: give a dict by input name"
 
 
 def as_inputs(x: Any, specs: Sequence[InputSpec], where: str) -> list[NDArray[Any]]:
@@ -162,7 +165,10 @@ def as_inputs(x: Any, specs: Sequence[InputSpec], where: str) -> list[NDArray[An
                 f"{where}: the model has {len(specs)} inputs ({_expected(specs)}); give a dict by "
                 "input name or a tuple in this order"
             )
-        parts = [_one_input(value, s, where) for value, s in zip(x, specs, strict=True)]
+        try:
+            parts = [_one_input(value, s, where) for value, s in zip(x, specs, strict=True)]
+        except DatasetError as error:
+            raise DatasetError(f"{error}{_swapped(x, specs)}") from None
     counts = {len(part) for part in parts}
     if len(counts) > 1:
         raise DatasetError(

@@ -94,6 +94,13 @@ class Samples:
         return self._whole is not None
 
     @property
+    def by_name(self) -> bool | None:
+        """Whether samples are given by the inputs' names; None where only reading them tells."""
+        if self._whole is None or self.preprocess is not None:
+            return None
+        return isinstance(self._whole.x, Mapping)
+
+    @property
     def fingerprint(self) -> str | None:
         """Hash of samples and labels, before preprocessing; None before the first whole pass."""
         if self._whole is not None:

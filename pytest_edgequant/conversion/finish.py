@@ -11,6 +11,7 @@ from pytest_edgequant.conversion import check
 from pytest_edgequant.conversion.registry import VariantSpec
 from pytest_edgequant.conversion.tensorflow_worker import Converted
 from pytest_edgequant.records import TensorInfo, TrainingSummary, Variant
+from pytest_edgequant.tflite.ends import Ends, model_inputs, model_outputs
 from pytest_edgequant.tflite.graph import Graph, read_graph
 from pytest_edgequant.tflite.io_types import with_io_type
 from pytest_edgequant.tflite.passthrough import without_float_detours
@@ -38,7 +39,7 @@ def finish(converted: Converted, spec: VariantSpec, where: str) -> tuple[bytes, 
 def _info(graph: Graph, index: int, name: str | None = None) -> TensorInfo:
     tensor = graph.main.tensors[index]
     return TensorInfo(
-        name or tensor.name,
+        tensor.name if name is None else name,
         tensor.shape,
         tensor.dtype,
         tensor.quantization,
@@ -47,14 +48,8 @@ def _info(graph: Graph, index: int, name: str | None = None) -> TensorInfo:
     )
 
 
-def _ends(
-    graph: Graph, indices: tuple[int, ...], names: Mapping[int, str], order: Any
-) -> tuple[TensorInfo, ...]:
-    """Inputs or outputs in the model's own order, by the names that users know."""
-    by_key = {names[i]: i for i in indices if i in names}
-    if order and {key for _, key in order} == set(by_key) and len(by_key) == len(indices):
-        return tuple(_info(graph, by_key[key], name) for name, key in order)
-    return tuple(_info(graph, i, names.get(i)) for i in indices)
+def _infos(graph: Graph, ends: Ends) -> tuple[TensorInfo, ...]:
+    return tuple(_info(graph, i, n) for n, i in zip(ends.names, ends.tensors, strict=True))
 
 
 _AGREEMENT = 0.995
@@ -80,8 +75,8 @@ def build_variant(
         content=content,
         path=path,
         fingerprint=hashlib.sha256(content).hexdigest(),
-        inputs=_ends(graph, graph.main.inputs, graph.input_names, meta.get("inputs")),
-        outputs=_ends(graph, graph.main.outputs, graph.output_names, meta.get("outputs")),
+        inputs=_infos(graph, model_inputs(graph, meta.get("inputs"))),
+        outputs=_infos(graph, model_outputs(graph, meta.get("outputs"))),
         tensors=tuple(_info(graph, i) for i in range(len(graph.main.tensors))),
         notes=(*meta.get("notes", ()), *_training_notes(meta.get("training"))),
         training=TrainingSummary(**meta["training"]) if meta.get("training") else None,

@@ -38,6 +38,7 @@ from pytest_edgequant.errors import (
     NotDerivableError,
 )
 from pytest_edgequant.isolation import IsolatedProcess
+from pytest_edgequant.tflite.ends import file_inputs, file_outputs
 from pytest_edgequant.tflite.graph import Graph, read_graph
 
 _TENSORFLOW = ("tensorflow", "tensorflow-cpu", "tf-nightly", "keras", "tf-keras")
@@ -323,17 +324,16 @@ class TFLiteFile:
             )
 
     def describe(self, process: IsolatedProcess) -> Description:
-        main = self.graph.main
+        ends, tensors = file_inputs(self.graph), self.graph.main.tensors
         inputs = tuple(
             InputSpec(
-                self.graph.input_names.get(i, main.tensors[i].name),
-                main.tensors[i].shape,
-                np.dtype(np.float32) if main.tensors[i].quantization else main.tensors[i].dtype,
+                name,
+                tensors[i].shape,
+                np.dtype(np.float32) if tensors[i].quantization else tensors[i].dtype,
             )
-            for i in main.inputs
+            for name, i in zip(ends.names, ends.tensors, strict=True)
         )
-        names = tuple(self.graph.output_names.get(i, main.tensors[i].name) for i in main.outputs)
-        return Description(inputs, names, False, False)
+        return Description(inputs, file_outputs(self.graph).names, False, False)
 
     def convert(self, process: IsolatedProcess, order: Order) -> Converted:
         assert order.description is not None

@@ -13,7 +13,7 @@ import re
 import sys
 import tempfile
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -149,9 +149,32 @@ def _export(loaded: _Loaded, unrolled: bool) -> Exported:
     return loaded.exported[unrolled]
 
 
+def _natural(name: str) -> list[tuple[int, str]]:
+    """A key by which `output_2` comes before `output_10`."""
+    parts = re.split(r"(\d+)", name)
+    return [(int(part) if part.isdigit() else -1, part) for part in parts]
+
+
+def _argument_order(module: Any, names: Iterable[str]) -> tuple[str, ...]:
+    """The signature's inputs in the order in which the saved function takes them.
+
+    A signature itself has none: TensorFlow gives its inputs in another order in each process. By
+    name where no function of the module takes the same ones, or several do differently.
+    """
+    wanted = sorted(names, key=_natural)
+    orders = set()
+    for attribute in ("serve", "__call__", *sorted(vars(module))):
+        for concrete in getattr(getattr(module, attribute, None), "concrete_functions", ()):
+            specs = tensorflow().nest.flatten(concrete.structured_input_signature)
+            found = tuple(spec.name for spec in specs if hasattr(spec, "dtype"))
+            if sorted(found, key=_natural) == wanted:
+                orders.add(found)
+    return orders.pop() if len(orders) == 1 else tuple(wanted)
+
+
 def _pin_saved_model(loaded: _Loaded, folder: Path) -> Exported:
     keywords = loaded.function.structured_input_signature[1]
-    names = tuple(keywords)
+    names = _argument_order(loaded.keep, keywords)
     inputs = tuple(
         tracing.pinned(
             spec.shape.as_list() if spec.shape.rank is not None else None,
@@ -159,9 +182,9 @@ def _pin_saved_model(loaded: _Loaded, folder: Path) -> Exported:
             name,
             loaded.where,
         )
-        for name, spec in keywords.items()
+        for name, spec in ((name, keywords[name]) for name in names)
     )
-    outputs = tuple(sorted(loaded.function.structured_outputs))
+    outputs = tuple(sorted(loaded.function.structured_outputs, key=_natural))
 
     def serve(*arguments: Any) -> Any:
         return loaded.function(**dict(zip(names, arguments, strict=True)))

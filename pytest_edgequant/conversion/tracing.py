@@ -10,7 +10,7 @@ import contextlib
 import hashlib
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ import numpy as np
 
 from pytest_edgequant.data import InputSpec
 from pytest_edgequant.errors import ConversionError, ModelError
+from pytest_edgequant.tflite.ends import unique
 
 
 @dataclass(frozen=True)
@@ -57,11 +58,15 @@ class Traced:
         )
 
 
+_TAKEN = frozenset({"self"})
+"""Arguments of TensorFlow's own, which no input can be called."""
+
+
 def _safe(names: Sequence[str]) -> tuple[str, ...]:
-    """Names that a SavedModel's signature takes: word characters, unique."""
-    safe = [re.sub(r"\W", "_", name) or "x" for name in names]
-    safe = [name if name[0].isalpha() else f"x{name}" for name in safe]
-    if len(set(safe)) < len(safe):
+    """Names that a SavedModel's signature takes: ASCII word characters, unique without case."""
+    safe = [re.sub(r"\W", "_", name, flags=re.ASCII) or "x" for name in names]
+    safe = [name if name[0].isalpha() and name not in _TAKEN else f"x{name}" for name in safe]
+    if len({name.lower() for name in safe}) < len(safe):
         safe = [f"{name}_{i}" for i, name in enumerate(safe)]
     return tuple(safe)
 
@@ -119,8 +124,8 @@ def _unrolled(model: Any, active: bool) -> Iterator[None]:
             setattr(layer, name, value)
 
 
-def _input_tensors(model: Any, where: str) -> tuple[Any, list[Any]]:
-    """The structure of the model's inputs and its leaves (with name, shape, dtype)."""
+def _input_structure(model: Any, where: str) -> Any:
+    """The structure of the model's inputs; its leaves have name, shape, dtype."""
     import tensorflow as tf
 
     with contextlib.suppress(AttributeError, ValueError):
@@ -131,18 +136,16 @@ def _input_tensors(model: Any, where: str) -> tuple[Any, list[Any]]:
                 structure = getattr(model, "_nested_inputs", None)
             if structure is None:
                 structure = leaves if len(leaves) > 1 else leaves[0]
-            return structure, leaves
+            return structure
     shapes = getattr(model, "_build_shapes_dict", None) or {}
     if len(shapes) == 1:
         shape = next(iter(shapes.values()))
         if isinstance(shape, tuple | list) and all(v is None or isinstance(v, int) for v in shape):
             dtype = getattr(model, "input_dtype", None) or "float32"
-            leaf = tf.TensorSpec(tuple(shape), dtype, name="input")
-            return leaf, [leaf]
+            return tf.TensorSpec(tuple(shape), dtype, name="input")
     legacy = getattr(model, "_saved_model_inputs_spec", None)
     if legacy is not None:
-        leaves = tf.nest.flatten(legacy)
-        return legacy, leaves
+        return legacy
     raise ModelError(
         f"{where}: the model's input shape is not known; call the model once on a sample "
         "(or build it with an input shape) before it is handed over"
@@ -191,12 +194,12 @@ def trace(model: Any, where: str, unrolled: bool = False) -> Traced:
     """
     import tensorflow as tf
 
-    structure, leaves = _input_tensors(model, where)
-    names = _without_automatic([str(leaf.name).split(":")[0] for leaf in leaves])
-    if isinstance(structure, dict) and len(structure) == len(leaves):
-        # tf.nest flattens dicts by sorted key: these are the names that users feed by.
-        names = tuple(sorted(structure))
-    leaves = tf.nest.flatten(structure)
+    structure = _input_structure(model, where)
+    tree = _tree(model)
+    leaves = tree.flatten(structure)
+    names = _dict_keys(tree, structure, len(leaves)) or unique(
+        _without_automatic([str(leaf.name).split(":")[0] for leaf in leaves]), "input"
+    )
     inputs = tuple(
         pinned(leaf.shape, leaf.dtype, name, where)
         for leaf, name in zip(leaves, names, strict=True)
@@ -206,14 +209,14 @@ def trace(model: Any, where: str, unrolled: bool = False) -> Traced:
 
     @tf.autograph.experimental.do_not_convert  # type: ignore[untyped-decorator,unused-ignore]
     def by_key(result: Any) -> dict[str, Any]:
-        outputs = tf.nest.flatten(result)
-        output_names[:] = _output_names(model, result, len(outputs))
+        outputs = tree.flatten(result)
+        output_names[:] = _output_names(model, tree, result, len(outputs))
         tensors = (tf.convert_to_tensor(output) for output in outputs)
         return dict(zip(_safe(output_names), tensors, strict=True))
 
     def serve(*arguments: Any) -> dict[str, Any]:
         outputs: dict[str, Any] = by_key(
-            model(tf.nest.pack_sequence_as(structure, arguments), training=False)
+            model(tree.pack_sequence_as(structure, list(arguments)), training=False)
         )
         return outputs
 
@@ -222,12 +225,33 @@ def trace(model: Any, where: str, unrolled: bool = False) -> Traced:
     return Traced(function, inputs, tuple(output_names), keys, _safe(output_names))
 
 
-def _output_names(model: Any, result: Any, count: int) -> list[str]:
+def _output_names(model: Any, tree: Any, result: Any, count: int) -> tuple[str, ...]:
     """The outputs' names: a dict's keys, the model's own, or numbers."""
-    if isinstance(result, dict) and len(result) == count:
-        return sorted(result)
+    keys = _dict_keys(tree, result, count)
+    if keys:
+        return keys
     known = [str(name) for name in getattr(model, "output_names", None) or ()]
-    return known if len(known) == count else [f"output_{i}" for i in range(count)]
+    return unique(known if len(known) == count else [""] * count, "output")
+
+
+def _tree(model: Any) -> Any:
+    """What flattens the model's structures in the order of `model.inputs` and its outputs."""
+    import tensorflow as tf
+
+    if is_legacy_keras(model):
+        return tf.nest
+    import keras
+
+    # It sorts the keys of a dict as TensorFlow does, and leaves those of an OrderedDict.
+    return keras.tree
+
+
+def _dict_keys(tree: Any, structure: Any, count: int) -> tuple[str, ...]:
+    """The keys of a dict of leaves, in the order in which it is flattened; empty for others."""
+    if not isinstance(structure, dict) or len(structure) != count:
+        return ()
+    numbered = tree.pack_sequence_as(structure, list(range(count)))
+    return unique((str(key) for key in sorted(numbered, key=numbered.get)), "key")
 
 
 def shortened(error: BaseException, limit: int = 600) -> str:
@@ -256,8 +280,9 @@ def fingerprint(traced: Traced) -> str:
     library = {f.signature.name: f for f in graph.library.function}
     seen: dict[str, int] = {}
 
-    def add_nodes(nodes: Any) -> None:
-        order = {node.name: i for i, node in enumerate(nodes)}
+    def add_nodes(nodes: Any, arguments: Sequence[str] = ()) -> Callable[[str], str]:
+        order: dict[str, Any] = {name: f"argument {i}" for i, name in enumerate(arguments)}
+        order.update((node.name, i) for i, node in enumerate(nodes))
 
         def canonical(name: str) -> str:
             prefix, name = ("^", name[1:]) if name.startswith("^") else ("", name)
@@ -271,6 +296,7 @@ def fingerprint(traced: Traced) -> str:
                     continue
                 total.update(f";{key}=".encode())
                 add_attribute(node.attr[key])
+        return canonical
 
     def add_attribute(value: Any) -> None:
         if value.HasField("func"):
@@ -290,11 +316,16 @@ def fingerprint(traced: Traced) -> str:
         if function is None:
             total.update(name.encode())
             return
-        arguments = {a.name: i for i, a in enumerate(function.signature.input_arg)}
+        arguments = [a.name for a in function.signature.input_arg]
         total.update(f"function {seen[name]} of {len(arguments)}".encode())
-        add_nodes(function.node_def)
+        canonical = add_nodes(function.node_def, arguments)
+        # Which of the nodes it gives, and in which order, stands beside them.
+        given = (canonical(function.ret[a.name]) for a in function.signature.output_arg)
+        total.update(f"gives {','.join(given)}".encode())
 
-    add_nodes(graph.node)
+    canonical = add_nodes(graph.node)
+    given = (canonical(tensor.name) for tensor in traced.function.graph.outputs)
+    total.update(f"gives {','.join(given)}".encode())
     variables = {id(v.handle): v for v in traced.function.graph.variables}
     for external, _ in traced.function.graph.captures:
         variable = variables.get(id(external))

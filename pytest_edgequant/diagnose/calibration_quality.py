@@ -40,6 +40,7 @@ from pytest_edgequant.records import (
     Variant,
 )
 from pytest_edgequant.samples import Preprocess, Samples, Specs
+from pytest_edgequant.tflite.ends import aligned
 from pytest_edgequant.tflite.graph import Subgraph, read_graph
 
 if TYPE_CHECKING:
@@ -261,7 +262,7 @@ def calibration_quality(
         own, labels = calibration_inputs(whole, specs)
     samples = Samples(dataset, preprocess=preprocess)
     seen = _read(loaded, samples, specs, own)
-    float32 = load_variant(reference) if reference is not None else None
+    float32 = aligned(load_variant(reference), loaded) if reference is not None else None
     activations: list[TensorRange] | None = None
     method = "float32 values against calibrated ranges"
     if float32 is not None:
@@ -304,7 +305,9 @@ def _read(
     if held is not None and held.dataset == current_pipeline().engine.fingerprint(samples):
         left_out = np.asarray(held.indices, dtype=np.int64)
     calibrated = None if calibration is None else set(_hashes(calibration))
-    integer = [i if i.dtype.kind in "iu" else None for i in variant.inputs]
+    main = read_graph(variant.content, variant.label).main
+    read = {index for operator in main.operators for index in operator.inputs}
+    integer = [i if i.dtype.kind in "iu" and i.index in read else None for i in variant.inputs]
     ranges = [None if info is None else _InputRange(info) for info in integer]
     spread = _Spread()
     count = shared = 0

@@ -126,13 +126,15 @@ class Subgraph:
 class Graph:
     """A whole model, compared by identity.
 
-    `input_names` and `output_names` map tensor index to signature name, `metadata` are the named
-    buffers that a model may carry (an offline memory plan, say).
+    `signature_inputs` and `signature_outputs` are (name, tensor index) by the main subgraph's
+    signature, in its order, not the subgraph's (`tflite.ends`). `metadata` are the named buffers
+    that a model may carry (an offline memory plan, say).
     """
 
     subgraphs: tuple[Subgraph, ...]
-    input_names: dict[int, str]
-    output_names: dict[int, str]
+    signature_inputs: tuple[tuple[str, int], ...] = ()
+    signature_outputs: tuple[tuple[str, int], ...] = ()
+    signature_key: str | None = None
     metadata: Mapping[str, bytes] = field(default_factory=dict)
 
     @property
@@ -296,23 +298,37 @@ class _Reader:
             outputs=outputs,
         )
 
-    def names(self, get: Callable[[int], Any], count: int) -> dict[int, str]:
+    def names(self, get: Callable[[int], Any], count: int) -> tuple[tuple[str, int], ...]:
         entries = (get(i) for i in range(self._length(count, "signature")))
-        return {int(e.TensorIndex()): self._text(e.Name()) for e in entries}
+        return tuple((self._text(e.Name()), int(e.TensorIndex())) for e in entries)
+
+    def signature(self) -> Any | None:
+        """The signature of the main subgraph; of several "serving_default", else the first."""
+        found = None
+        for i in range(self._length(self.model.SignatureDefsLength(), "signatures")):
+            signature = self.model.SignatureDefs(i)
+            if signature.SubgraphIndex() != 0:
+                continue
+            if signature.SignatureKey() == b"serving_default":
+                return signature
+            found = found or signature
+        return found
 
     def graph(self) -> Graph:
         count = self._length(self.model.SubgraphsLength(), "subgraphs")
         if count == 0:
             raise ValueError("it holds no subgraph")
         subgraphs = tuple(self.subgraph(self.model.Subgraphs(i)) for i in range(count))
-        inputs: dict[int, str] = {}
-        outputs: dict[int, str] = {}
-        for i in range(self._length(self.model.SignatureDefsLength(), "signatures")):
-            signature = self.model.SignatureDefs(i)
-            if signature.SubgraphIndex() == 0 and not inputs:
-                inputs = self.names(signature.Inputs, signature.InputsLength())
-                outputs = self.names(signature.Outputs, signature.OutputsLength())
-        return Graph(subgraphs, inputs, outputs, self.metadata())
+        signature = self.signature()
+        if signature is None:
+            return Graph(subgraphs, metadata=self.metadata())
+        return Graph(
+            subgraphs,
+            self.names(signature.Inputs, signature.InputsLength()),
+            self.names(signature.Outputs, signature.OutputsLength()),
+            self._text(signature.SignatureKey()),
+            self.metadata(),
+        )
 
     def metadata(self) -> dict[str, bytes]:
         found = {}

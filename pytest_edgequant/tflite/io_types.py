@@ -47,7 +47,8 @@ def _retype(outside: Any, inside: Any, inner: str, io: str) -> None:
 def with_io_type(content: bytes, inner: str, io: str, where: str) -> bytes:
     """The same model with float inputs and outputs turned into the integer type `io`.
 
-    `inner` is the type of its activations. Inputs and outputs that are not float stay as they are.
+    `inner` is the type of its activations. Inputs and outputs that are not float stay as they are;
+    of an input that nothing reads any scale is right. An input that is an output too stays both.
     Raises `ConversionError` where a float input or output is not quantized right at the edge.
     """
     model = unpack(content)
@@ -67,6 +68,9 @@ def with_io_type(content: bytes, inner: str, io: str, where: str) -> bytes:
             touching = [
                 i for i, op in enumerate(graph.operators) if index in list(getattr(op, near))
             ]
+            if edge == "inputs" and not touching and index not in list(graph.outputs):
+                _retype_unread(tensor, io)
+                continue
             inner_ends = {int(getattr(graph.operators[i], far)[0]) for i in touching}
             if (
                 len(touching) != 1
@@ -82,7 +86,8 @@ def with_io_type(content: bytes, inner: str, io: str, where: str) -> bytes:
             if io == inner:
                 dropped.add(touching[0])
                 ends[position] = inside
-                _rename_signature(model, edge, index, inside)
+                graph.outputs = np.where(np.asarray(graph.outputs) == index, inside, graph.outputs)
+                _rename_signature(model, index, inside)
             else:
                 _retype(tensor, graph.tensors[inside], inner, io)
                 operator = graph.operators[touching[0]]
@@ -95,8 +100,16 @@ def with_io_type(content: bytes, inner: str, io: str, where: str) -> bytes:
     return pack(model)
 
 
-def _rename_signature(model: Any, edge: str, old: int, new: int) -> None:
+def _retype_unread(tensor: Any, io: str) -> None:
+    """Make an input that nothing reads the integer type `io`, on the scale 1."""
+    parameters = schema.QuantizationParametersT()
+    parameters.scale = np.ones(1, np.float32)
+    parameters.zeroPoint = np.zeros(1, np.int64)
+    tensor.type, tensor.quantization = _TYPES[io], parameters
+
+
+def _rename_signature(model: Any, old: int, new: int) -> None:
     for signature in model.signatureDefs or []:
-        for entry in getattr(signature, edge) or []:
+        for entry in [*(signature.inputs or []), *(signature.outputs or [])]:
             if signature.subgraphIndex == 0 and entry.tensorIndex == old:
                 entry.tensorIndex = new

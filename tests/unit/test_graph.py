@@ -109,7 +109,7 @@ def test_operators_and_names_are_read() -> None:
     main = graph.main
     labels = [operator.label for _, operator in graph.operators()]
     assert labels == ["CONV_2D", "RESHAPE", "FULLY_CONNECTED", "SOFTMAX"]
-    assert [graph.input_names[i] for i in main.inputs] == ["image"]
+    assert graph.signature_inputs == (("image", main.inputs[0]),)
     assert [main.tensors[i].shape for i in (*main.inputs, *main.outputs)] == [(1, 8, 8, 1), (1, 10)]
 
 

@@ -8,10 +8,13 @@ import flatbuffers
 import numpy as np
 import pytest
 from ai_edge_litert import schema_py_generated as schema
-from model_building import one_operator, run_litert, tensor
+from many_ends import signature
+from model_building import GraphBuilder, one_operator, run_litert, tensor
 
 from pytest_edgequant.errors import ConversionError
+from pytest_edgequant.pipeline import Pipeline, load_variant
 from pytest_edgequant.tflite.edit import pack, unpack
+from pytest_edgequant.tflite.ends import file_inputs, file_outputs
 from pytest_edgequant.tflite.graph import Graph, read_graph
 from pytest_edgequant.tflite.io_types import with_io_type
 
@@ -85,10 +88,9 @@ def test_the_same_type_drops_the_operators_at_the_edges() -> None:
 @pytest.mark.parametrize("io", CHANGED)
 def test_the_signature_still_names_inputs_and_outputs(io: str) -> None:
     before, after = read_graph(FLOAT_IO), read_graph(CHANGED[io])
-    for names, ends_of in (("input_names", "inputs"), ("output_names", "outputs")):
-        assert [getattr(after, names)[i] for i in getattr(after.main, ends_of)] == [
-            getattr(before, names)[i] for i in getattr(before.main, ends_of)
-        ]
+    for ends_of in (file_inputs, file_outputs):
+        assert ends_of(after).names == ends_of(before).names
+        assert len(ends_of(after).names) == 1
 
 
 @pytest.mark.parametrize("io", CHANGED)
@@ -144,3 +146,46 @@ def test_an_input_that_is_not_quantized_at_the_edge_is_named(
 def test_another_inner_type_is_refused() -> None:
     with pytest.raises(ConversionError, match="not quantized to int16 right there"):
         with_io_type(FLOAT_IO, "int16", "int16", "tiny")
+
+
+def edges() -> bytes:
+    """A float model, int8 inside: an input that is an output too, and one that nothing reads."""
+    builder = GraphBuilder()
+    read, unread = (builder.activation((1, 4), "FLOAT32", name) for name in ("read", "unread"))
+    inside = builder.add("QUANTIZE", [read], (1, 4), "INT8")
+    moved = builder.add("ABS", [inside], (1, 4), "INT8")
+    made = builder.add("DEQUANTIZE", [moved], (1, 4), "FLOAT32")
+    builder.build()
+    builder.graph.inputs = np.asarray([unread, read], np.int32)
+    builder.graph.outputs = np.asarray([made, read, made], np.int32)
+    builder.model.signatureDefs = [
+        signature(
+            "serving_default", {"r": read, "u": unread}, {"p": read, "m": made, "again": made}, 0
+        )
+    ]
+    return pack(builder.model)
+
+
+@pytest.mark.parametrize("io", ["int8", "uint8"])
+def test_inputs_that_are_outputs_or_that_nothing_reads(io: str, pipeline: Pipeline) -> None:
+    changed = with_io_type(edges(), "int8", io, "m")
+    graph = read_graph(changed)
+    main = graph.main
+    assert {main.tensors[i].type for i in (*main.inputs, *main.outputs)} == {io.upper()}
+    assert file_inputs(graph).names == ("u", "r")
+    assert set(file_outputs(graph).names) == {"m", "p", "again"}
+    x = {"r": np.array([[-2.0, -0.5, 0.0, 3.0]]), "u": np.array([[1e9, -7.0, 0.3, 2.0]])}
+    variant = load_variant(changed)
+    found = dict(zip((i.name for i in variant.outputs), variant.predict(x), strict=True))
+    np.testing.assert_allclose(found["p"], x["r"], atol=0.05)
+    np.testing.assert_allclose(found["m"], abs(x["r"]), atol=0.05)
+    np.testing.assert_array_equal(found["again"], found["m"])
+
+
+def test_an_input_that_is_passed_on_alone_has_no_scale() -> None:
+    builder = GraphBuilder()
+    x = builder.activation((1, 4), "FLOAT32", "x")
+    builder.build()
+    builder.graph.outputs = builder.graph.inputs = np.asarray([x], np.int32)
+    with pytest.raises(ConversionError, match="'x' is float and not quantized to int8"):
+        with_io_type(pack(builder.model), "int8", "int8", "m")

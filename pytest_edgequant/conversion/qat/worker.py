@@ -22,6 +22,7 @@ from pytest_edgequant.conversion.qat.training import Ends, Progress, Trainer
 from pytest_edgequant.conversion.registry import VARIANTS
 from pytest_edgequant.conversion.tensorflow_worker import Converted
 from pytest_edgequant.conversion.tracing import Exported
+from pytest_edgequant.tflite.ends import model_inputs, model_outputs, positions_of
 from pytest_edgequant.tflite.graph import Graph, read_graph
 from pytest_edgequant.tflite.passthrough import without_float_detours
 
@@ -63,14 +64,15 @@ def _kind(graph: Graph, name: str, index: int) -> losses.OutputKind:
 
 def _ends(graph: Graph, exported: Exported) -> Ends:
     main = graph.main
-    inputs = tuple(exported.input_keys.index(graph.input_names[i]) for i in main.inputs)
-    in_file = [graph.output_names[i] for i in main.outputs]
-    outputs = tuple(in_file.index(key) for key in exported.output_keys)
-    kinds = tuple(
-        _kind(graph, name, main.outputs[position])
-        for name, position in zip(exported.output_names, outputs, strict=True)
+    given = model_inputs(graph, [(key, key) for key in exported.input_keys])
+    wanted = model_outputs(
+        graph, tuple(zip(exported.output_names, exported.output_keys, strict=True))
     )
-    return Ends(inputs, outputs, kinds)
+    return Ends(
+        positions_of(main.inputs, given.tensors),
+        positions_of(wanted.tensors, main.outputs),
+        tuple(_kind(graph, n, i) for n, i in zip(wanted.names, wanted.tensors, strict=True)),
+    )
 
 
 def begin(

@@ -42,7 +42,7 @@ from pytest_edgequant.samples import Samples
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-REVISION = 3
+REVISION = 4
 _SEEN = 32
 _PACKAGES = {
     "litert": "ai-edge-litert",
@@ -357,7 +357,7 @@ class Engine:
             "outputs",
             REVISION,
             job.key,
-            [[i.name, i.index] for i in (*job.inputs, *job.outputs)],
+            task.binding(samples),
             fingerprint,
             selection.token,
             preprocess,
@@ -393,9 +393,10 @@ def _is_lasting(samples: Samples) -> bool:
 
 
 def _real(task: Task, raw: Outputs) -> Outputs:
-    """Outputs as real values; arrays of their own, which may be kept."""
+    """Outputs as real values in the variant's order; arrays of their own, which may be kept."""
     found = []
-    for array, info in zip(raw, task.job.outputs, strict=True):
+    for place, info in zip(task.gives, task.variant.outputs, strict=True):
+        array = raw[place]
         real = dequantize(array, info)
         found.append(array.copy() if real is array else real)
     return found

@@ -31,6 +31,9 @@ _Runner = TypeVar("_Runner")
 class Job:
     """One model to run: the deployed file, and how its inputs and outputs are stored.
 
+    These are in the file's own order, so that `key` stands for all of it: whatever a variant of
+    these bytes calls them, and in which order, is the matter of `Task`.
+
     `runtime` is "litert", "litert-reference" or "tflm". `stateful` models are reset before each
     inference; LiteRT itself does not reset `resources`, variables beside the graph
     (`tflite.restarting`). `unit` is how many samples the deployed file takes an inference.

@@ -36,6 +36,7 @@ from pytest_edgequant.measure.evaluation.jobs import (
 from pytest_edgequant.quantize import Quantizer, is_stored
 from pytest_edgequant.records import TensorInfo, Variant
 from pytest_edgequant.samples import Samples, Specs, joined, take
+from pytest_edgequant.tflite.ends import positions_of
 from pytest_edgequant.tflite.graph import read_graph
 from pytest_edgequant.tflite.macs import model_macs
 
@@ -70,13 +71,27 @@ Block = tuple[Any, "list[list[NDArray[Any]]]", "dict[Specs, list[NDArray[Any]]]"
 
 @dataclass(frozen=True, eq=False)
 class Task:
-    """A variant on a runtime, and the processes that share its samples."""
+    """A variant on a runtime, and the processes that share its samples.
+
+    The variant's inputs and outputs are in its model's order, as `specs` are. `feeds` tells for
+    each input of the file which of them it is, `gives` for each of the variant's outputs which of
+    the file's that is.
+    """
 
     variant: Variant
     job: Job
     specs: Specs
+    feeds: tuple[int, ...]
+    gives: tuple[int, ...]
     macs: int
     processes: Sequence[IsolatedProcess]
+
+    def binding(self, samples: Samples) -> list[list[str] | list[int]]:
+        """Which of the samples' parts each input of the file is fed with, as a key has it."""
+        names, positions = [self.specs[place].name for place in self.feeds], list(self.feeds)
+        if samples.by_name is None:
+            return [names, positions]
+        return [names if samples.by_name else positions]
 
     @property
     def worker(self) -> Any:
@@ -87,18 +102,23 @@ def make_task(variant: Variant, runtime: str, processes: Sequence[IsolatedProces
     """What it takes to run a variant."""
     graph = read_graph(variant.content, variant.label)
     batches = {int(info.shape[0]) for info in variant.inputs if info.shape}
+    main = graph.main
+    feeds = positions_of(main.inputs, [info.index for info in variant.inputs])
+    tensors = {info.index: info for info in variant.outputs}
     resources = any(operator.name == "VAR_HANDLE" for _, operator in graph.operators())
     job = Job(
         key=f"{variant.fingerprint}/{runtime}",
         content=variant.content,
         runtime=runtime,
-        inputs=variant.inputs,
-        outputs=variant.outputs,
+        inputs=tuple(variant.inputs[place] for place in feeds),
+        outputs=tuple(tensors[index] for index in main.outputs),
         stateful=resources or any(t.is_variable for s in graph.subgraphs for t in s.tensors),
         resources=resources,
         unit=batches.pop() if len(batches) == 1 else 1,
     )
-    return Task(variant, job, input_specs(variant), model_macs(graph), processes)
+    gives = positions_of([info.index for info in variant.outputs], main.outputs)
+    macs = model_macs(graph)
+    return Task(variant, job, input_specs(variant), feeds, gives, macs, processes)
 
 
 _Kind = tuple[InputSpec, ...] | tuple[TensorInfo, ...]
@@ -184,9 +204,9 @@ class Pass:
         self._real_inputs = real_inputs
         self._kinds = {self._kind(task): task.specs for task in tasks}
         self._quantizers: dict[_Kind, list[Quantizer]] = {
-            task.job.inputs: [Quantizer(i, cached_samples([i])) for i in task.job.inputs]
+            task.variant.inputs: [Quantizer(i, cached_samples([i])) for i in task.variant.inputs]
             for task in tasks
-            if self._kind(task) is task.job.inputs
+            if self._kind(task) is task.variant.inputs
         }
         self._size = self._block_size()
         self._memory: Memory | None = None
@@ -336,9 +356,9 @@ class Pass:
                 raise self._counted(error, self._kinds[kind], arrays) from None
 
     def _kind(self, task: Task) -> _Kind:
-        """What a block holds for a task."""
-        stored = any(map(is_stored, task.job.inputs)) and not self._real_inputs
-        return task.job.inputs if stored else task.specs
+        """What a block holds for a task, in the variant's order."""
+        stored = any(map(is_stored, task.variant.inputs)) and not self._real_inputs
+        return task.variant.inputs if stored else task.specs
 
     def _post(self, slot: _Slot) -> None:
         assert self._memory is not None
@@ -352,6 +372,8 @@ class Pass:
             first = None
             if not self._begun:
                 first = First(self._known.get(task.job.key), self.threads, self._total)
+            fields = slot.inputs[self._kind(task)]
+            inputs = [fields[place] for place in task.feeds]
             numbers = []
             for process, start, stop in _shares(task, slot.filled):
                 numbers.append(
@@ -359,7 +381,7 @@ class Pass:
                         task.worker.run,
                         task.job.key,
                         path,
-                        _shorter(slot.inputs[self._kind(task)], start, stop),
+                        _shorter(inputs, start, stop),
                         _shorter(outputs, start, stop),
                         first,
                     )

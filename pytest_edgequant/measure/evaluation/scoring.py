@@ -23,6 +23,7 @@ from pytest_edgequant.measure.evaluation.runtimes import (
 from pytest_edgequant.measure.scores import Score, TaskMetric
 from pytest_edgequant.records import Target, Variant
 from pytest_edgequant.samples import Drawn, Samples
+from pytest_edgequant.tflite.ends import aligned
 from pytest_edgequant.tflite.graph import read_graph
 from pytest_edgequant.tflite.macs import model_macs
 
@@ -164,12 +165,14 @@ def score(
 ) -> Scored:
     """Run the variants side by side over the samples, and score each.
 
-    Metrics `against_baseline` take the first variant's outputs for labels. `watch` gives a fresh
+    Inputs and outputs of all go by the first one's order, where they have its names. Metrics
+    `against_baseline` take the first variant's outputs for labels. `watch` gives a fresh
     observer of all outputs, again where the samples have to be read anew. `failed` is told of a
     metric that can't be computed, before that is raised. `identify`: `Scored.hashes` will be asked.
     """
     given = samples
     given.identify = given.identify or identify
+    variants = [variants[0], *(aligned(variant, variants[0]) for variant in variants[1:])]
     samples, selection, part = select(engine, variants, runtimes, given, limit)
     accumulators: list[Any] = []
 
