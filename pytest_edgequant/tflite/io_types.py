@@ -33,6 +33,10 @@ def _name(tensor: Any) -> str:
     return bytes(tensor.name or b"").decode("utf-8", "replace")
 
 
+def _scale(tensor: Any) -> float:
+    return float(tensor.quantization.scale[0])
+
+
 def _retype(outside: Any, inside: Any, inner: str, io: str) -> None:
     """Give the outer tensor the integer type `io`, on the inner tensor's scale."""
     parameters = schema.QuantizationParametersT()
@@ -71,29 +75,35 @@ def with_io_type(content: bytes, inner: str, io: str, where: str) -> bytes:
             if edge == "inputs" and not touching and index not in list(graph.outputs):
                 _retype_unread(tensor, io)
                 continue
-            inner_ends = {int(getattr(graph.operators[i], far)[0]) for i in touching}
+            around = [graph.operators[i] for i in touching]
+            inner_ends = [int(getattr(operator, far)[0]) for operator in around]
             if (
-                len(touching) != 1
-                or operator_code(model, graph.operators[touching[0]]) != code
-                or graph.tensors[min(inner_ends)].type != _TYPES[inner]
+                (not touching if edge == "inputs" else len(touching) != 1)
+                or {operator_code(model, operator) for operator in around} != {code}
+                or {graph.tensors[i].type for i in inner_ends} != {_TYPES[inner]}
             ):
                 raise ConversionError(
                     f"{where}: the {edge[:-1]} {_name(tensor)!r} is float and not "
                     f"{'quantized' if edge == 'inputs' else 'dequantized'} to {inner} right there, "
                     f"so it can't be made {io}; use int8_float_io, or change the layer next to it"
                 )
-            inside = inner_ends.pop()
+            # A quantizer may give each reader of an input a scale of its own: the widest one holds
+            # what all of them do, and the others requantize.
+            chosen = max(range(len(around)), key=lambda i: _scale(graph.tensors[inner_ends[i]]))
+            inside = inner_ends[chosen]
             if io == inner:
-                dropped.add(touching[0])
+                dropped.add(touching[chosen])
                 ends[position] = inside
+                for operator in around if edge == "inputs" else ():
+                    operator.inputs = np.asarray([inside], np.int32)
                 graph.outputs = np.where(np.asarray(graph.outputs) == index, inside, graph.outputs)
                 _rename_signature(model, index, inside)
             else:
                 _retype(tensor, graph.tensors[inside], inner, io)
-                operator = graph.operators[touching[0]]
-                operator.opcodeIndex = builtin_code_index(model, schema.BuiltinOperator.QUANTIZE)
-                operator.builtinOptionsType = 0
-                operator.builtinOptions = None
+                for operator in around:
+                    operator.opcodeIndex = builtin_code_index(model, builtin.QUANTIZE)
+                    operator.builtinOptionsType = 0
+                    operator.builtinOptions = None
         setattr(graph, edge, np.asarray(ends, dtype=np.int32))
     graph.operators = [op for i, op in enumerate(graph.operators) if i not in dropped]
     drop_unused(model)

@@ -182,6 +182,23 @@ def test_inputs_that_are_outputs_or_that_nothing_reads(io: str, pipeline: Pipeli
     np.testing.assert_array_equal(found["again"], found["m"])
 
 
+@pytest.mark.parametrize("io", ["int8", "uint8"])
+def test_an_input_whose_readers_have_scales_of_their_own(io: str, pipeline: Pipeline) -> None:
+    builder = GraphBuilder()
+    x = builder.activation((1, 4), "FLOAT32", "x")
+    for scale in (0.01, 0.05, 0.02):
+        inside = builder.add("QUANTIZE", [x], (1, 4), "INT8")
+        moved = builder.add("ABS", [inside], (1, 4), "INT8")
+        for tensor_ in (inside, moved):
+            builder.graph.tensors[tensor_].quantization.scale = np.asarray([scale], np.float32)
+        builder.add("DEQUANTIZE", [moved], (1, 4), "FLOAT32")
+    variant = load_variant(with_io_type(builder.build(), "int8", io, "m"))
+    assert variant.inputs[0].scale == pytest.approx(0.05)
+    samples = np.array([[-5.0, -0.6, 0.31, 6.0]])
+    for found, most in zip(variant.predict(samples), (1.27, 6.35, 2.54), strict=True):
+        np.testing.assert_allclose(found, np.minimum(abs(samples), most), atol=0.03)
+
+
 def test_an_input_that_is_passed_on_alone_has_no_scale() -> None:
     builder = GraphBuilder()
     x = builder.activation((1, 4), "FLOAT32", "x")
