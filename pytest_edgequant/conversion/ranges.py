@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pytest_edgequant.errors import CalibrationError, ConversionError
+from pytest_edgequant.tflite.ends import file_inputs
 from pytest_edgequant.tflite.graph import read_graph
 
 if TYPE_CHECKING:
@@ -66,6 +67,7 @@ def observed_ranges(
     can't run the model.
     """
     graph = read_graph(content, where)
+    inputs = file_inputs(graph).tensors
     tensors = [
         (number, tensor)
         for number, subgraph in enumerate(graph.subgraphs)
@@ -74,10 +76,10 @@ def observed_ranges(
     ]
     found: dict[tuple[int, int], Range] = {}
     try:
-        interpreter = _interpreter(content, graph.main.inputs, samples)
+        interpreter = _interpreter(content, inputs, samples)
         for sample in range(len(samples[0])):
             interpreter.reset_all_variables()
-            for index, array in zip(graph.main.inputs, samples, strict=True):
+            for index, array in zip(inputs, samples, strict=True):
                 interpreter.set_tensor(index, array[sample : sample + 1])
             interpreter.invoke()
             for number, tensor in tensors:

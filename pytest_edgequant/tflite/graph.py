@@ -134,7 +134,6 @@ class Graph:
     subgraphs: tuple[Subgraph, ...]
     signature_inputs: tuple[tuple[str, int], ...] = ()
     signature_outputs: tuple[tuple[str, int], ...] = ()
-    signature_key: str | None = None
     metadata: Mapping[str, bytes] = field(default_factory=dict)
 
     @property
@@ -326,7 +325,6 @@ class _Reader:
             subgraphs,
             self.names(signature.Inputs, signature.InputsLength()),
             self.names(signature.Outputs, signature.OutputsLength()),
-            self._text(signature.SignatureKey()),
             self.metadata(),
         )
 

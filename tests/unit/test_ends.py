@@ -181,12 +181,10 @@ def test_the_signature_of_the_first_subgraph_names_it() -> None:
     ]
     graph = read_graph(pack(builder.model))
     assert (file_inputs(graph).names, file_outputs(graph).names) == (("near",), ("by",))
-    assert graph.signature_key == "serving_default"
     builder.model.signatureDefs = builder.model.signatureDefs[:2]
     assert file_inputs(read_graph(pack(builder.model))).names == ("other",)
     builder.model.signatureDefs = builder.model.signatureDefs[:1]
-    graph = read_graph(pack(builder.model))
-    assert (file_inputs(graph).names, graph.signature_key) == (("x",), None)
+    assert file_inputs(read_graph(pack(builder.model))).names == ("x",)
 
 
 def test_a_tensor_that_is_listed_twice_is_one_input_and_two_outputs() -> None:
