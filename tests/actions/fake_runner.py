@@ -7,6 +7,7 @@ Expressions are evaluated as far as the action uses them; others are an error.
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -107,7 +108,7 @@ class Runner:
         home.mkdir()
         (home / "event.json").write_text(payload, encoding="utf-8")
         definition = yaml.safe_load((action / "action.yml").read_text(encoding="utf-8"))
-        contexts = {"github.token": token}
+        contexts = {"github.token": token, **_flattened("github.event", json.loads(payload))}
         for name, details in definition["inputs"].items():
             default = self._filled(str(details.get("default", "")), contexts)
             contexts[f"inputs.{name}"] = inputs.get(name, default)
@@ -172,7 +173,9 @@ class Runner:
             return self._used(name, step["uses"].partition("@")[0], given, common, sha)
         assert step["shell"] == "bash"
         folder.mkdir()
-        files = {f"GITHUB_{n}": folder / n.lower() for n in ("OUTPUT", "STEP_SUMMARY", "ENV")}
+        files = {
+            f"GITHUB_{n}": folder / n.lower() for n in ("OUTPUT", "STEP_SUMMARY", "ENV", "PATH")
+        }
         for path in files.values():
             path.touch()
         own = {k: self._filled(str(v), contexts) for k, v in step.get("env", {}).items()}
@@ -188,7 +191,7 @@ class Runner:
             errors="replace",
             check=False,
         )
-        assert files["GITHUB_ENV"].read_text() == ""
+        assert files["GITHUB_ENV"].read_text() == files["GITHUB_PATH"].read_text() == ""
         return Step(
             name,
             "failure" if done.returncode else "success",
@@ -232,6 +235,17 @@ class Runner:
         else:
             assert action in ("actions/setup-python", "actions/cache"), action
         return Step(name, "success")
+
+
+def _flattened(name: str, value: Any) -> dict[str, str]:
+    """A context by dotted names."""
+    if not isinstance(value, dict):
+        return {name: "" if value is None else str(value)}
+    return {
+        key: text
+        for k, inner in value.items()
+        for key, text in _flattened(f"{name}.{k}", inner).items()
+    }
 
 
 def _flat(text: str) -> str:

@@ -102,6 +102,7 @@ class World:
     tmp: Path
     count: int = 0
     run_id: int | None = None
+    action: Path = ACTIONS / "edge-gate"
 
     def branch(self, name: str, files: Mapping[str, str | Path]) -> str:
         """A commit on top of the base, in a branch of its own."""
@@ -166,7 +167,7 @@ class World:
         if self.run_id is not None:
             variables = {**variables, "GITHUB_RUN_ID": str(self.run_id)}
         return self.runner.run(
-            ACTIONS / "edge-gate",
+            self.action,
             workspace=workspace,
             event=event,
             payload=json.dumps(payload),

@@ -57,30 +57,67 @@ def _from_file(plan: Plan, git: Git, notes: list[str]) -> Baseline | None:
     return Baseline(path, f"the file {shown} in the repository{changed}")
 
 
-def _from_store(plan: Plan, api: Api, notes: list[str]) -> Baseline | None:
-    base, path = plan.base, Path(plan.stored_file)
+def _from_store(plan: Plan, notes: list[str]) -> Baseline | None:
+    base, cached, uploaded = plan.base, Path(plan.stored_file), _uploaded(plan)
     if base is None:
         return None
-    if path.is_file():
-        if _usable(path):
-            return _named(plan, path, "cache-of", f"the cache of {base[:10]}, {plan.base_note}")
-        notes.append(f"the cache of {base[:10]} holds no readable baseline")
-    branch = plan.read_event().default_branch
+    for path, kind in ((cached, "cache"), (uploaded, "artifact")):
+        if path.is_file() and _usable(path):
+            source = f"the {kind} of {base[:10]}, {plan.base_note}"
+            return _named(plan, path, f"{kind}-of", source)
+        if path.is_file():
+            notes.append(f"the {kind} of {base[:10]} holds no readable baseline")
+    if not uploaded.is_file():
+        branch = plan.read_event().default_branch
+        problem = _problem(plan)
+        without = f"neither cache nor artifact of {base[:10]} on {branch}"
+        notes.append(problem.read_text(encoding="utf-8") if problem.is_file() else without)
+    return None
+
+
+def _uploaded(plan: Plan) -> Path:
+    """Where the baseline from the base's artifact lies."""
+    return temporary_folder() / f"edge-gate-{plan.name}" / "artifact" / "baseline.json"
+
+
+def _problem(plan: Plan) -> Path:
+    """Where it is said why there is none."""
+    return _uploaded(plan).with_name("problem.txt")
+
+
+def fetch(plan: Plan, token: str) -> None:
+    """Get what `resolve` may need and only a token gets: the base's artifact, or its commit.
+
+    It is a step of its own, as `resolve` belongs to one that runs the project's code.
+    """
+    if plan.base is None or ("file" in plan.sources and Path(plan.baseline_file).is_file()):
+        return
+    stored = "stored" in plan.sources
+    if stored and (_usable(Path(plan.stored_file)) or _download(plan, plan.base, token)):
+        return
+    if "recompute" in plan.sources and not plan.read_event().on_default_branch:
+        try:
+            Git(Path(plan.project), token).fetch(plan.base)
+        except ActionError as error:
+            warning(f"Edge gate {plan.name}: {plan.base[:10]} can't be fetched: {error}")
+
+
+def _download(plan: Plan, base: str, token: str) -> bool:
+    """Whether the base's run left a baseline as an artifact; then it is here."""
+    event, path = plan.read_event(), _uploaded(plan)
+    path.parent.mkdir(parents=True, exist_ok=True)
     try:
-        found = artifacts.of_commit(api, f"{ARTIFACT_PREFIX}{plan.name}", base, branch)
+        api, name = Api(event.repository, token), f"{ARTIFACT_PREFIX}{plan.name}"
+        found = artifacts.of_commit(api, name, base, event.default_branch)
         content = found.read("baseline.json", MAX_BASELINE) if found else None
     except ActionError as error:
-        notes.append(f"artifacts of {base[:10]} can't be read ({error})")
-        return None
+        problem = f"artifacts of {base[:10]} can't be read ({error})"
+        _problem(plan).write_text(problem, encoding="utf-8")
+        return False
     if content is None:
-        notes.append(f"neither cache nor artifact of {base[:10]} on {branch}")
-        return None
-    path.parent.mkdir(parents=True, exist_ok=True)
+        return False
     path.write_bytes(content)
-    if not _usable(path):
-        notes.append(f"the artifact of {base[:10]} holds no readable baseline")
-        return None
-    return _named(plan, path, "artifact-of", f"the artifact of {base[:10]}, {plan.base_note}")
+    return _usable(path)
 
 
 def _recomputed(plan: Plan, git: Git, notes: list[str]) -> Baseline | None:
@@ -108,20 +145,19 @@ def _recomputed(plan: Plan, git: Git, notes: list[str]) -> Baseline | None:
     return _named(plan, target, "recomputed", f"recomputed from {base[:10]}, {plan.base_note}")
 
 
-def resolve(plan: Plan, token: str, *, supported: bool) -> Baseline:
+def resolve(plan: Plan, *, supported: bool) -> Baseline:
     """The first baseline there is, in the order file, stored, recompute."""
     if not supported:
         return Baseline(None, "none: the installed pytest-edgequant has no --edge-baseline")
     if not plan.sources:
         return Baseline(None, "none: the workflow asks for none")
-    git, notes = Git(Path(plan.project), token), list[str]()
-    event = plan.read_event()
+    git, notes = Git(Path(plan.project)), list[str]()
     for source in plan.sources:
         if source == "file":
             found = _from_file(plan, git, notes)
         elif source == "stored":
-            found = _from_store(plan, Api(event.repository, token), notes)
-        elif event.on_default_branch:
+            found = _from_store(plan, notes)
+        elif plan.read_event().on_default_branch:
             continue  # nobody waits for a comparison there; the run itself becomes a base
         else:
             found = _recomputed(plan, git, notes)

@@ -7,10 +7,13 @@ import subprocess
 import sys
 from collections.abc import Callable, Sequence
 
+from edge_gate import baseline as baselines
 from edge_gate import comment as comments
 from edge_gate import gate as gates
 from edge_gate import plan as plans
+from edge_gate import pytest_run
 from edge_gate.api import ApiError
+from edge_gate.contained import contained
 from edge_gate.errors import ActionError
 from edge_gate.record import verdict_of
 from edge_gate.runner import error, group, set_outputs, warning
@@ -31,6 +34,12 @@ def plan() -> int:
     return 0
 
 
+def fetch() -> int:
+    """Get what the base left, with the token, before anything of the project's runs."""
+    baselines.fetch(plans.load(), _token())
+    return 0
+
+
 def install() -> int:
     """Install pytest-edgequant and the project's requirements."""
     made = plans.load()
@@ -39,9 +48,11 @@ def install() -> int:
         arguments += ["-r", made.requirements]
     if not arguments:
         return 0
-    with group(f"pip install {' '.join(arguments)}"):
+    with group(f"pip install {' '.join(arguments)}"), contained():
         command = [sys.executable, "-m", "pip", "install", "--disable-pip-version-check"]
-        code = subprocess.run([*command, *arguments], check=False).returncode
+        code = subprocess.run(
+            [*command, *arguments], env=pytest_run.environment({}), check=False
+        ).returncode
     if code:
         raise ActionError(f"pip install {' '.join(arguments)} failed with {code}; its log is above")
     return 0
@@ -49,13 +60,13 @@ def install() -> int:
 
 def gate() -> int:
     """Find the baseline, run the tests, and keep the verdict for `conclude`."""
-    return gates.run(plans.load(), _token())
+    return gates.run(plans.load())
 
 
 def comment() -> int:
     """Comment on the pull request. What goes wrong here never decides over the verdict."""
     try:
-        comments.of_job(plans.load(), _token(), _author())
+        comments.of_job(comments.Pull.of_step(), _token(), _author())
     except ActionError as problem:
         hint = ""
         if isinstance(problem, ApiError) and problem.status in (401, 403, 404):
@@ -83,6 +94,7 @@ def conclude() -> int:
 
 _COMMANDS: dict[str, Callable[[], int]] = {
     "plan": plan,
+    "fetch": fetch,
     "install": install,
     "gate": gate,
     "comment": comment,

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,7 @@ from edge_gate.api import Api
 from edge_gate.errors import ActionError
 from edge_gate.event import commit, read_payload
 from edge_gate.markdown import Part
-from edge_gate.plan import ARTIFACT_PREFIX, Plan, slug
+from edge_gate.plan import ARTIFACT_PREFIX, slug
 from edge_gate.record import read_record
 from edge_gate.runner import notice, run_url, warning
 
@@ -39,26 +41,84 @@ def put(api: Api, number: int, name: str, author: str, body: str) -> str:
     return str(answer.get("html_url"))
 
 
-def of_job(plan: Plan, token: str, author: str) -> None:
+@dataclass(frozen=True)
+class Pull:
+    """What the job that ran the gate comments on, as the runner says it.
+
+    Nothing of it comes from a file: what lies in the job's folders, the event and the plan among
+    it, the tests could have written.
+    """
+
+    name: str
+    event: str
+    number: int | None
+    head: str
+    fork: bool
+    report_folder: Path
+
+    @classmethod
+    def of_step(cls) -> Pull:
+        """From the environment that action.yml gives to this step."""
+        get = os.environ.get
+        number, ours = get("EDGE_GATE_PULL_NUMBER", ""), get("GITHUB_REPOSITORY", "")
+        return cls(
+            name=slug(get("EDGE_GATE_NAME", "") or "gate"),
+            event=get("GITHUB_EVENT_NAME", ""),
+            number=int(number) if number.isascii() and number.isdigit() else None,
+            head=commit(get("EDGE_GATE_PULL_HEAD")) or "",
+            fork=get("EDGE_GATE_PULL_REPOSITORY", "") != ours,
+            report_folder=Path(get("EDGE_GATE_REPORT_FOLDER", "")),
+        )
+
+
+def of_job(pull: Pull, token: str, author: str) -> None:
     """Comment from the job that ran the gate. Raises `ActionError`."""
-    event = plan.read_event()
-    if event.name != "pull_request" or event.number is None:
+    if pull.event != "pull_request" or not pull.number:
         return
-    if event.fork:
+    if pull.fork:
         notice(
             "This pull request comes from a fork: its token may not comment. A workflow_run "
             "workflow with .github/actions/edge-comment does, if the repository has one."
         )
         return
-    folder = Path(plan.report_folder)
+    folder, parts, notes = pull.report_folder, list[Part](), list[str]()
 
     def read(name: str, limit: int) -> bytes | None:
-        path = folder / name
-        return path.read_bytes()[:limit] if path.is_file() else None
+        return _regular(folder, name, limit)
 
-    parts = [_part("the report folder", read)] if (folder / "gate.json").is_file() else []
-    body = markdown.comment(plan.name, parts, run_url(), head=event.head or "")
-    _say(put(Api(event.repository, token), event.number, plan.name, author, body))
+    try:
+        if read("gate.json", MAX_RECORD) is not None:
+            part = _part("the report folder", read)
+            if (part.record.number, part.record.head) == (pull.number, pull.head):
+                parts.append(part)
+            else:
+                notes.append("the report folder is about another pull request or commit")
+    except ActionError as error:
+        notes.append(str(error))
+    body = markdown.comment(pull.name, parts, run_url(), notes=notes, head=pull.head)
+    repository = os.environ.get("GITHUB_REPOSITORY", "")
+    _say(put(Api(repository, token), pull.number, pull.name, author, body))
+
+
+def _regular(folder: Path, name: str, limit: int) -> bytes | None:
+    """A file's first bytes; None where there is none.
+
+    Raises `ActionError` for a link, or anything else that is no file: this process has a token
+    among what a link could lead to.
+    """
+    path = folder / name
+    try:
+        if folder.is_symlink() or path.is_symlink():
+            raise ActionError(f"the report folder: {name} is a link")
+        if not path.exists():
+            return None
+        flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+        with open(os.open(path, flags), "rb") as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise ActionError(f"the report folder: {name} is not a file")
+            return file.read(limit)
+    except OSError as error:
+        raise ActionError(f"the report folder: {name}: {error.strerror or error}") from None
 
 
 def _part(where: str, read: Callable[[str, int], bytes | None]) -> Part:

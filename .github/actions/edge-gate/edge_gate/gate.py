@@ -14,15 +14,16 @@ from edge_gate.record import Record, verdict_of
 from edge_gate.runner import add_summary, set_outputs, summary_size, warning
 
 
-def run(plan: Plan, token: str) -> int:
+def run(plan: Plan) -> int:
     """Run the gate, leave its reports and its record, and set the step's outputs.
 
+    There is no token here: what the tests run with, their own process can read of this one.
     Gives 0 whatever the verdict: the steps that comment and upload come first, and `conclude`
     fails the job with pytest's own exit code.
     """
     installed = pytest_run.probe()
     compared = "baseline" in installed.options
-    found = baseline.resolve(plan, token, supported=compared)
+    found = baseline.resolve(plan, supported=compared)
     folder = Path(plan.report_folder)
     reports = [folder / f"report{ending}" for ending in installed.formats]
     wanted = [Path(path) for path in plan.report_paths]
@@ -33,6 +34,7 @@ def run(plan: Plan, token: str) -> int:
         options.append(f"--edge-save-baseline={folder / 'baseline.json'}")
     before, models = summary_size(), _models(plan)
     code = pytest_run.run(plan, options, Path(plan.project))
+    _drop_links(folder)
     _copy(reports, wanted)
 
     event = plan.read_event()
@@ -84,6 +86,13 @@ def _report_or_verdict(folder: Path, record: Record) -> str:
     if report.is_file():
         return report.read_text(encoding="utf-8")
     return f"**Edge gate {markdown.text(record.name)}: {record.verdict}** ({record.explanation})"
+
+
+def _drop_links(folder: Path) -> None:
+    """Leave what the tests wrote, and nothing that leads to what they did not."""
+    for path in folder.rglob("*"):
+        if path.is_symlink() or not (path.is_file() or path.is_dir()):
+            path.unlink()
 
 
 def _copy(written: list[Path], wanted: list[Path]) -> None:

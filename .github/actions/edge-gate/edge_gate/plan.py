@@ -240,7 +240,7 @@ def make() -> tuple[Plan, Mapping[str, str]]:
 
 
 def _outputs(plan: Plan, path: Path) -> Mapping[str, str]:
-    system = _system()
+    system, event = _system(), plan.read_event()
     has_file = "file" in plan.sources and Path(plan.baseline_file).is_file()
     looks_up = plan.base and "stored" in plan.sources and not has_file
     installs = _digest("\n".join([PurePath(plan.package).name, *_dependencies(plan)]))
@@ -258,7 +258,20 @@ def _outputs(plan: Plan, path: Path) -> Mapping[str, str]:
         "stored-key": f"edgequant-baseline-{plan.name}-{plan.base}" if plan.base else "",
         "look-up-stored": str(bool(looks_up)).lower(),
         "save-key": f"edgequant-baseline-{plan.name}-{plan.head}",
+        # What the comment goes by: no file that is still there when the tests have run.
+        "pull-number": str(event.number or ""),
+        "pull-head": event.head or "",
+        "pull-repository": "" if event.fork else event.repository,
+        "code": code_digest(),
     }
+
+
+def code_digest() -> str:
+    """What tells whether this action's code is still what it was; action.yml compares it."""
+    folder, total = Path(__file__).resolve().parents[1], hashlib.sha256()
+    for path in sorted(folder.rglob("*.py"), key=str):
+        total.update(f"{path.relative_to(folder).as_posix()}\0".encode() + path.read_bytes())
+    return total.hexdigest()
 
 
 def _system() -> str:

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from edge_gate.contained import contained
 from edge_gate.errors import ActionError
 from edge_gate.plan import Plan
 from edge_gate.runner import no_commands, say
@@ -109,6 +110,7 @@ def run(plan: Plan, options: Sequence[str], project: Path, *, of_base: bool = Fa
 
 
 def _call(command: Sequence[str], folder: Path, variables: Mapping[str, str]) -> int:
-    return subprocess.run(
-        command, cwd=folder, env=variables, stdin=subprocess.DEVNULL, check=False
-    ).returncode
+    with contained():
+        return subprocess.run(
+            command, cwd=folder, env=variables, stdin=subprocess.DEVNULL, check=False
+        ).returncode
