@@ -1,8 +1,23 @@
 """Content-addressed store of converted models and measurements.
 
-A key is the SHA-256 of everything that the value depends on. A value is one or more files; the
-index entry with their checksums is written last and atomically, so that a reader sees a whole
-entry or none. A damaged entry counts as absent, is rebuilt, and is counted.
+A key is the SHA-256 of everything that the value depends on, and of nothing else. Beside the
+revision of our own code these hold:
+
+- A converted file: the source's content (of a live model its graph and weights) with the names and
+  the order of inputs and outputs; the converter's versions; calibration samples, where they come
+  from (notes name it), and the processor that finds ranges with them; training data, recipe,
+  libraries and TensorFlow's oneDNN switch; `dense_per_channel` where weights are quantized.
+- A source's description: its content, the converter's versions.
+- Outputs of a variant: the file's bytes, the runtime with its versions, the processor; which input
+  is fed with which part of the samples; the samples' content, which of them are evaluated, and
+  `edge_preprocess`, by which object it is and so in one run alone. They are in the file's own
+  order, so that it does not matter what a variant calls them.
+- How a model runs fastest: bytes, runtime, versions, processor, cores. Results don't depend on it.
+- What a runtime says of a model, its arena: bytes, runtime, versions; but not that it hung or died.
+
+A value is one or more files; the index entry with their checksums is written last and atomically,
+so that a reader sees a whole entry or none. A damaged entry counts as absent, is rebuilt, and is
+counted.
 """
 
 from __future__ import annotations

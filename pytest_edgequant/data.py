@@ -84,11 +84,13 @@ def fingerprint(value: Raw) -> str:
 
     def add(part: Raw) -> None:
         if isinstance(part, Mapping):
+            total.update(f"d{len(part)}\0".encode())
             for key in sorted(part):
-                total.update(f"k{key}\0".encode())
+                total.update(f"k{len(key)} {key}".encode())
                 add(part[key])
         elif isinstance(part, tuple | list):
-            total.update(f"s{len(part)}\0".encode())
+            # A tuple may be samples with labels, which a list is not.
+            total.update(f"{type(part) is tuple}{len(part)}\0".encode())
             for item in part:
                 add(item)
         elif part is None:
@@ -197,6 +199,7 @@ class ContentHash:
 
     def __init__(self) -> None:
         self._parts: dict[str, xxh3_128] = {}
+        self._types: dict[str, str] = {}
 
     def update(self, x: Raw, y: Raw) -> None:
         self._add("x", x)
@@ -205,13 +208,17 @@ class ContentHash:
     def _add(self, path: str, part: Raw) -> None:
         if isinstance(part, Mapping):
             for key in sorted(part):
-                self._add(f"{path}/{key}", part[key])
+                self._add(f"{path}/{key.replace('%', '%25').replace('/', '%2F')}", part[key])
         elif isinstance(part, tuple | list):
             for position, item in enumerate(part):
                 self._add(f"{path}/{position}", item)
         else:
             if path not in self._parts:
                 self._parts[path] = xxh3_128(f"{part.dtype.str}{part.shape[1:]}\0".encode())
+            elif part.dtype.str != self._types[path]:
+                # The same bytes in another type are other numbers.
+                self._parts[path].update(f"\0{part.dtype.str}\0".encode())
+            self._types[path] = part.dtype.str
             if part.size:
                 self._parts[path].update(np.ascontiguousarray(part).reshape(-1).view(np.uint8).data)
 

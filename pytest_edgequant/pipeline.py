@@ -9,6 +9,7 @@ from __future__ import annotations
 import atexit
 import contextlib
 import dataclasses
+import os
 import shutil
 import sys
 import tempfile
@@ -51,6 +52,7 @@ from pytest_edgequant.measure.arena import tflm_worker
 from pytest_edgequant.measure.arena.tflm_worker import TFLMAllocation
 from pytest_edgequant.measure.arena.verification import MOST_SECONDS, check_arena, smallest_arena
 from pytest_edgequant.measure.evaluation.engine import Engine
+from pytest_edgequant.measure.evaluation.processor import machine
 from pytest_edgequant.records import HeldOut, Target, Variant
 from pytest_edgequant.samples import Samples
 from pytest_edgequant.settings import DEFAULT_TFLM_MACS
@@ -60,7 +62,9 @@ from pytest_edgequant.tflite.graph import read_graph
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-TRAINING_LIBRARIES = ("tensorflow-model-optimization",)
+_ONEDNN = "TF_ENABLE_ONEDNN_OPTS"
+"""With another order of sums, TensorFlow trains to other weights; it converts to the same bytes."""
+TRAINING_LIBRARIES = ("tensorflow-model-optimization", "numpy")
 REVISION = 2
 """Raised when our own code makes other files, or measures otherwise, from the same inputs."""
 
@@ -144,7 +148,7 @@ class Pipeline:
         self._interpreter = IsolatedProcess("interpreter", timeout)
         self._verifier = IsolatedProcess("verifying", min(timeout, MOST_SECONDS))
         self._variants: dict[str, Variant] = {}
-        self._failures: dict[str, EdgeQuantError] = {}
+        self._failures: dict[tuple[str, str], EdgeQuantError] = {}
         self._splits: deque[tuple[Any, Any, tuple[InputSpec, ...], Calibration]] = deque(maxlen=8)
         self.engine = Engine(self.cache, self._interpreter, timeout)
         self.tflm_macs = tflm_macs
@@ -298,22 +302,16 @@ class Pipeline:
         training: Training | None = None,
     ) -> Variant:
         """A variant that has to be converted, unless it is there already."""
-        family_key = digest(
-            "convert",
-            REVISION,
-            spec.family,
-            source.fingerprint,
-            source.toolchain,
-            calibration.fingerprint if calibration else None,
-            dense_per_channel,
-            *([training.fingerprint, versions(TRAINING_LIBRARIES)] if training else []),
-        )
+        family_key = _conversion_key(source, spec, calibration, dense_per_channel, training)
         key = digest(family_key, spec.name)
+        # These are of this order, and not of the file.
         notes = calibration.notes if calibration else ()
-        if key in self._variants:
-            return self._variants[key]
-        if key in self._failures:
-            raise self._failures[key]
+        known = self._variants.get(key)
+        if known is not None:
+            return dataclasses.replace(known, notes=(*notes, *known.notes))
+        failure = self._failures.get((key, source.where))
+        if failure is not None:
+            raise failure
         entry = self.cache.get(key)
         if entry is None:
             with self.cache.lock(family_key):
@@ -325,12 +323,11 @@ class Pipeline:
                             source, spec, calibration, dense_per_channel, training, family_key
                         )
                     except EdgeQuantError as error:
-                        self._failures[key] = error
+                        self._failures[key, source.where] = error
                         raise
         variant = build_variant(spec.name, entry.content, entry.path, entry.meta, source.where)
-        variant = dataclasses.replace(variant, notes=(*notes, *variant.notes))
         self._variants[key] = variant
-        return variant
+        return dataclasses.replace(variant, notes=(*notes, *variant.notes))
 
     def _convert(
         self,
@@ -468,6 +465,29 @@ class Pipeline:
             found = smallest_arena(self._verifier, content, expected)
             entry = self.cache.put(key, b"", {"smallest": found}, ".tflm")
         return int(entry.meta["smallest"])
+
+
+def _conversion_key(
+    source: Source,
+    spec: VariantSpec,
+    calibration: Calibration | None,
+    dense_per_channel: bool,
+    training: Training | None,
+) -> str:
+    """All that the files of a family depend on, and what is noted beside them."""
+    return digest(
+        "convert",
+        REVISION,
+        spec.family,
+        source.fingerprint,
+        source.toolchain,
+        # Ranges are found by running the float model here; notes name where samples came from.
+        [calibration.fingerprint, calibration.origin, machine()] if calibration else None,
+        dense_per_channel and spec.family not in ("float32", "float16"),
+        [training.fingerprint, versions(TRAINING_LIBRARIES), os.environ.get(_ONEDNN)]
+        if training
+        else None,
+    )
 
 
 def _is_calibrated_from(source: Source) -> bool:

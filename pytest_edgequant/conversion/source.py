@@ -42,7 +42,7 @@ from pytest_edgequant.tflite.ends import file_inputs, file_outputs
 from pytest_edgequant.tflite.graph import Graph, read_graph
 
 _TENSORFLOW = ("tensorflow", "tensorflow-cpu", "tf-nightly", "keras", "tf-keras")
-_QUANTIZER = ("ai-edge-quantizer", "ai-edge-litert")
+_QUANTIZER = ("ai-edge-quantizer", "ai-edge-litert", "numpy")
 
 
 @cache
@@ -172,26 +172,30 @@ class TensorFlowFile:
     def toolchain(self) -> dict[str, str]:
         return versions(_TENSORFLOW)
 
-    def _arguments(self) -> tuple[str, str, str]:
-        return self.kind, str(self.path.resolve()), self.where
+    @property
+    def _stored(self) -> tensorflow_worker.Stored:
+        return self.kind, str(self.path.resolve()), self.fingerprint
 
     def check_derivable(self, spec: VariantSpec) -> None:
         _check_convertible(spec, self.where)
 
     def describe(self, process: IsolatedProcess) -> Description:
-        description: Description = process.call(tensorflow_worker.describe, *self._arguments())
+        description: Description = process.call(
+            tensorflow_worker.describe, self._stored, self.where
+        )
         return description
 
     def convert(self, process: IsolatedProcess, order: Order) -> Converted:
         def once(unrolled: bool) -> Converted:
             if order.training is not None:
-                origin = self._arguments()[:2]
+                origin = self._stored
                 return driver.train(
                     process, origin, self.where, order, unrolled, lambda: nullcontext(origin[1])
                 )
             converted: Converted = process.call(
                 tensorflow_worker.convert,
-                *self._arguments(),
+                self._stored,
+                self.where,
                 order.spec.family,
                 order.calibration,
                 unrolled=unrolled,
@@ -358,8 +362,8 @@ _live: weakref.WeakKeyDictionary[Any, tuple[str, LiveModel]] = weakref.WeakKeyDi
 
 
 def _live_source(model: Any) -> LiveModel:
-    """The model's source, made anew when its weights have changed since."""
-    state = hashlib.sha256()
+    """The model's source, made anew when weights or settings of its layers have changed since."""
+    state = hashlib.sha256(tracing.settings(model).encode())
     for weights in model.get_weights():
         state.update(str((weights.dtype, weights.shape)).encode())
         state.update(weights.tobytes())

@@ -69,7 +69,9 @@ class _Loaded:
     exported: dict[bool, Exported] = field(default_factory=dict)
 
 
-_loaded: dict[tuple[str, str], _Loaded] = {}
+Stored = tuple[str, str, str]
+"""A model's file: "keras" or "saved_model", its path, and the fingerprint of what is there."""
+_loaded: dict[tuple[str, str], tuple[str, _Loaded]] = {}
 _scratch: list[tempfile.TemporaryDirectory[str]] = []
 
 
@@ -110,22 +112,24 @@ def _load_saved_model(path: str, where: str, loaded: _Loaded) -> None:
     loaded.keep, loaded.function = module, signatures[key]
 
 
-def _load(kind: str, path: str, where: str) -> _Loaded:
-    loaded = _loaded.get((kind, path))
-    if loaded is None:
+def _load(stored: Stored, where: str) -> _Loaded:
+    """The model, loaded anew where another one has been written to the path since."""
+    kind, path, fingerprint = stored
+    known, loaded = _loaded.pop((kind, path), ("", None))
+    if loaded is None or known != fingerprint:
         tensorflow()
         loaded = _Loaded(where)
         if kind == "keras":
             loaded.model = loading.keras_model(path, where)
         else:
             _load_saved_model(path, where, loaded)
-        _loaded[kind, path] = loaded
+    _loaded[kind, path] = fingerprint, loaded
     return loaded
 
 
-def describe(kind: str, path: str, where: str) -> Description:
-    """Inputs and kind of a source; `kind` is "keras" or "saved_model"."""
-    loaded = _load(kind, path, where)
+def describe(stored: Stored, where: str) -> Description:
+    """Inputs and kind of a source."""
+    loaded = _load(stored, where)
     exported = _export(loaded, unrolled=False)
     return Description(
         exported.inputs,
@@ -193,9 +197,9 @@ def _pin_saved_model(loaded: _Loaded, folder: Path) -> Exported:
     return tracing.Traced(function, inputs, outputs, names, outputs).save(folder, loaded.keep)
 
 
-def exported_file(kind: str, path: str, where: str, unrolled: bool) -> tuple[Any, Exported]:
+def exported_file(stored: Stored, where: str, unrolled: bool) -> tuple[Any, Exported]:
     """A file's Keras model (None for a SavedModel), and the SavedModel with the batch at 1."""
-    loaded = _load(kind, path, where)
+    loaded = _load(stored, where)
     return loaded.model, _export(loaded, unrolled)
 
 
@@ -209,8 +213,7 @@ def quiet() -> Iterator[None]:
 
 
 def convert(
-    kind: str,
-    path: str,
+    stored: Stored,
     where: str,
     family: str,
     calibration: Calibration | None,
@@ -222,7 +225,7 @@ def convert(
 
     Raises `ModelError`, `CalibrationError`, `ConversionError`.
     """
-    exported = _export(_load(kind, path, where), unrolled)
+    exported = _export(_load(stored, where), unrolled)
     return convert_exported(
         exported, where, family, calibration, dense_per_channel=dense_per_channel
     )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import inspect
 import os
 import re
 from collections.abc import Callable, Iterator, Sequence
@@ -98,6 +99,30 @@ def flatten_layers(model: Any) -> list[Any]:
     if flatten is not None:
         return list(flatten())
     return [m for m in model.submodules if hasattr(m, "call")]
+
+
+def settings(model: Any) -> str:
+    """What the attributes of the model and its layers are set to: values and functions.
+
+    Reading them costs less than a trace, which a change of one can make another.
+    """
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, tuple | list):
+            return [plain(item) for item in value]
+        if isinstance(value, bool | int | float | str | bytes | type(None)):
+            return value
+        if isinstance(value, np.ndarray) and value.dtype != object:
+            return hashlib.sha256(value.tobytes()).hexdigest()
+        # A function is known by being this one; of other objects their kind must do.
+        return id(value) if inspect.isroutine(value) else type(value).__qualname__
+
+    owners = [model, *flatten_layers(model)]
+    found = [
+        sorted((name, plain(v)) for name, v in vars(owner).items() if not name.startswith("__"))
+        for owner in owners
+    ]
+    return repr(found)
 
 
 def has_recurrent_layers(model: Any) -> bool:

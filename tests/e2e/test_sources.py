@@ -180,3 +180,22 @@ def test_quantized_tflite_is_gated_as_it_is() -> None:
     assert variant.content == (DATA / "tiny_int8.tflite").read_bytes()
     with pytest.raises(NotDerivableError, match="int8 already"):
         convert(DATA / "tiny_int8.tflite", "float32")
+
+
+def test_a_file_that_is_written_again_is_read_again(tmp_path: Path) -> None:
+    x = samples(6)
+    for seed in (0, 1, 0):
+        model = make(lambda: [L.Dense(3)], (6,), seed=seed)
+        model.save(tmp_path / "m.keras")
+        model.export(tmp_path / "saved", verbose=False)
+        for path in (tmp_path / "m.keras", tmp_path / "saved"):
+            assert relative_error(convert(path, "float32").predict(x), model(x)) < 1e-5
+
+
+def test_a_layer_that_is_set_otherwise_is_converted_anew() -> None:
+    model, x = make(lambda: [Unregistered(), L.Dense(3)], (6,)), samples(6)
+    for activation in (keras.activations.tanh, keras.activations.relu, keras.activations.tanh):
+        model.layers[-1].activation = activation
+        right = activation(model.layers[-1].kernel.numpy().T @ np.asarray(model.layers[0](x)).T)
+        found = convert(model, "float32").predict(x)
+        assert relative_error(found, np.asarray(right).T) < 1e-5

@@ -319,3 +319,33 @@ def test_a_hash_of_zeros_tells_their_number() -> None:
         found.update(np.zeros(count, np.uint8), np.zeros(1))
         digests.add(found.digest())
     assert len(digests) == 6
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ({"a": {"b": X}, "c": Y}, {"a": {"b": X, "c": Y}}),
+        ({"a": X, "b": Y}, {"a": [X], "b": Y}),
+        ((X, Y), [X, Y]),
+    ],
+)
+def test_samples_in_another_structure_are_others(one: Any, other: Any) -> None:
+    assert fingerprint(one) != fingerprint(other)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ([{"a": {"b": X}}], [{"a/b": X}]),
+        ([X[:5], X[5:]], [X[:5], X[5:].view(np.int32)]),
+        ([X[:5], X[5:].view(np.int32)], [X[:5].view(np.int32), X[5:]]),
+    ],
+)
+def test_the_hash_knows_places_and_types(one: Any, other: Any) -> None:
+    digests = []
+    for batches_ in (one, other):
+        found = ContentHash()
+        for batch in batches_:
+            found.update(batch, Y[:5])
+        digests.append(found.digest())
+    assert digests[0] != digests[1]

@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 
 _AGREEMENT_WITH = 500
 
-Origin = Exported | tuple[str, str]
-"""A SavedModel with the batch at 1, or kind and path of a file."""
+Origin = Exported | tensorflow_worker.Stored
+"""A SavedModel with the batch at 1, or a file."""
 
 
 @dataclass
@@ -93,7 +93,7 @@ def begin(
     if isinstance(origin, Exported):
         exported = origin
     else:
-        model, exported = tensorflow_worker.exported_file(*origin, where, unrolled)
+        model, exported = tensorflow_worker.exported_file(origin, where, unrolled)
         if model is not None:
             preconditions.check_model(model, where)
     arrays = split(training, exported.inputs, exported.output_names)

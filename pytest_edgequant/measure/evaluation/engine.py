@@ -7,11 +7,9 @@ comparison needs one pass and no more memory than what the consumer keeps.
 from __future__ import annotations
 
 import dataclasses
-import platform
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,7 +19,7 @@ from pytest_edgequant.conversion.source import versions
 from pytest_edgequant.errors import CannotRunError, DatasetError, IsolatedProcessError
 from pytest_edgequant.isolation import IsolatedProcess
 from pytest_edgequant.measure.evaluation.jobs import Choice
-from pytest_edgequant.measure.evaluation.processor import instructions
+from pytest_edgequant.measure.evaluation.processor import machine
 from pytest_edgequant.measure.evaluation.recording import (
     OutputStore,
     Recorded,
@@ -89,13 +87,6 @@ def _within(positions: NDArray[np.int64], start: int, count: int) -> NDArray[np.
     """Sorted positions that lie in a part, relative to its start."""
     low, high = np.searchsorted(positions, (start, start + count))
     return positions[low:high] - start
-
-
-@lru_cache(maxsize=1)
-def machine() -> list[str]:
-    """What float results may depend on, beside the software: the processor's instructions."""
-    flags = digest(" ".join(sorted(instructions()))) if instructions() else ""
-    return [platform.machine(), platform.system(), flags]
 
 
 class Engine:
@@ -266,18 +257,24 @@ class Engine:
         key = digest("loads", REVISION, variant.fingerprint, runtime, installed, machine())
         if key not in self._refusals:
             entry = self._cache.get(key)
-            if entry is None:
-                entry = self._cache.put(key, b"", self._load(variant, runtime), ".loads")
-            self._refusals[key] = entry.meta["refused"]
+            try:
+                if entry is None:
+                    document = {"refused": self._load(variant, runtime)}
+                    entry = self._cache.put(key, b"", document, ".loads")
+                self._refusals[key] = entry.meta["refused"]
+            except IsolatedProcessError as error:
+                # It hung, or died: that can be this machine's fault today, and is not kept.
+                self._refusals[key] = str(error)
         return self._refusals[key]
 
-    def _load(self, variant: Variant, runtime: str) -> dict[str, str | None]:
+    def _load(self, variant: Variant, runtime: str) -> str | None:
+        """Why a runtime refuses the model; raises `IsolatedProcessError` where it dies of it."""
         task = self._task(variant, runtime)
         try:
             task.processes[0].call(task.worker.prepare, task.job)
-        except (CannotRunError, IsolatedProcessError) as error:
-            return {"refused": str(error)}
-        return {"refused": None}
+        except CannotRunError as error:
+            return str(error)
+        return None
 
     # -- processes and choices ------------------------------------------------------------------
 

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import platform
 from functools import lru_cache
 from pathlib import Path
+
+_COMPUTING = (
+    *("sse", "ssse", "avx", "fma", "f16c", "amx"),
+    *("fp", "asimd", "neon", "vfp", "sve", "sme", "bf16", "i8mm"),
+)
 
 
 @lru_cache(maxsize=1)
@@ -17,6 +23,16 @@ def instructions() -> frozenset[str]:
         if line.startswith(("flags", "Features")):
             return frozenset(line.split(":", 1)[1].split())
     return frozenset()
+
+
+@lru_cache(maxsize=1)
+def machine() -> tuple[str, str, str]:
+    """What float results may depend on, beside the software: how this processor computes.
+
+    Of its extensions those that compute; others come and go with the kernel and its mitigations.
+    """
+    flags = sorted(flag for flag in instructions() if flag.startswith(_COMPUTING))
+    return platform.machine(), platform.system(), " ".join(flags)
 
 
 def usual_kernel() -> str:
