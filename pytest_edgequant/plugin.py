@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import re
 from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +12,7 @@ import pytest
 from pytest_edgequant import context, latency_fixtures
 from pytest_edgequant.context import Undefined
 from pytest_edgequant.conversion.registry import VARIANTS
-from pytest_edgequant.settings import OPTIONS
+from pytest_edgequant.settings import OPTIONS, is_misspelt, misspelt_section
 
 if TYPE_CHECKING:
     from pytest_edgequant.records import Target, Variant
@@ -29,6 +31,7 @@ _MARKER = (
     "names) whatever the command line says; every test that uses an edge_* fixture has it, so that "
     "`-m edge` selects them"
 )
+_KEY = re.compile(r"^\s*(\w+)\s*=", re.MULTILINE)
 _VARIANT_FIXTURES = frozenset(f"edge_{name}" for name in VARIANTS)
 FIXTURES = _VARIANT_FIXTURES | {"edge_target", "edge_variant", "edge_calibration_robustness"}
 _PHASES = ("setup", "call", "teardown")
@@ -71,9 +74,33 @@ def _configured(config: pytest.Config) -> bool:
     if any(config.getini(option.ini) for option in OPTIONS):
         return True
     try:
-        return b"tool.edgequant" in (config.rootpath / "pyproject.toml").read_bytes()
+        content = (config.rootpath / "pyproject.toml").read_bytes()
     except OSError:
         return False
+    return b"tool.edgequant" in content or misspelt_section(content) is not None
+
+
+def _refuse_misspelt(config: pytest.Config) -> None:
+    """Stop on an ini value that nobody reads and that must be one of ours, misspelt."""
+    if config.inipath is None:
+        return
+    with contextlib.suppress(OSError, UnicodeDecodeError):
+        for key in dict.fromkeys(_KEY.findall(config.inipath.read_text("utf-8"))):
+            meant = [option.ini for option in OPTIONS if is_misspelt(key, option.ini)]
+            if meant and not _is_known(config, key):
+                raise pytest.UsageError(
+                    f"{config.inipath.name}: unknown option {key!r}. "
+                    f"Did you mean {', '.join(meant)}?"
+                )
+
+
+def _is_known(config: pytest.Config, key: str) -> bool:
+    """Whether some plugin reads an ini value of that name."""
+    try:
+        config.getini(key)
+    except ValueError:
+        return False
+    return True
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -88,6 +115,7 @@ def pytest_configure(config: pytest.Config) -> None:
     context.pipeline_factory = lambda: get_run(config).pipeline
     context.file_of = None
     latency_fixtures.register(config)
+    _refuse_misspelt(config)
     if _configured(config):
         get_run(config).check_settings()
 

@@ -5,6 +5,7 @@ A flag that is not given never hides an ini or TOML value.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +16,8 @@ from pytest_edgequant.errors import SettingsError
 SECTION = "[tool.edgequant]"
 DEFAULT_TFLM_MACS = 5_000_000_000
 """Some seconds on one core with TFLM's reference kernels."""
+_TOOL_TABLE = re.compile(rb"^\s*\[+\s*tool\s*\.\s*([\w-]+)", re.MULTILINE)
+_NEARLY_EQUAL = 0.88
 TABLES = ("targets", "regression", "accepted")
 """Keys of the section that hold tables, and have no option."""
 
@@ -195,10 +198,28 @@ def _read(option: Option, value: object, base: Path, where: str) -> Any:
     return _flag(value, where)
 
 
+def is_misspelt(name: str, meant: str) -> bool:
+    """Whether a name is another one with a letter too many, too few, or two exchanged."""
+    if name == meant or abs(len(name) - len(meant)) > 1:
+        return False
+    import difflib
+
+    return difflib.SequenceMatcher(None, name.casefold(), meant).ratio() >= _NEARLY_EQUAL
+
+
+def misspelt_section(content: bytes) -> str | None:
+    """The name of a tool's table that must be ours, misspelt: nobody else would read it."""
+    for name in dict.fromkeys(_TOOL_TABLE.findall(content)):
+        text: str = name.decode(errors="replace")
+        if is_misspelt(text, SECTION[6:-1]):
+            return text
+    return None
+
+
 def read_section(pyproject: Path) -> Mapping[str, Any]:
     """The table `[tool.edgequant]` of a pyproject.toml; empty where there is none.
 
-    Raises `SettingsError` for an unknown key, with the closest one.
+    Raises `SettingsError` for an unknown key, with the closest one, and for a misspelt table.
     """
     try:
         content = pyproject.read_bytes()
@@ -206,6 +227,9 @@ def read_section(pyproject: Path) -> Mapping[str, Any]:
         return {}
     except OSError as error:
         raise SettingsError(f"{pyproject}: can't be read: {error.strerror}") from None
+    wrong = misspelt_section(content)
+    if wrong is not None:
+        raise SettingsError(f"{pyproject}: [tool.{wrong}]: did you mean {SECTION}?")
     if b"edgequant" not in content:
         return {}
     from pytest_edgequant.names import unknown

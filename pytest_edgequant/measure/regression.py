@@ -71,7 +71,10 @@ def _against_constant(kept: Kept, what: str, root: bool = False) -> Chance | Non
         return None  # the values that were not kept may differ
     if root:
         own, constant = math.sqrt(own), math.sqrt(constant)
-    return chance_of_error(own, constant, f"the {what} of the targets", spread)
+    answer = f"the {what} of the targets"
+    if len(kept) == 3:
+        answer += f" (tried on {targets.shape[1]} of their values, where the model has {own:.6g})"
+    return chance_of_error(own, constant, answer, spread)
 
 
 @dataclass(frozen=True)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from contested import Tiny, contested
 from model_building import one_operator, tensor
 from recorded_events import recording
 
@@ -27,21 +27,7 @@ from pytest_edgequant.pipeline import load_variant
 from pytest_edgequant.tflite.constants import constant_values
 from pytest_edgequant.tflite.graph import read_graph
 
-Tiny = Mapping[str, Path]
 pytestmark = pytest.mark.usefixtures("pipeline")
-
-
-def contested(tiny: Tiny, lost: int, count: int) -> tuple[Any, Any]:
-    """Samples with the float32 model's decisions as labels, of which int8 loses that many."""
-    x = np.random.default_rng(0).uniform(0, 1, (6000, 8, 8, 1)).astype(np.float32)
-    y, other = (
-        np.asarray(load_variant(tiny[form]).predict(x)).argmax(axis=1)
-        for form in ("float32", "int8")
-    )
-    changed, same = np.flatnonzero(y != other), np.flatnonzero(y == other)
-    assert len(changed) >= lost
-    chosen = np.concatenate([changed[:lost], same[: count - lost]])
-    return x[chosen], y[chosen]
 
 
 @pytest.fixture(scope="module")
