@@ -41,7 +41,8 @@ class Standing:
 
     `outcome` is the worst of it, None where nothing was judged; `failed` is whether it fails the
     run. `causes` are what is not right, `accepted` and `informational` the regressions that fail
-    nothing because somebody said so.
+    nothing because somebody said so. `notes` are what verdicts have to say beside them, a pass too:
+    how few the samples were.
     """
 
     outcome: Outcome | None
@@ -49,6 +50,7 @@ class Standing:
     causes: tuple[Cause, ...] = ()
     accepted: tuple[Change, ...] = ()
     informational: tuple[Change, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def clean(self) -> bool:
@@ -107,6 +109,7 @@ class _Row:
             tuple(self.causes),
             tuple(change for change in self.result.changes if change.accepted),
             tuple(change for change in self.result.changes if change.informational),
+            tuple(dict.fromkeys(v.note for v in self.result.verdicts if v.note)),
         )
 
 

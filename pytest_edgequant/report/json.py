@@ -67,6 +67,7 @@ def _result(result: Result, standing: Standing, details: Mapping[str, Any]) -> d
                 "limit": verdict.limit,
                 "value": verdict.value,
                 "message": verdict.message,
+                **({"note": verdict.note} if verdict.note else {}),
             }
             for verdict in result.verdicts
         ],

@@ -194,7 +194,7 @@ def _remark(change: Change) -> str:
 
 
 def verdict_text(standing: Standing, words: Mapping[Outcome, str] = WORDS) -> str:
-    """A row's verdict in a few words: the outcome, by which checks or tests, what was accepted."""
+    """A row's verdict in a few words: the outcome, by which checks, notes, what was accepted."""
     outcome, text = standing.outcome, "-"
     if outcome is not None:
         text = words[outcome]
@@ -203,6 +203,8 @@ def verdict_text(standing: Standing, words: Mapping[Outcome, str] = WORDS) -> st
         checks = {c.check or test_name(t) for c in standing.deciding for t in c.tests or ("",)}
         if checks and outcome is not Outcome.CANNOT_RUN:
             text += f": {', '.join(_some(checks))}"
+        if standing.notes:
+            text += f" ({'; '.join(standing.notes)})"
     remarks = " and ".join(noted(standing))
     if not remarks:
         return text

@@ -87,6 +87,7 @@ def _verdict(document: Any, place: str) -> Verdict:
         _text(document, "message", place),
         limit,
         _optional(document, "value", place),
+        expect(document.get("note", ""), str, f"{place}: note"),
     )
 
 

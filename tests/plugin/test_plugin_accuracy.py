@@ -41,6 +41,37 @@ def test_a_metric_that_can_not_be_computed_is_unavailable(project: Project) -> N
     assert run.document["results"][0]["metrics"]["<lambda>"]["value"] is None
 
 
+FEW = """
+def test_it(edge_int8, edge_dataset):
+    x, y = edge_dataset
+    few = slice({count})
+    assert_max_accuracy_drop(
+        edge_int8, DATA + '/tiny_float32.tflite', (x[few], {labels}[few]), '20 pt')
+"""
+
+
+def test_few_samples_stand_in_the_line_of_the_verdict(project: Project) -> None:
+    project.conftest()
+    for count, text in ((99, "pass (only 99 samples)"), (100, "pass")):
+        project.test(FEW.format(count=count, labels="y"))
+        run = project.report("--edge-report=report.md", "--edge-target=nano33ble")
+        assert run.result.ret == 0
+        assert any(line.endswith(f"  {text}") for line in summary(run.result))
+        result = next(r for r in run.document["results"] if r["variant"] == "int8")
+        assert result["verdict"]["text"] == text
+        assert result["verdicts"][0].get("note", "") in text
+        assert text in (project.path / "report.md").read_text("utf-8")
+
+
+def test_labels_that_are_off_by_one_are_not_green(project: Project) -> None:
+    project.conftest()
+    project.test(FEW.format(count=397, labels="((y + 1) % 10)"))
+    run = project.report()
+    assert run.result.ret == 1
+    assert run.verdicts() == [("int8", "accuracy_drop", "inconclusive")]
+    run.result.stdout.fnmatch_lines(["E  *Inconclusive: *one more than the model's class*"])
+
+
 def test_metrics_are_given_by_the_fixture(project: Project) -> None:
     project.conftest("@pytest.fixture\ndef edge_metric(): return top_k(3)\n")
     project.test(

@@ -45,6 +45,16 @@ def test_a_report_comes_back_as_it_was() -> None:
     assert read(first).gated == first.gated
 
 
+def test_a_note_beside_a_verdict_comes_back() -> None:
+    noted = verdict_event("int8", "accuracy_drop", Outcome.PASS)
+    noted["verdict"]["note"] = "only 3 samples"
+    first = session("int8")
+    first.add([noted])
+    text = "(only 3 samples)"
+    assert text in document(first)["results"][0]["verdict"]["text"]
+    assert document(read(first)) == document(first)
+
+
 def test_shards_make_the_report_of_the_whole_run() -> None:
     whole = session("float32", "int8", "int16x8")
     shards = session("int16x8"), session("int8", "float32")
