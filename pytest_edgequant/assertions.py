@@ -116,13 +116,21 @@ def assert_arena_fits(
 
 
 def _judge_arena(variant: Variant, target: Target, headroom: str | int) -> Verdict:
-    if target.sram_for_arena is None or not target.is_microcontroller:
+    if not target.is_microcontroller:
         return Verdict(
             "arena",
             Outcome.NOT_APPLICABLE,
             f"{variant.label}: {target.name} runs {target.runtime} and has no tensor arena limit",
         )
     left = target.sram_for_arena
+    if left is None:
+        return Verdict(
+            "arena",
+            Outcome.UNAVAILABLE,
+            f"{variant.label}: arena is unavailable: the target {target.name} does not say what "
+            "its firmware leaves for the arena. State it: sram_for_arena in "
+            f"[tool.edgequant.targets.{target.name}]",
+        )
     spare = parse_size_limit(headroom, left.value, "headroom")
     limit = left.value - spare
     if limit <= 0:

@@ -11,6 +11,7 @@ from pytest_edgequant.conversion import check
 from pytest_edgequant.conversion.registry import VariantSpec
 from pytest_edgequant.conversion.tensorflow_worker import Converted
 from pytest_edgequant.records import TensorInfo, TrainingSummary, Variant
+from pytest_edgequant.tflite.complete import check_complete
 from pytest_edgequant.tflite.ends import Ends, model_inputs, model_outputs
 from pytest_edgequant.tflite.graph import Graph, read_graph
 from pytest_edgequant.tflite.io_types import with_io_type
@@ -68,8 +69,9 @@ def _training_notes(training: Mapping[str, Any] | None) -> list[str]:
 def build_variant(
     name: str, content: bytes, path: Path, meta: Mapping[str, Any], where: str
 ) -> Variant:
-    """The record of a .tflite file."""
+    """The record of a .tflite file; raises `ModelError` for one that computes nothing."""
     graph = read_graph(content, where)
+    check_complete(graph, where)
     return Variant(
         name=name,
         content=content,

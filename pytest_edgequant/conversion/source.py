@@ -38,6 +38,7 @@ from pytest_edgequant.errors import (
     NotDerivableError,
 )
 from pytest_edgequant.isolation import IsolatedProcess
+from pytest_edgequant.tflite.complete import check_complete
 from pytest_edgequant.tflite.ends import file_inputs, file_outputs
 from pytest_edgequant.tflite.graph import Graph, read_graph
 
@@ -304,7 +305,9 @@ class TFLiteFile:
 
     @cached_property
     def graph(self) -> Graph:
-        return read_graph(self.content, self.where)
+        found = read_graph(self.content, self.where)
+        check_complete(found, self.where)
+        return found
 
     @cached_property
     def form(self) -> str:

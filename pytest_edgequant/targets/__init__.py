@@ -19,6 +19,7 @@ from pytest_edgequant.conversion.registry import VARIANTS
 from pytest_edgequant.errors import EdgeQuantError, TargetError, UnitError, user_facing
 from pytest_edgequant.names import closest, fold, unknown
 from pytest_edgequant.records import UNVERIFIED, Figure, Target
+from pytest_edgequant.targets.cores import check_runtime
 from pytest_edgequant.targets.runtimes import RUNTIMES
 from pytest_edgequant.toml import load_toml
 from pytest_edgequant.units import parse_frequency, parse_size
@@ -159,6 +160,7 @@ def build_target(
         if base is None
         else dataclasses.replace(base, name=name, **values)
     )
+    check_runtime(target, table, where)
     for part, whole in (
         ("flash_after_firmware", "flash"),
         ("flash_for_model", "flash"),

@@ -213,6 +213,14 @@ def test_a_size_that_can_not_be_meant_is_refused(limit: Any, tiny: Tiny) -> None
     assert said(UnitError, check).startswith("tiny_int8/int8: max: ")
 
 
+def test_a_microcontroller_that_states_no_room_for_the_arena_passes_nothing(tiny: Tiny) -> None:
+    table = {"title": "x", "vendor": "x", "soc": "x", "core": "cortex-m4", "isa": "x"}
+    own = Targets({"mini": {**table, "runtime": "tflm", "kernels": "reference"}}).get("mini")
+    for check in (assert_arena_fits, assert_deployable):
+        message = said(Unavailable, partial(check, tiny["int8"], own))
+        assert "State it: sram_for_arena in [tool.edgequant.targets.mini]" in message
+
+
 def test_a_share_needs_a_target_with_flash(tiny: Tiny) -> None:
     for board in (None, "rpi4"):
         check = partial(assert_size_within, tiny["int8"], "80%", target=board)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import struct
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -41,7 +42,8 @@ def graph_or_model_error(content: bytes) -> None:
     detect_form(graph)
     float_tensors(graph)
     quantized_nothing(graph)
-    build_variant("as_is", content, Path("x.tflite"), {}, "x")
+    with contextlib.suppress(ModelError):  # it computes nothing
+        build_variant("as_is", content, Path("x.tflite"), {}, "x")
 
 
 def said_of(details: list[dict[str, Any]]) -> list[tuple[Any, ...]]:

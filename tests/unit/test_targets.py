@@ -522,9 +522,50 @@ def test_no_list_brings_back_what_the_runtime_refuses() -> None:
 
 
 def test_another_runtime_runs_other_variants() -> None:
-    target = variants_of(base="nano33ble", runtime="litert")
-    assert "dynamic_range" in target.variants
-    assert target.refused == {}
+    target = variants_of(base="rpi4", runtime="tflm", kernels="reference")
+    assert "dynamic_range" not in target.variants
+    assert "hybrid" in target.refused["dynamic_range"]
+    back = own(tflm={"base": "rpi4", "runtime": "tflm"}, mine={"base": "tflm", "runtime": "litert"})
+    assert back.get("mine").variants == Targets().get("rpi4").variants
+
+
+@pytest.mark.parametrize(
+    "table, reason",
+    [
+        ({"base": "nano33ble"}, "the core 'cortex-m4' is a microcontroller's"),
+        ({"base": "esp32s3"}, "the core 'xtensa-lx7'"),
+        ({"base": "esp32c3"}, "the core 'riscv32'"),
+        ({"base": "pico", "kernels": "xnnpack", "core": "-"}, "ARMv6-M"),
+        ({"base": "rpi4", "core": "Cortex M33"}, "the core 'Cortex M33'"),
+        ({"base": "rpi4", "core": "cortex_r52"}, "the core 'cortex_r52'"),
+        ({"base": "rpi4", "kernels": "cmsis-nn"}, "the kernels 'cmsis-nn' are TFLM's"),
+        ({"base": "rpi4", "sram_for_arena": "64 KiB"}, "sram_for_arena (65,536 B)"),
+        (described(core="AVR"), "the core 'AVR'"),
+        (described(isa="RV32IMC, no FPU"), "the instruction set 'RV32IMC, no FPU'"),
+        (described(isa="ARMv8.1-M, FPU, Helium (MVE)", core="m55"), "the instruction set"),
+    ],
+)
+def test_a_microcontroller_can_not_run_litert(table: dict[str, Any], reason: str) -> None:
+    message = refused(mine={**table, "runtime": "litert"})
+    assert message.startswith('[tool.edgequant]: targets.mine: runtime = "litert" needs an')
+    assert reason in message
+    assert 'Use runtime = "tflm"' in message
+
+
+def test_a_runtime_that_a_base_brings_is_named_as_such() -> None:
+    message = refused(mine={"base": "rpi4", "core": "cortex-m7"})
+    assert "runtime = \"litert\" (from the base 'rpi4')" in message
+    chain = {"first": {"base": "rpi4"}, "mine": {"base": "first", "core": "cortex-m7"}}
+    assert "(from the base 'first')" in refused(**chain)
+
+
+@pytest.mark.parametrize(
+    "core, isa",
+    [("cortex-a55", "ARMv8.2-A, NEON"), ("riscv64", "RV64GC"), ("x86_64", "-"), ("mips", "-")],
+)
+def test_any_other_core_may_run_litert(core: str, isa: str) -> None:
+    table = described(core=core, isa=isa, runtime="litert", kernels="xnnpack")
+    assert own(mine=table).get("mine").runtime == "litert"
 
 
 def test_a_pattern_stands_for_all_that_it_matches() -> None:
