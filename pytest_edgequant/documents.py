@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pytest_edgequant.errors import DocumentError
+from pytest_edgequant.pointers import pointer_reason
 
 
 class Damaged(ValueError):
@@ -45,6 +46,9 @@ def parse_document(content: bytes, where: str, newest: Mapping[str, int]) -> dic
     `where` names the file. Raises `DocumentError` for what is no JSON, of another kind, or of a
     version that is not read.
     """
+    reason = pointer_reason(content)
+    if reason is not None:
+        raise DocumentError(f"{where}: {reason}")
     try:
         document = json.loads(content.decode("utf-8-sig"), parse_constant=_no_constant)
     except (ValueError, RecursionError) as error:

@@ -38,6 +38,7 @@ from pytest_edgequant.errors import (
     NotDerivableError,
 )
 from pytest_edgequant.isolation import IsolatedProcess
+from pytest_edgequant.pointers import pointer_file, pointer_reason
 from pytest_edgequant.tflite.complete import check_complete
 from pytest_edgequant.tflite.ends import file_inputs, file_outputs
 from pytest_edgequant.tflite.graph import Graph, read_graph
@@ -385,6 +386,9 @@ def open_source(model: Any, where: str = "edge_model") -> Source:
     if isinstance(model, Undefined):
         model.complain()
     if isinstance(model, bytes | bytearray | memoryview):
+        reason = pointer_reason(bytes(model))
+        if reason is not None:
+            raise ModelError(f"{where}: what these bytes hold {reason}")
         return TFLiteFile(bytes(model), None)
     if isinstance(model, str | os.PathLike):
         return _open_path(Path(model), where)
@@ -396,7 +400,19 @@ def open_source(model: Any, where: str = "edge_model") -> Source:
     )
 
 
+def _check_fetched(path: Path, where: str) -> None:
+    """Raise `ModelError` where a file, or one of a SavedModel's, is a Git LFS pointer."""
+    files = [path]
+    if path.is_dir():
+        files = [path / "saved_model.pb", *sorted(path.glob("variables/variables.*"))]
+    for file in files:
+        reason = pointer_file(file)
+        if reason is not None:
+            raise ModelError(f"{where}: {str(file)!r} {reason}")
+
+
 def _open_path(path: Path, where: str) -> Source:
+    _check_fetched(path, where)
     if path.is_dir():
         if (path / "saved_model.pb").is_file():
             return TensorFlowFile(path, "saved_model")
