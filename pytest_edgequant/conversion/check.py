@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from pytest_edgequant.conversion.registry import VariantSpec
+from pytest_edgequant.conversion.replacing import replacements
 from pytest_edgequant.errors import ConversionError
 from pytest_edgequant.tflite.graph import Graph, Operator, Subgraph, Tensor
 
@@ -164,6 +165,13 @@ def _listing(parts: list[str], limit: int = 6) -> str:
     return ", ".join(parts[:limit]) + more
 
 
+def _ways_out(graph: Graph) -> str:
+    """What replaces the operators that fell back to float, in the user's layers."""
+    left = {f.operator.split(" ")[0] for f in _inner_float(graph)} - {*_EDGES, "the"}
+    ways = replacements(graph, left)
+    return ". ".join(ways[:4]) or "Replace these operators by ones that the converter quantizes"
+
+
 def check_inside(graph: Graph, spec: VariantSpec, where: str) -> None:
     """Make sure that nothing fell back to float between the model's inputs and outputs.
 
@@ -173,8 +181,7 @@ def check_inside(graph: Graph, spec: VariantSpec, where: str) -> None:
     if problems:
         raise ConversionError(
             f"{where}: {spec.family} fell back to float in {len(problems)} tensors: "
-            f"{_listing(problems)}. Replace these operators by ones that the converter quantizes, "
-            "or use float32"
+            f"{_listing(problems)}. {_ways_out(graph)}, or use float32"
         )
 
 

@@ -22,9 +22,11 @@ import numpy as np
 
 from pytest_edgequant.conversion import loading, tracing
 from pytest_edgequant.conversion.calibration import Calibration, calibration_inputs, quality_notes
+from pytest_edgequant.conversion.replacing import replacements
 from pytest_edgequant.conversion.tracing import Exported
 from pytest_edgequant.data import InputSpec
 from pytest_edgequant.errors import ConversionError, ModelError, missing_extra
+from pytest_edgequant.tflite.graph import read_graph
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -278,8 +280,20 @@ def convert_exported(
         with quiet():
             content = bytes(converter.convert())
     except Exception as error:
+        integers = [f"{i.name!r} ({i.dtype})" for i in exported.inputs if i.dtype.kind in "iub"]
+        if family == "int16x8" and integers and "min/max" in str(error):
+            raise ConversionError(
+                f"{where}: int16x8 can't compute with integer inputs, and {', '.join(integers)} "
+                "goes into a computation (Keras 3's Embedding adds to negative indices): "
+                "TensorFlow's int16 quantizer wants a calibrated range there, and its calibration "
+                "records float values alone. The samples are not the matter. Use int8, or look "
+                "vectors up in the application and make them the model's float input"
+            ) from None
+        reason = _converter_reason(error)
+        ways = _ways_out(exported, str(error))
         raise ConversionError(
-            f"{where}: TensorFlow's converter refused {family}: {_converter_reason(error)}"
+            f"{where}: TensorFlow's converter refused {family}: {reason}"
+            + (f" {'. '.join(ways[:4])}" if ways else "")
         ) from None
     names = tuple(spec.name for spec in exported.inputs)
     return Converted(
@@ -288,6 +302,20 @@ def convert_exported(
         tuple(zip(exported.output_names, exported.output_keys, strict=True)),
         tuple(notes),
     )
+
+
+def _ways_out(exported: Exported, message: str) -> list[str]:
+    """What replaces the operators that the quantizer names, in the layers that have them.
+
+    The quantizer tells no layer: the same model as float32 does.
+    """
+    operators = set(re.findall(r"not yet supported for op: '(\w+)'", message))
+    if not operators:
+        return []
+    converter = tensorflow().lite.TFLiteConverter.from_saved_model(exported.folder)
+    with contextlib.suppress(Exception), quiet():
+        return replacements(read_graph(bytes(converter.convert())), operators)
+    return []
 
 
 def _converter_reason(error: BaseException) -> str:

@@ -8,6 +8,7 @@ from functools import cache
 from importlib import resources
 from typing import Any
 
+from pytest_edgequant.conversion.replacing import replacement
 from pytest_edgequant.measure.legality.accelerators import COMPILED_OPERATORS, compiled_operator
 from pytest_edgequant.measure.legality.rule import (
     input_types,
@@ -22,19 +23,13 @@ from pytest_edgequant.tflite.graph import Graph, Operator, Subgraph
 from pytest_edgequant.toml import load_toml
 
 INSTEAD = {
-    "SELECT": "Use keras.ops.where on operands of equal shape (SELECT_V2)",
-    "TILE": "Use keras.ops.broadcast_to or concatenate",
-    "GELU": "Use ReLU or hard_swish",
     "BIDIRECTIONAL_SEQUENCE_LSTM": "Use two unidirectional LSTM layers",
     "UNIDIRECTIONAL_SEQUENCE_RNN": "Use an LSTM, or unroll=True",
     "LSTM": "Use an LSTM layer that the converter fuses (UNIDIRECTIONAL_SEQUENCE_LSTM)",
-    "CONV_3D": "Use Conv2D on stacked channels",
-    "POW": "Use keras.ops.square or a product",
     "RELU_N1_TO_1": "Use keras.ops.clip, or tanh",
     "RELU_0_TO_1": "Use ReLU6 on a scaled input, or keras.ops.clip",
     "ATAN2": "Compute it outside of the model",
     "RANGE": "Make it a constant",
-    "TOPK_V2": "Leave the selection to the application",
     "NON_MAX_SUPPRESSION_V4": "Leave it to the application",
     "NON_MAX_SUPPRESSION_V5": "Leave it to the application",
     "REVERSE_SEQUENCE": "Use keras.ops.flip on full sequences (REVERSE_V2)",
@@ -152,8 +147,8 @@ def no_kernel(graph: Graph, target: Target) -> Iterator[str]:
     """TFLM has no kernel for the operator"""
     for subgraph, operator in graph.operators():
         if operator.name != "CUSTOM" and operator.name not in TFLM_OPERATORS:
-            instead = INSTEAD.get(operator.name, "Replace the layer by supported operators")
-            yield f"{place(subgraph, operator)}. {instead}"
+            otherwise = INSTEAD.get(operator.name, "Replace the layer by supported operators")
+            yield f"{place(subgraph, operator)}. {replacement(subgraph, operator, otherwise)}"
 
 
 _NO_TYPE = ("STRING", "COMPLEX64", "COMPLEX128", "FLOAT64", "VARIANT")
@@ -210,10 +205,13 @@ def kernel_types(graph: Graph, target: Target) -> Iterator[str]:
             if not left:
                 wanted = _listed({row[count] for row in rows})
                 words = {"T": "data", "W": "weights", "I": "indices", "O": "an output"}
+                advice = _advice(types[role], operator)
+                if count == 0 and types[role] in ("INT8", "INT16", "BOOL"):
+                    advice = replacement(subgraph, operator, advice)
                 yield (
                     f"{place(subgraph, operator)} takes {words.get(role, 'values')} of type "
                     f"{wanted}{' here' if count else ''}, not {types[role]}. "
-                    f"{_advice(types[role], operator)}"
+                    f"{advice}"
                 )
                 break
             rows = left
@@ -246,7 +244,8 @@ def dimensions(graph: Graph, target: Target) -> Iterator[str]:
             continue
         rank = max(len(subgraph.tensors[i].shape) for i in operator.inputs[:1] if i >= 0)
         if rank > most:
-            yield f"{place(subgraph, operator)} has {rank}, the kernel takes {most}. Reshape before"
+            advice = replacement(subgraph, operator, "Reshape before")
+            yield f"{place(subgraph, operator)} has {rank}, the kernel takes {most}. {advice}"
 
 
 @rule("TFLM", on_tflm)

@@ -1,0 +1,157 @@
+"""What replaces an operator that a quantizer or a runtime does not take, in the user's own model.
+
+An operator is a part of a layer: whoever uses LayerNormalization can't replace the NEG within it.
+Every way out here was converted with TensorFlow 2.21 and Keras 3.15 and runs on TFLM in the form
+that it is told for (`tests/e2e/test_replacements.py` converts them again).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from pytest_edgequant.tflite.graph import Graph, Operator, Subgraph
+
+_ACTIVATION = "Use the activation relu, leaky_relu or swish"
+_NORMALIZE = (
+    "Use BatchNormalization, or write the normalization as products in a layer of its own: "
+    "c = x - keras.ops.mean(x, -1, keepdims=True), then "
+    "c * keras.ops.rsqrt(keras.ops.mean(c * c, -1, keepdims=True) + epsilon) * gamma + beta"
+)
+_MASK = "Leave the mask out (no Masking layer, mask_zero=False) and pad in the application"
+_LOOKUP = (
+    "Keras 3 adds it to Embedding and keras.ops.take, for negative indices. Use a layer whose call "
+    "is tf.gather(self.table, ids), which becomes GATHER alone (float32 or int8), or look vectors "
+    "up in the application and make them the model's float input"
+)
+
+
+@dataclass(frozen=True)
+class _Way:
+    """A way out: for operators, within layers whose names match, on types; None is any."""
+
+    operators: frozenset[str]
+    instead: str
+    layers: str | None = None
+    types: tuple[str, ...] | None = None
+
+
+def _way(
+    operators: str, instead: str, layers: str | None = None, types: tuple[str, ...] | None = None
+) -> _Way:
+    return _Way(frozenset(operators.split()), instead, layers, types)
+
+
+_WAYS = (
+    _way("SELECT LESS", _LOOKUP, "embedding"),
+    _way("NEG SQUARE SQUARED_DIFFERENCE RSQRT", _NORMALIZE, "(layer|group)_?norm"),
+    _way(
+        "SQUARE",
+        "Write it as products in a layer of its own: x * keras.ops.rsqrt(keras.ops.mean(x * x, -1, "
+        "keepdims=True) + epsilon), with sum for mean in UnitNormalization",
+        "(unit|rms)_?norm",
+    ),
+    _way("SELECT EXP LOG GREATER ELU", _ACTIVATION, "selu|elu|softplus|mish|/exp"),
+    _way("TILE", "Use keras.ops.stack([x] * n, axis=1)", "repeat_?vector"),
+    _way(
+        "TILE",
+        'Use keras.ops.image.resize(x, (height, width), interpolation="nearest") in a layer of its '
+        'own, UpSampling2D(interpolation="bilinear") (float32 or int8), or Conv2DTranspose',
+        "up_?sampling",
+    ),
+    _way("UNPACK REDUCE_ANY NOT_EQUAL SELECT SELECT_V2", _MASK, "mask|lstm|gru|rnn|/any$"),
+    _way(
+        "STRIDED_SLICE",
+        "Give each step as an input of its own and share the layer between them, or stack the "
+        "steps as channels",
+        "time_?distributed",
+    ),
+    _way("NEG", "Write -x as 0.0 - x, or as x * -1.0"),
+    _way("SQUARE", "Write it as x * x"),
+    _way("POW", "Write it as products (x * x * x)"),
+    _way("SQRT", "Write it as (x + epsilon) * keras.ops.rsqrt(x + epsilon)"),
+    _way("ELU GELU", f"{_ACTIVATION} (it becomes LOGISTIC and MUL)"),
+    _way("EXP LOG", "Use another activation (relu, swish), or compute it outside of the model"),
+    _way("TILE", "Use keras.ops.stack([x] * n), or keras.ops.broadcast_to"),
+    _way(
+        "SELECT",
+        "Let one operand broadcast: keras.ops.where(mask, x, 0.0) becomes SELECT_V2, which TFLM "
+        "has, operands of equal shape become SELECT",
+    ),
+    _way("LOG_SOFTMAX", "Use softmax, which has the same order of classes"),
+    _way("PRELU", "Use LeakyReLU"),
+    _way("DIV", "Multiply by the reciprocal, or use int8"),
+    _way("CUMSUM", "Use a product with a triangular matrix, or float32"),
+    _way("CONV_3D", "Use Conv2D on stacked channels"),
+    _way("TOPK_V2", "Leave the selection to the application"),
+    _way(
+        "REDUCE_MAX",
+        "Use MaxPooling2D over the whole picture, or int8",
+        types=("INT16",),
+    ),
+    _way(
+        "RESIZE_BILINEAR",
+        'Use keras.ops.image.resize(..., interpolation="nearest"), or int8',
+        types=("INT16",),
+    ),
+    _way("GREATER GREATER_EQUAL LESS LESS_EQUAL NOT_EQUAL EQUAL SELECT_V2", "Use int8"),
+)
+
+_NO_LAYER = re.compile(r"^(Stateful)?PartitionedCall|^(serving_default|tfl|std|arith|main)\b")
+
+
+def layer_of(name: str) -> str | None:
+    """The Keras layer that a tensor's name tells: `model/dense_1/MatMul` is of `dense_1`.
+
+    A fused tensor has the names of all, the first one counts. None where none is told.
+    """
+    parts = [part for part in name.split(";")[0].split("/") if part]
+    if parts and _NO_LAYER.match(parts[0]):
+        parts = parts[1:]
+    if len(parts) < 2:
+        return None
+    return parts[1] if len(parts) > 2 else parts[0]
+
+
+def _looks_up(subgraph: Subgraph, operator: Operator) -> bool:
+    """Whether an operator prepares the indices of a lookup."""
+    made = set(operator.outputs)
+    return any(
+        other.name == "GATHER" and len(other.inputs) > 1 and other.inputs[1] in made
+        for other in subgraph.operators
+    )
+
+
+def instead(operator: str, name: str, kind: str = "", *, lookup: bool = False) -> str | None:
+    """What to use for an operator whose output has that name and type; None where nothing is known.
+
+    `lookup` tells that its result are the indices of a GATHER.
+    """
+    if lookup and operator == "SELECT":
+        return _LOOKUP
+    for way in _WAYS:
+        if operator not in way.operators:
+            continue
+        if way.layers is not None and not re.search(way.layers, name, re.IGNORECASE):
+            continue
+        if way.types is None or kind in way.types:
+            return way.instead
+    return None
+
+
+def replacement(subgraph: Subgraph, operator: Operator, otherwise: str) -> str:
+    """What to do about an operator: the layer that it is of, and what replaces it there."""
+    first = next((i for i in operator.outputs if i >= 0), None)
+    name = subgraph.tensors[first].name if first is not None else ""
+    kind = subgraph.tensors[first].type if first is not None else ""
+    way = instead(operator.name, name, kind, lookup=_looks_up(subgraph, operator)) or otherwise
+    layer = layer_of(name)
+    return f"In the layer {layer!r}: {way}" if layer is not None and way else way
+
+
+def replacements(graph: Graph, operators: Iterable[str]) -> list[str]:
+    """What to do about these operators wherever a model has them, each layer and way once."""
+    wanted = set(operators)
+    told = (replacement(s, o, "") for s, o in graph.operators() if o.name in wanted)
+    return [way for way in dict.fromkeys(told) if way]

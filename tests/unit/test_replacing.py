@@ -1,0 +1,92 @@
+"""The layer that a tensor's name tells, and what replaces an operator in it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from ai_edge_litert import schema_py_generated as schema
+from model_building import GraphBuilder
+
+from pytest_edgequant.conversion.replacing import instead, layer_of, replacements
+from pytest_edgequant.measure.legality import graph_refusals
+from pytest_edgequant.targets import Targets
+from pytest_edgequant.tflite.graph import read_graph
+
+
+@pytest.mark.parametrize(
+    "name, layer",
+    [
+        ("sequential_1/embedding_1/SelectV2", "embedding_1"),
+        ("model/dense/MatMul;model/dense/BiasAdd;model/other/Relu", "dense"),
+        ("StatefulPartitionedCall/sequential/conv2d/Conv2D", "conv2d"),
+        ("model/bidirectional/forward_lstm/lstm_cell/MatMul", "bidirectional"),
+        ("embedding/SelectV2", "embedding"),
+        ("StatefulPartitionedCall:0", None),
+        ("tfl.dequantize", None),
+        ("arith.constant6", None),
+        ("serving_default_input:0", None),
+        ("t2", None),
+        ("", None),
+        ("a//;/", None),
+    ],
+)
+def test_the_layer_of_a_name(name: str, layer: str | None) -> None:
+    assert layer_of(name) == layer
+
+
+@pytest.mark.parametrize(
+    "operator, name, kind, word",
+    [
+        ("NEG", "m/layer_normalization_1/Neg", "FLOAT32", "BatchNormalization"),
+        ("NEG", "m/group_normalization/Neg", "FLOAT32", "BatchNormalization"),
+        ("NEG", "m/my_layer/Neg", "FLOAT32", "0.0 - x"),
+        ("SQUARE", "m/unit_normalization/Square", "FLOAT32", "rsqrt"),
+        ("SQUARE", "m/my_layer/Square", "FLOAT32", "x * x"),
+        ("TILE", "m/repeat_vector/Repeat/Tile", "INT8", "stack"),
+        ("TILE", "m/up_sampling1d/Repeat/Tile", "INT8", "resize"),
+        ("SELECT", "m/dense/Selu9", "INT8", "swish"),
+        ("SELECT", "m/mine/SelectV2", "INT8", "keras.ops.where(mask, x, 0.0)"),
+        ("EXP", "m/dense/Softplus1", "INT8", "swish"),
+        ("REDUCE_ANY", "m/masking_1/Any", "BOOL", "mask_zero=False"),
+        ("UNPACK", "m/lstm/unstack_1", "BOOL", "mask_zero=False"),
+        ("REDUCE_MAX", "m/global_max_pooling2d/Max", "INT16", "MaxPooling2D"),
+        ("REDUCE_MAX", "m/global_max_pooling2d/Max", "INT8", None),
+        ("ADD", "m/add/add", "INT8", None),
+    ],
+)
+def test_what_replaces_an_operator_depends_on_its_layer(
+    operator: str, name: str, kind: str, word: str | None
+) -> None:
+    way = instead(operator, name, kind)
+    assert (way is None) if word is None else (way is not None and word in way)
+
+
+def lookup(layer: str) -> bytes:
+    """As Keras 3 looks up: indices made positive by a SELECT, then a GATHER."""
+    builder = GraphBuilder()
+    negative = builder.activation([1, 8], "BOOL")
+    ids = builder.activation([1, 8], "INT32")
+    positive = builder.add("SELECT", [negative, ids, ids], [1, 8], "INT32")
+    table = builder.constant(np.ones((50, 4), np.float32), "FLOAT32")
+    options = schema.GatherOptionsT()
+    builder.add("GATHER", [table, positive], [1, 8, 4], "FLOAT32", options)
+    builder.graph.tensors[positive].name = f"sequential/{layer}/SelectV2".encode()
+    return builder.build()
+
+
+@pytest.mark.parametrize("layer", ["embedding", "words"])
+def test_a_lookup_is_told_by_what_it_feeds(layer: str) -> None:
+    """Its layer may have any name."""
+    (said,) = graph_refusals(read_graph(lookup(layer)), Targets().get("nano33ble"))
+    assert f"In the layer '{layer}': Keras 3 adds it to Embedding" in said
+    assert "tf.gather(self.table, ids)" in said
+
+
+def test_each_layer_and_way_is_told_once() -> None:
+    builder = GraphBuilder()
+    x = builder.activation([1, 4], "FLOAT32")
+    for name in ("m/one/Neg", "m/one/Neg_1", "m/two/Neg", "m/two/add"):
+        x = builder.add("NEG" if "Neg" in name else "ABS", [x], [1, 4], "FLOAT32")
+        builder.graph.tensors[x].name = name.encode()
+    told = replacements(read_graph(builder.build()), {"NEG", "ABS"})
+    assert [way.split(":")[0] for way in told] == ["In the layer 'one'", "In the layer 'two'"]
