@@ -79,7 +79,13 @@ def _scored(
             identify=context.baseline,
         )
     for position, variant in enumerate(variants):
-        figure = Metric(found.scores[position].value, metric.unit, found.provenance(position))
+        figure = Metric(
+            found.scores[position].value,
+            metric.unit,
+            found.provenance(position),
+            count=found.coverage.count,
+            of=found.coverage.total,
+        )
         session.record_metric(variant, metric.name, figure)
     if context.baseline:
         dataset = found.evaluated() or UNKNOWN
@@ -135,6 +141,7 @@ def evaluate(
         result.details,
         runtime=used,
         provenance=found.provenance(0),
+        total=found.coverage.total,
     )
 
 
@@ -237,6 +244,7 @@ def compare_accuracy(
         ),
         runtime=runtimes[1],
         provenance=found.provenance(1),
+        total=found.coverage.total,
     )
     _record_comparison(candidate, baseline, comparison)
     return comparison
@@ -271,6 +279,8 @@ def _record_comparison(
             f"{comparison.provenance}{interval}",
             comparison.low,
             comparison.high,
+            count=comparison.count,
+            of=comparison.total,
         ),
     )
     worst = comparison.worst_class
@@ -281,6 +291,7 @@ def _record_comparison(
             f"{comparison.provenance}, class {worst.label}",
             worst.low,
             worst.high,
+            count=worst.count,
         )
         session.record_metric(candidate, "worst_class_drop", figure)
         session.record_details(
@@ -301,9 +312,10 @@ def _record_comparison(
         return
     against = f"measured against {baseline.label} (LiteRT on this host)"
     if comparison.agreement is not None:
-        session.record_metric(
-            candidate, "agreement", Metric(comparison.agreement, "fraction", against)
+        agreed = Metric(
+            comparison.agreement, "fraction", against, count=comparison.count, of=comparison.total
         )
+        session.record_metric(candidate, "agreement", agreed)
     undefined = "not defined: all outputs are zero"
     for name, value, unit in (
         ("output_cosine", fidelity.cosine, ""),
@@ -314,7 +326,7 @@ def _record_comparison(
         elif math.isinf(value):
             figure = Metric.unavailable(unit, "infinite: the outputs are identical")
         else:
-            figure = Metric(value, unit, against)
+            figure = Metric(value, unit, against, count=fidelity.count, of=comparison.total)
         session.record_metric(candidate, name, figure)
 
 
@@ -354,5 +366,6 @@ def measure_runtime_parity(
         ("parity_max_steps", parity.max_steps, "steps"),
         ("parity_changed", parity.changed, "samples"),
     ):
-        session.record_metric(variant, name, Metric(value, unit, provenance))
+        figure = Metric(value, unit, provenance, count=coverage.count, of=coverage.total)
+        session.record_metric(variant, name, figure)
     return parity

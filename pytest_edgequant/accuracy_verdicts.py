@@ -24,7 +24,7 @@ from pytest_edgequant.records import (
     Outcome,
     Verdict,
 )
-from pytest_edgequant.units import format_points
+from pytest_edgequant.units import format_points, format_samples
 
 if TYPE_CHECKING:
     from pytest_edgequant.measure.scores import TaskMetric
@@ -206,8 +206,8 @@ def judge_drop(
     outcome = _judged(_within(comparison.drop, allowed), evidence, demanded)
     before, after = (_plain(v, share) for v in (comparison.baseline, comparison.candidate))
     message = (
-        f"{subject}: {comparison.metric} {before} -> {after} on {comparison.count:,} "
-        f"{'sample' if comparison.count == 1 else 'samples'}, a drop of "
+        f"{subject}: {comparison.metric} {before} -> {after} "
+        f"on {format_samples(comparison.count, comparison.total)}, a drop of "
         f"{_show(comparison.drop, share)}; allowed are {_show(allowed, share)}"
     )
     if limit.relative:
@@ -256,6 +256,7 @@ def judge_floor(
     *,
     share: bool,
     what: str,
+    samples: str = "",
     interval: tuple[float, float] | None = None,
     demanded: bool = False,
 ) -> Verdict:
@@ -265,7 +266,8 @@ def judge_floor(
     outcome = _judged(_within(-value, -floor), evidence, demanded)
     spec = ".2%" if share else ".6g"
     relation = "at least" if _within(-value, -floor) else "below"
-    message = f"{subject}: {what} {value:{spec}} is {relation} the floor of {floor:{spec}}"
+    figure = f"{value:{spec}}{' on ' if samples else ''}{samples}"
+    message = f"{subject}: {what} {figure} is {relation} the floor of {floor:{spec}}"
     if demanded:
         span = "no interval can be had"
         if low is not None and high is not None:
@@ -287,6 +289,7 @@ def judge_own_floor(
         floor,
         share=comparison.share,
         what=comparison.metric,
+        samples=format_samples(comparison.count, comparison.total),
         interval=comparison.candidate_interval,
         demanded=demanded,
     )
@@ -358,6 +361,7 @@ def judge_agreement(
         floor,
         share=True,
         what="agreement with the baseline",
+        samples=format_samples(comparison.count, comparison.total),
         interval=share_interval(equal, comparison.count, comparison.confidence),
         demanded=demanded,
     )

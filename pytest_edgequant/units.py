@@ -164,3 +164,9 @@ def format_duration(milliseconds: float) -> str:
 def format_points(fraction: float) -> str:
     """A difference of two fractions in percentage points: `-1.25 points`."""
     return f"{100 * fraction:.2f} points"
+
+
+def format_samples(count: int, of: int | None = None) -> str:
+    """On how many samples a figure was had: `360 samples`, `7,396 of 12,000 samples`."""
+    part = f"{count:,} of {of:,}" if of is not None and of != count else f"{count:,}"
+    return f"{part} {'sample' if part == '1' else 'samples'}"

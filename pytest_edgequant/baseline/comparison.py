@@ -14,6 +14,7 @@ from pytest_edgequant.baseline.judging import NOISE, Finding, judge, show, value
 from pytest_edgequant.baseline.pairs import Pair, pair
 from pytest_edgequant.baseline.rules import Rule, Rules, better
 from pytest_edgequant.records import Change, Metric, Outcome
+from pytest_edgequant.units import format_samples
 
 _WORSE = (Outcome.FAIL, Outcome.INCONCLUSIVE)
 
@@ -42,6 +43,15 @@ class Comparison:
             for change in self.changes[key]:
                 if change.verdict in outcomes:
                     yield key, change
+
+
+def on_samples(metric: Metric, count: int | None) -> str:
+    """On how many samples a figure was had, of how many; empty for what has nothing to do with any.
+
+    `count` is what is known of it where the figure itself does not say.
+    """
+    known = count if metric.count is None else metric.count
+    return "" if known is None else f" on {format_samples(known, metric.of)}"
 
 
 def _versions(before: Mapping[str, str], after: Mapping[str, str]) -> str:
@@ -134,7 +144,9 @@ class _Comparer:
         if old is None or old.value is None:
             if name not in kept({name: new}):
                 return None
-            text = f"{subject} {show(new.value, new.unit)} is new"  # type: ignore[arg-type]
+            count = after.samples[name].count if name in after.samples else None
+            figure = f"{show(new.value, new.unit)}{on_samples(new, count)}"  # type: ignore[arg-type]
+            text = f"{subject} {figure} is new"
             return Change(name, new.unit, None, new.value, Outcome.NOT_APPLICABLE, text)
         if new.value is None:
             return self.missing(key, name, old, before, f"unavailable: {new.reason}")
@@ -157,7 +169,8 @@ class _Comparer:
         old, new = found.old, found.new
         assert old.value is not None
         assert new.value is not None
-        told = f"{name_of(key)}: {name} {values(old.value, new.value, new.unit)}{found.where}"
+        told = f"{name_of(key)}: {name} {values(old.value, new.value, new.unit)}"
+        told += found.where or on_samples(new, found.both and found.both[1].count)
         finding = judge(name, old, new, found.both, rule)
         text = self.message(key, name, told, old, new, finding, rule, direction)
         return Change(

@@ -75,7 +75,10 @@ def kept(metrics: Mapping[str, Metric]) -> dict[str, Metric]:
 def _metric(metric: Metric) -> dict[str, Any]:
     assert metric.value is not None
     # Bounds can be had from the samples; 0.0 and -0.0 are equal results.
-    return {"value": metric.value + 0, "unit": metric.unit, "provenance": metric.provenance}
+    document = {"value": metric.value + 0, "unit": metric.unit, "provenance": metric.provenance}
+    # How many samples there were is with the outcomes; here what they were a part of.
+    part = metric.of is not None and metric.of != metric.count
+    return document | ({"count": metric.count, "of": metric.of} if part else {})
 
 
 def _entry(key: Key, entry: Entry) -> dict[str, Any]:
@@ -143,7 +146,16 @@ def _read_metric(document: Any, name: str) -> Metric:
         number(document.get("value"), f"{name}: value"),
         expect(document.get("unit"), str, f"{name}: unit"),
         expect(document.get("provenance"), str, f"{name}: provenance"),
+        count=_whole(document, "count", name),
+        of=_whole(document, "of", name),
     )
+
+
+def _whole(document: Mapping[str, Any], key: str, name: str) -> int | None:
+    value = document.get(key)
+    if value is not None and (isinstance(value, bool) or not isinstance(value, int)):
+        raise Damaged(f"{name}: {key} is {value!r:.60}")
+    return value
 
 
 _Hashes = Mapping[str, "NDArray[np.uint32]"]

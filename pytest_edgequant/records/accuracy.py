@@ -22,7 +22,8 @@ class Evaluation:
     judge sample by sample (top-1 and top-k accuracy), else None. `per_sample` is a float64 array
     (count,) for metrics that are a mean over samples (the absolute errors of MAE). `details` are
     further figures, such as `recall[3]`, the recall of class 3. `runtime` is what it was run on,
-    `provenance` says so for people, with the part of the samples where it was not all of them.
+    `provenance` says so for people, with the part of the samples where it was not all of them:
+    `count` of `total`.
     """
 
     value: float
@@ -34,6 +35,7 @@ class Evaluation:
     details: Mapping[str, float] = field(default_factory=dict)
     runtime: str = "litert"
     provenance: str = ""
+    total: int | None = None
 
 
 @dataclass(frozen=True)
@@ -97,7 +99,7 @@ class AccuracyComparison:
     `candidate_interval` the interval of the candidate's own value. `baseline_chance` and
     `candidate_chance` hold each value against guessing, None where chance is not known of the
     metric. `notes` are what to know of the samples or outputs. `runtime` is what the candidate was
-    run on, `provenance` says so for people.
+    run on, `provenance` says so for people; `total` are the samples that `count` is a part of.
     """
 
     drop: float
@@ -124,6 +126,7 @@ class AccuracyComparison:
     notes: tuple[str, ...] = ()
     runtime: str = "litert"
     provenance: str = ""
+    total: int | None = None
 
     @property
     def worst_class(self) -> ClassDrop | None:

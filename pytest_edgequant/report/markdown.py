@@ -86,7 +86,8 @@ def _overview(session: Session, level: _Level) -> Iterator[str]:
         cells = (
             [
                 code(f"{row.result.model}/{row.result.form}", level.name),
-                *(prose(cell, level.name) for cell in row.cells),
+                *(prose(cell, level.name) for cell in row.cells[:-1]),
+                prose(row.cells[-1], 4 * level.name),
             ]
             for row in shown
         )

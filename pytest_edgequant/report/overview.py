@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pytest_edgequant.records import Change, Metric, Outcome, Result
 from pytest_edgequant.session import WORST_FIRST, Session
 from pytest_edgequant.standing import Cause, Standing, Standings, is_neutral
-from pytest_edgequant.units import format_bytes
+from pytest_edgequant.units import format_bytes, format_samples
 
 WORDS = {
     Outcome.PASS: "pass",
@@ -68,21 +68,9 @@ def metric_text(name: str, metric: Metric | None) -> str:
     if not (metric.low is None or metric.high is None or metric.low == metric.high):
         low, high = (format_value(name, v, metric.unit) for v in (metric.low, metric.high))
         text += f" ({low} to {high})"
-    return f"{text} on {samples_text(metric)}" if metric.count is not None else text
-
-
-def count_text(metric: Metric | None) -> str:
-    """The number of samples of a figure, with what it is a part of: `7,396 of 12,000`."""
-    if metric is None or metric.count is None:
-        return ""
-    part = metric.of is not None and metric.of != metric.count
-    return f"{metric.count:,} of {metric.of:,}" if part else f"{metric.count:,}"
-
-
-def samples_text(metric: Metric) -> str:
-    """`count_text` as a sentence has it: `7,396 of 12,000 samples`."""
-    one = metric.count == 1 and metric.of in (None, 1)
-    return f"{count_text(metric)} {'sample' if one else 'samples'}"
+    if metric.count is not None:
+        text += f" on {format_samples(metric.count, metric.of)}"
+    return text
 
 
 def result_text(result: Result, name: str) -> str:

@@ -6,11 +6,11 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from pytest_edgequant.records import Metric, Outcome, Result, Target
 from pytest_edgequant.report.matrix import matrix_lines
-from pytest_edgequant.report.overview import count_text, headline, verdict_text
+from pytest_edgequant.report.overview import headline, row_text
 from pytest_edgequant.report.training import training_lines
 from pytest_edgequant.session import Session
 from pytest_edgequant.standing import Standings
-from pytest_edgequant.units import format_bytes
+from pytest_edgequant.units import format_bytes, format_samples
 
 _OWN_COLUMNS = (
     *("size_bytes", "runtime_code_bytes", "flash_left_bytes"),
@@ -73,8 +73,13 @@ def _decibels(metric: Metric | None) -> str:
 
 def _samples(result: Result, names: list[str]) -> str:
     """How many samples the scores were had on; several numbers where they are not of the same."""
-    counts = (count_text(result.metrics.get(name)) for name in [*names, "accuracy_drop"])
-    return "; ".join(dict.fromkeys(filter(None, counts))) or "-"
+    figures = (result.metrics.get(name) for name in [*names, "accuracy_drop"])
+    counts = (
+        format_samples(figure.count, figure.of).rpartition(" ")[0]
+        for figure in figures
+        if figure is not None and figure.count is not None
+    )
+    return "; ".join(dict.fromkeys(counts)) or "-"
 
 
 def _groups(results: list[Result]) -> Iterator[tuple[str, list[Result]]]:
@@ -148,7 +153,7 @@ def _tables(
                     *([_samples(result, names)] if counted else []),
                     _drop(result),
                     *([_decibels(result.metrics.get("output_sqnr"))] if fidelity else []),
-                    verdict_text(standings.of(result)),
+                    row_text(standings.of(result)),
                 ]
             )
         left = ["flash left"] if flash else []

@@ -162,3 +162,30 @@ def test_an_address_behind_a_mark_is_no_link(lead: str) -> None:
             page = render(written)
             assert not page.live()
             assert "evil" in page.text or "x" in page.text
+
+
+def headline(*changes: dict[str, object]) -> str:
+    """The first line of a comment that is seen."""
+    parts = [Part(record(target=f"t{n}", **more), None) for n, more in enumerate(changes)]
+    return markdown.comment("gate", parts, "URL").splitlines()[1].replace(ZERO_WIDTH, "")
+
+
+def test_what_is_open_or_accepted_stands_in_the_headline() -> None:
+    accepted = "passed with 1 accepted regression: 12 checks (size +9 B, until 2030-01-31: x)"
+    assert headline({"summary": accepted, "clean": False}) == f"**⚠️ Edge gate: {accepted}**"
+    good = {"summary": "passed: 12 checks", "clean": True}
+    assert headline(good) == "**✅ Edge gate: passed**"
+    assert headline(good, good) == "**✅ Edge gate: passed** on all 2"
+    open_ = {"summary": "inconclusive: 3 checks passed, 2 inconclusive", "clean": False}
+    assert headline(good, open_) == (
+        f"**⚠️ Edge gate: passed on all 2, not all without remarks: {open_['summary']}**"
+    )
+    assert headline(good, {**open_, "exit_code": 1}) == "**❌ Edge gate: failed** on 1 of 2"
+
+
+def test_a_headline_of_anybody_s_is_text() -> None:
+    for written in HOSTILE.values():
+        body = markdown.comment("g", [Part(record(summary=written, clean=False), None)], "URL")
+        # Without what is our own: the marker and the link to the run.
+        shown = body.partition("\n")[2].replace("[Run and", "Run and")
+        assert not render(shown).live()

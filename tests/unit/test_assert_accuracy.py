@@ -82,7 +82,7 @@ def test_every_limit_has_a_verdict_and_every_failure_is_told(tiny: Tiny, models:
         "worst_class_drop": "pass",
         "agreement": "pass",
     }
-    assert "accuracy 92.00% is below the floor of 95.00%" in str(caught.value)
+    assert "accuracy 92.00% on 200 samples is below the floor of 95.00%" in str(caught.value)
     assert "allowed are 1.00 points" in str(caught.value)
 
 

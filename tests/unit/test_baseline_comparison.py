@@ -147,7 +147,7 @@ def test_a_proven_drop_fails_and_has_the_interval_of_the_same_samples() -> None:
     assert change.verdict is Outcome.FAIL
     assert change.low == pytest.approx(-(expected.high or 0))
     assert change.high == pytest.approx(-(expected.low or 0))
-    assert "95.00% -> 90.00% (-5.00 pt); worse by more than 1 pt" in change.message
+    assert "95.00% -> 90.00% (-5.00 pt) on 1,000 samples; worse by more than 1 pt" in change.message
 
 
 def test_the_samples_decide_and_not_the_two_shares() -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from edge_gate import baseline, markdown, pytest_run
 from edge_gate.plan import Plan
-from edge_gate.record import Record, verdict_of
+from edge_gate.record import Record, read_verdict, verdict_of
 from edge_gate.runner import add_summary, set_outputs, summary_size, warning
 
 
@@ -38,6 +38,8 @@ def run(plan: Plan) -> int:
     _copy(reports, wanted)
 
     event = plan.read_event()
+    report = folder / "report.json"
+    summary, clean = read_verdict(report.read_bytes() if report.is_file() else None)
     record = Record(
         name=plan.name,
         target=plan.target,
@@ -46,6 +48,8 @@ def run(plan: Plan) -> int:
         number=event.number,
         head=event.head or plan.head,
         tool=installed.version,
+        summary=summary,
+        clean=clean,
     )
     (folder / "gate.json").write_text(json.dumps(record.document(), indent=2), encoding="utf-8")
     if summary_size() == before:
@@ -85,7 +89,8 @@ def _report_or_verdict(folder: Path, record: Record) -> str:
     report = folder / "report.md"
     if report.is_file():
         return report.read_text(encoding="utf-8")
-    return f"**Edge gate {markdown.text(record.name)}: {record.verdict}** ({record.explanation})"
+    explanation = markdown.text(record.explanation)
+    return f"**Edge gate {markdown.text(record.name)}: {record.verdict}** ({explanation})"
 
 
 def _drop_links(folder: Path) -> None:

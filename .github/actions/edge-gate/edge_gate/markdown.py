@@ -37,6 +37,7 @@ _ALIGNMENT = re.compile(r"^[ >|:-]*\|[ >|:-]*$", re.MULTILINE)
 _BEGINS = re.compile(r"[-+#]|\d{1,9}[.)]")  # a heading, a list, a rule
 _DOLLAR = "\uff04"  # a dollar sign that begins no formula, in code as well
 _MAX_DEPTH = 5
+_MAX_SUMMARY, _MOST_SUMMARIES = 500, 3
 
 
 def harmless(markdown: str) -> str:
@@ -142,7 +143,14 @@ def _headline(parts: Sequence[Part]) -> str:
         return "**Edge gate: no result.** The run left no report."
     if all(verdict == "passed" for verdict in verdicts):
         runs = "" if len(parts) == 1 else f" on all {len(parts)}"
-        return f"**✅ Edge gate: passed**{runs}"
+        remarks = [text(p.record.summary, _MAX_SUMMARY) for p in parts if not p.record.clean]
+        if not remarks:
+            return f"**✅ Edge gate: passed**{runs}"
+        # Green is what has nothing to add: what is open or was accepted is said in the first line.
+        more = [f"{len(remarks) - _MOST_SUMMARIES} more"] if len(remarks) > _MOST_SUMMARIES else []
+        said = "; ".join([*remarks[:_MOST_SUMMARIES], *more])
+        whole = said if len(parts) == 1 else f"passed{runs}, not all without remarks: {said}"
+        return f"**⚠️ Edge gate: {whole}**"
     bad = [v for v in verdicts if v != "passed"]
     state = "failed" if "failed" in bad else "broken"
     runs = "" if len(parts) == 1 else f" on {len(bad)} of {len(parts)}"
@@ -160,13 +168,18 @@ def comment(
         lines += ["| gate | verdict | why | baseline |", "| --- | --- | --- | --- |"]
         for part in parts:
             r = part.record
-            cells = (text(r.target or r.name), r.verdict, r.explanation, text(r.baseline, 240))
+            cells = (
+                text(r.target or r.name),
+                r.verdict,
+                text(r.explanation, min(_MAX_SUMMARY, 4_000 // len(parts))),
+                text(r.baseline, 240),
+            )
             lines.append(f"| {' | '.join(cells)} |")
     lines += ["", f"[Run and uploaded reports]({url}){commit}", ""]
     head_text = "\n".join(lines)
     bodies, room = [], LIMIT - len(head_text) - 100
     # The failed ones first: what is cut, where something must be, is what is good.
-    order = sorted(parts, key=lambda part: part.record.verdict == "passed")
+    order = sorted(parts, key=lambda p: (p.record.verdict == "passed", p.record.clean))
     for index, part in enumerate(order):
         if part.report is None:
             continue

@@ -20,6 +20,24 @@ _VERDICTS = {
     5: ("broken", "nothing was gated"),
 }
 _MAX_TEXT = 500
+_SINCE = ("summary", "clean")
+
+
+def read_verdict(content: bytes | None) -> tuple[str, bool]:
+    """The headline of a JSON report, and whether it says nothing but that all passed.
+
+    Nothing of a report that is not there, or that is of a package from before it had a headline.
+    """
+    try:
+        report = json.loads(content or b"")
+    except (ValueError, RecursionError):
+        report = None
+    verdict = report.get("verdict") if isinstance(report, dict) else None
+    if not isinstance(verdict, dict) or not isinstance(verdict.get("text"), str):
+        return "", True
+    remarks = verdict.get("remarks")
+    said = [str(remark) for remark in remarks] if isinstance(remarks, list) else []
+    return verdict["text"] + (f" ({'; '.join(said)})" if said else ""), verdict.get("clean") is True
 
 
 def verdict_of(code: int) -> str:
@@ -29,7 +47,11 @@ def verdict_of(code: int) -> str:
 
 @dataclass(frozen=True)
 class Record:
-    """One run of the gate. `head` is the commit of the pull request, not of its merge."""
+    """One run of the gate. `head` is the commit of the pull request, not of its merge.
+
+    `summary` is the headline of the run's own report, empty where it left none; `clean` tells
+    whether that says nothing but that all passed.
+    """
 
     name: str
     target: str
@@ -38,6 +60,8 @@ class Record:
     number: int | None
     head: str
     tool: str
+    summary: str = ""
+    clean: bool = True
 
     @property
     def verdict(self) -> str:
@@ -45,6 +69,9 @@ class Record:
 
     @property
     def explanation(self) -> str:
+        """Why: in words of the report, which anybody may have written, where pytest agrees."""
+        if self.summary and self.summary.startswith("failed") is (self.exit_code != 0):
+            return self.summary
         return _VERDICTS.get(self.exit_code, ("", f"pytest ended with {self.exit_code}"))[1]
 
     def document(self) -> dict[str, Any]:
@@ -66,10 +93,14 @@ def read_record(content: bytes | None, where: str) -> Record:
     values: dict[str, Any] = {}
     for field in dataclasses.fields(Record):
         value = document.get(field.name)
+        if field.name in _SINCE and value is None:
+            continue  # of an action from before there was such a field
         if field.name == "exit_code":
             right = type(value) is int and -255 <= value <= 2**32
         elif field.name == "number":
             right = value is None or (type(value) is int and 0 < value < 2**53)
+        elif field.name == "clean":
+            right = type(value) is bool
         elif field.name == "head":
             right = commit(value) is not None
         else:
