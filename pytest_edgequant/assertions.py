@@ -189,10 +189,13 @@ def _arena_advice(variant: Variant, target: Target, arena: Arena, limit: int) ->
             f"Most is alive at {arena.peak.operator}, {arena.peak.bytes:,} B: {shown}. "
             f"{arena.persistent_bytes:,} B are persistent"
         )
+    unrolled = arena.unrolled()
+    if unrolled:
+        lines.append(f"{unrolled[0].upper()}{unrolled[1:]}")
     found = arena.suggestions()
     if found:
         ways = (
-            f"{way}{' (then it fits)' if arena.minimum_bytes - way.bytes <= limit else ''}"
+            way.told(" (then it fits)" if arena.minimum_bytes - way.bytes <= limit else "")
             for way in found
         )
         lines.append(f"Ways out: {'; '.join(ways)}")

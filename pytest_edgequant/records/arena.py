@@ -42,13 +42,22 @@ class Peak:
 
 @dataclass(frozen=True)
 class Suggestion:
-    """A way to a smaller arena, and how many bytes of `minimum_bytes` it saves, as computed."""
+    """A way to a smaller arena, and how many bytes of `minimum_bytes` it saves, as computed.
+
+    `then` says what needs most of the arena that is left.
+    """
 
     text: str
     bytes: int
+    then: str = ""
 
     def __str__(self) -> str:
-        return f"{self.text}: {self.bytes:,} B less"
+        return self.told()
+
+    def told(self, verdict: str = "") -> str:
+        """In words, with a verdict on what it saves beside the figure."""
+        after = f", {self.then}" if self.then else ""
+        return f"{self.text}: {self.bytes:,} B less{verdict}{after}"
 
 
 @dataclass(frozen=True)
@@ -105,6 +114,15 @@ class Arena:
 
         return suggest(self.model, self.profile)
 
+    def unrolled(self) -> str:
+        """What unrolled recurrent layers make of the model, in a sentence; empty without any."""
+        if not self.model:
+            return ""
+        from pytest_edgequant.measure.arena.unrolled import described
+        from pytest_edgequant.tflite.graph import read_graph
+
+        return described(self.model, read_graph(self.model))
+
     def svg(self) -> str:
         """A picture of the plan as SVG: operators across, addresses up, a box for each buffer.
 
@@ -145,10 +163,15 @@ class Arena:
         if self.operators:
             lines.append("persistent, by operator:")
             lines += _shares(self.operators, 5)
+        unrolled = self.unrolled()
+        if unrolled:
+            lines.append(unrolled)
         found = self.suggestions()
         if found:
             lines.append("what would make it smaller:")
-            lines += [f"  {suggestion.bytes:>10,} B  {suggestion.text}" for suggestion in found]
+            for way in found:
+                then = f"; {way.then}" if way.then else ""
+                lines.append(f"  {way.bytes:>10,} B  {way.text}{then}")
         return "\n".join(lines)
 
     def _unknown(self) -> str:

@@ -1,46 +1,45 @@
 """Ways to a smaller arena, each with its effect in bytes as the calculator has it.
 
-A change is made to the graph's records (types, shapes, quantization), not to a file: the same
-calculator then says what would be needed. None is given whose effect is zero.
+A change is made to the graph's records (types, shapes, operators), not to a file: the same
+calculator then plans the whole changed graph, and says what would need most then. None is given
+whose effect is zero.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from pytest_edgequant.errors import EdgeQuantError
 from pytest_edgequant.measure.arena.calculator import Calculation, calculate
+from pytest_edgequant.measure.arena.narrowing import (
+    WEIGHTED,
+    connected,
+    dictated,
+    input_tensor,
+    narrowed,
+    with_tensors,
+)
 from pytest_edgequant.measure.arena.optimizer import optimized
 from pytest_edgequant.measure.arena.profiles import Profile
+from pytest_edgequant.measure.arena.unrolled import (
+    Unrolled,
+    as_float_loop,
+    fused,
+    unrolled_layers,
+    with_fewer_steps,
+)
 from pytest_edgequant.records import Quantization, Suggestion
 from pytest_edgequant.tflite.graph import Graph, Operator, Subgraph, Tensor, read_graph
 
 _SCALED = Quantization((1.0,), (0,))
-_WEIGHTED: Mapping[str, tuple[int, int]] = {
-    "CONV_2D": (1, 0),
-    "DEPTHWISE_CONV_2D": (1, 3),
-    "FULLY_CONNECTED": (1, 0),
-    "TRANSPOSE_CONV": (1, 0),
-}
-"""Operators with weights: the input's position, and the axis of its output channels."""
-_SAME_CHANNELS = frozenset(
-    """
-    ABS ADD AVERAGE_POOL_2D DEPTHWISE_CONV_2D DEQUANTIZE DIV ELU HARD_SWISH LEAKY_RELU LOGISTIC
-    MAXIMUM MAX_POOL_2D MINIMUM MUL PAD PADV2 PRELU QUANTIZE RELU RELU6 RESIZE_BILINEAR
-    RESIZE_NEAREST_NEIGHBOR SOFTMAX SPACE_TO_BATCH_ND BATCH_TO_SPACE_ND SQUARED_DIFFERENCE SUB TANH
-    """.split()
-)
 _SHAPE_ARITHMETIC = frozenset(
     "SHAPE STRIDED_SLICE PACK CONCATENATION MUL ADD SUB CAST GATHER SLICE SQUEEZE RESHAPE".split()
 )
 
 Change = Callable[[Subgraph], Subgraph]
-
-
-def _with_tensors(subgraph: Subgraph, changed: Mapping[int, Tensor]) -> Subgraph:
-    tensors = tuple(changed.get(tensor.index, tensor) for tensor in subgraph.tensors)
-    return dataclasses.replace(subgraph, tensors=tensors)
+_Way = tuple[str, Graph]
+"""What to change, as text, and the changed graph."""
 
 
 def _changed(graph: Graph, change: Change) -> Graph:
@@ -60,11 +59,11 @@ def _as_int8(subgraph: Subgraph) -> Subgraph:
             scaled = tensor.quantization or _SCALED
             changed[tensor.index] = dataclasses.replace(tensor, type="INT8", quantization=scaled)
     for operator in subgraph.operators:
-        if operator.name not in _WEIGHTED:
+        if operator.name not in WEIGHTED:
             continue
-        position, axis = _WEIGHTED[operator.name]
-        weights = _input(subgraph, operator, position)
-        bias = _input(subgraph, operator, 3 if operator.name == "TRANSPOSE_CONV" else 2)
+        position, axis = WEIGHTED[operator.name]
+        weights = input_tensor(subgraph, operator, position)
+        bias = input_tensor(subgraph, operator, 3 if operator.name == "TRANSPOSE_CONV" else 2)
         if weights is None:
             continue
         whole = operator.name == "FULLY_CONNECTED" or axis >= len(weights.shape)
@@ -80,13 +79,7 @@ def _as_int8(subgraph: Subgraph) -> Subgraph:
             changed[bias.index] = dataclasses.replace(
                 bias, type="INT32", quantization=bias.quantization or quantization
             )
-    return _with_tensors(subgraph, changed)
-
-
-def _input(subgraph: Subgraph, operator: Operator, position: int) -> Tensor | None:
-    if position >= len(operator.inputs) or operator.inputs[position] < 0:
-        return None
-    return subgraph.tensors[operator.inputs[position]]
+    return with_tensors(subgraph, changed)
 
 
 # -- dense weights per tensor ----------------------------------------------------------------------
@@ -97,10 +90,10 @@ def _dense_per_tensor(subgraph: Subgraph) -> Subgraph:
     for operator in subgraph.operators:
         if operator.name == "FULLY_CONNECTED":
             for position in (1, 2):
-                tensor = _input(subgraph, operator, position)
+                tensor = input_tensor(subgraph, operator, position)
                 if tensor is not None and tensor.quantization is not None:
                     changed[tensor.index] = dataclasses.replace(tensor, quantization=_SCALED)
-    return _with_tensors(subgraph, changed)
+    return with_tensors(subgraph, changed)
 
 
 # -- a batch that is pinned ------------------------------------------------------------------------
@@ -143,97 +136,126 @@ def _pinned(subgraph: Subgraph) -> Subgraph:
     )
 
 
-# -- fewer channels at the peak --------------------------------------------------------------------
+# -- fewer channels ------------------------------------------------------------------------------
 
 
-def _connected(subgraph: Subgraph, start: set[int]) -> set[int]:
-    """Tensors that must have as many channels as these: element by element, one for one."""
-    found = set(start)
-    while True:
-        before = len(found)
-        for operator in subgraph.operators:
-            if operator.name in _SAME_CHANNELS:
-                ends = {i for i in (*operator.inputs, *operator.outputs) if i >= 0}
-                ends = {i for i in ends if not subgraph.tensors[i].constant}
-                if ends & found:
-                    found |= {i for i in ends if subgraph.tensors[i].shape}
-        if len(found) == before:
-            return found
+def _peak_groups(graph: Graph, found: Calculation) -> Iterator[set[int]]:
+    """Tensors at the peak that a change of the model could narrow, each with its equals.
 
-
-def _halved(tensor: Tensor, axis: int) -> Tensor:
-    shape = list(tensor.shape)
-    shape[axis] = -(-shape[axis] // 2)
-    quantization = tensor.quantization
-    if quantization is not None and quantization.axis in (axis, axis - len(shape)):
-        quantization = Quantization(
-            quantization.scales[: shape[axis]],
-            quantization.zero_points[: shape[axis]],
-            quantization.axis,
-        )
-    return dataclasses.replace(tensor, shape=tuple(shape), quantization=quantization)
-
-
-def _peak_group(graph: Graph, found: Calculation) -> set[int]:
-    """The largest tensor at the peak that a change of the model could narrow, and its equals."""
-    main = graph.main
-    ends = {*main.inputs, *main.outputs}
+    The largest comes first.
+    """
+    main, fixed = graph.main, dictated(graph.main)
     alive = [b for b in found.placed if b.first <= found.peak_scope <= b.last]
     for buffer in sorted(alive, key=lambda b: -b.size):
         if buffer.tensor is None or len(main.tensors[buffer.tensor].shape) < 2:
             continue
-        group = _connected(main, {buffer.tensor})
-        if not group & ends and all(main.tensors[i].shape[-1] > 1 for i in group):
-            return group
-    return set()
+        group = connected(main, {buffer.tensor})
+        if not group & fixed and all(main.tensors[i].shape[-1] > 1 for i in group):
+            yield group
 
 
-def _narrowed(subgraph: Subgraph, group: set[int]) -> Subgraph:
-    """Half the channels in these tensors, and in the weights that make and take them."""
-    changed = {i: _halved(subgraph.tensors[i], -1) for i in group}
-    for operator in subgraph.operators:
-        if operator.name not in _WEIGHTED:
-            continue
-        position, axis = _WEIGHTED[operator.name]
-        weights = _input(subgraph, operator, position)
-        bias = _input(subgraph, operator, 3 if operator.name == "TRANSPOSE_CONV" else 2)
-        source = operator.inputs[2 if operator.name == "TRANSPOSE_CONV" else 0]
-        if weights is None or not weights.shape or axis >= len(weights.shape):
-            continue
-        made = operator.outputs[0] in group
-        if made:
-            changed[weights.index] = _halved(changed.get(weights.index, weights), axis)
-            if bias is not None and bias.shape:
-                changed[bias.index] = _halved(changed.get(bias.index, bias), 0)
-        if source in group and operator.name != "DEPTHWISE_CONV_2D":
-            last = len(weights.shape) - 1
-            changed[weights.index] = _halved(changed.get(weights.index, weights), last)
-    return _with_tensors(subgraph, changed)
+def _halved_at_peak(graph: Graph, found: Calculation) -> tuple[Graph, set[int]] | None:
+    """Half the channels of the largest tensor at the peak that can be narrowed."""
+    for group in _peak_groups(graph, found):
+        main = narrowed(graph.main, 1, 2, group)
+        if main is not None and main.tensors != graph.main.tensors:
+            return _changed(graph, lambda _, main=main: main), group  # type: ignore[misc]
+    return None
+
+
+_STEPS_OF_NARROWING = 4
+"""Peaks that are narrowed together at most."""
+
+
+def _at_the_peaks(graph: Graph, found: Calculation, profile: Profile) -> Iterator[_Way]:
+    """Half the channels at the peak; and at the next ones too where that alone saves little."""
+    before, names = found.minimum, list[str]()
+    for count in range(_STEPS_OF_NARROWING):
+        way = _halved_at_peak(graph, found)
+        if way is None:
+            return
+        graph, group = way
+        names += sorted({graph.main.tensors[i].name for i in group} - set(names))
+        found = calculate(graph, profile)
+        shown = ", ".join(map(short_name, names[:3])) + (", ..." if len(names) > 3 else "")
+        which = "peak" if count == 0 else f"{count + 1} highest peaks"
+        yield f"half the channels at the {which} ({shown})", graph
+        if found.minimum < before * _WORTHWHILE:
+            return
+
+
+_WORTHWHILE = 0.8
+"""What is left of the arena after a change that needs no further one beside it."""
+
+
+def _narrower(graph: Graph) -> Iterator[_Way]:
+    """Fewer channels everywhere: what is needed where several layers have the same peak."""
+    for share, numerator, denominator in (("half", 1, 2), ("a quarter", 1, 4)):
+        main = narrowed(graph.main, numerator, denominator)
+        if main is not None:
+            changed = _changed(graph, lambda _, main=main: main)  # type: ignore[misc]
+            yield f"{share} of the channels in every layer", changed
+
+
+# -- unrolled recurrent layers ---------------------------------------------------------------------
+
+
+def _rolled(graph: Graph, layers: Sequence[Unrolled]) -> Iterator[_Way]:
+    """Fewer steps, a fused operator, a loop in float32."""
+    shorter = with_fewer_steps(graph, layers)
+    if shorter is not None:
+        changed, old, new = shorter
+        yield f"{new} time steps instead of {old} in the unrolled recurrent layers", changed
+    one = fused(graph, layers)
+    if one is not None:
+        yield (
+            (
+                "a fused LSTM (UNIDIRECTIONAL_SEQUENCE_LSTM: what an LSTM of tf_keras becomes) for "
+                "each unrolled recurrent layer"
+            ),
+            one,
+        )
+    loop = as_float_loop(graph, layers)
+    if loop is not None:
+        yield "float32, where the recurrent layers stay loops", loop
 
 
 # -- all of them -----------------------------------------------------------------------------------
 
 
-def _short(name: str) -> str:
+def short_name(name: str) -> str:
     """A tensor's name for a message: converters join the names of all that they fused."""
     return repr(name if len(name) <= 48 else f"{name[:45]}...")
 
 
-def _changes(graph: Graph, found: Calculation) -> Iterator[tuple[str, Graph]]:
+def _changes(graph: Graph, found: Calculation, profile: Profile) -> Iterator[_Way]:
     kinds = {t.type for t in graph.main.tensors if not t.constant}
+    # A loop is unrolled for int8, which takes more and not less.
+    loops = any(operator.name == "WHILE" for operator in graph.main.operators)
     for kind, name in (("FLOAT32", "float32"), ("INT16", "int16x8")):
-        if kind in kinds:
+        if kind in kinds and not loops:
             yield f"int8 instead of {name}", _changed(graph, _as_int8)
             break
     if any(o.name == "SHAPE" for o in graph.main.operators):
         yield "pin the batch at 1 (no shapes computed on the device)", _changed(graph, _pinned)
-    group = _peak_group(graph, found)
-    if group:
-        names = sorted(graph.main.tensors[i].name for i in group)
-        shown = ", ".join(map(_short, names[:3])) + (", ..." if len(names) > 3 else "")
-        narrowed = _changed(graph, lambda subgraph: _narrowed(subgraph, group))
-        yield f"half the channels at the peak ({shown})", narrowed
+    layers = unrolled_layers(graph.main)
+    if layers:
+        yield from _rolled(graph, layers)
+    yield from _at_the_peaks(graph, found, profile)
+    yield from _narrower(graph)
     yield "Dense weights per tensor instead of per channel", _changed(graph, _dense_per_tensor)
+
+
+def _next_bottleneck(found: Calculation) -> str:
+    """What needs most of the arena that is left."""
+    if found.persistent > found.nonpersistent:
+        return f"{found.persistent:,} B of the rest are persistent"
+    alive = [b for b in found.placed if b.first <= found.peak_scope <= b.last]
+    if not alive:
+        return ""
+    latest = max(alive, key=lambda b: (b.kind == "scratch", b.first))
+    operator = latest.operator or "the model's inputs"
+    return f"most is then alive at {operator}, {found.lower_bound:,} B"
 
 
 def suggest(content: bytes, profile: Profile) -> tuple[Suggestion, ...]:
@@ -244,17 +266,20 @@ def suggest(content: bytes, profile: Profile) -> tuple[Suggestion, ...]:
     """
     graph = read_graph(content)
     found = calculate(graph, profile)
-    suggestions = []
-    for text, changed in _changes(graph, found):
+    suggestions: dict[str, Suggestion] = {}
+
+    def consider(text: str, changed: Graph) -> None:
         try:
-            saved = found.minimum - calculate(changed, profile).minimum
+            after = calculate(changed, profile)
         except EdgeQuantError:
-            continue
-        if saved > 0:
-            suggestions.append(Suggestion(text, saved))
+            return
+        if after.minimum < found.minimum:
+            saved = found.minimum - after.minimum
+            suggestions[text] = Suggestion(text, saved, _next_bottleneck(after))
+
+    for text, changed in _changes(graph, found, profile):
+        consider(text, changed)
     better = optimized(content, graph, profile)
     if better != content:
-        saved = found.minimum - calculate(read_graph(better), profile).minimum
-        if saved > 0:
-            suggestions.append(Suggestion("an offline memory plan (optimize_arena)", saved))
-    return tuple(sorted(suggestions, key=lambda s: (-s.bytes, s.text)))
+        consider("an offline memory plan (optimize_arena)", read_graph(better))
+    return tuple(sorted(suggestions.values(), key=lambda s: (-s.bytes, s.text)))
