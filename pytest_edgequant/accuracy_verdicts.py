@@ -171,8 +171,8 @@ def doubt(verdict: Verdict, chance: Chance | None, value: str) -> Verdict:
     return dataclasses.replace(
         verdict,
         verdict=Outcome.INCONCLUSIVE if passed else verdict.verdict,
-        message=f"{verdict.message} {'Inconclusive: ' if passed else ''}{value} is not better "
-        f"than chance: {_chance_sentence(chance)}",
+        message=f"{verdict.message} {'Still inconclusive: ' if passed else ''}{value} "
+        f"is not better than chance: {_chance_sentence(chance)}",
     )
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from pytest_edgequant.errors import SettingsError
-from pytest_edgequant.settings import split_names
+from pytest_edgequant.settings import is_misspelt, split_names
 
 _OURS = ("edge_target", "edge_variant")
 
@@ -154,3 +154,26 @@ def model_name(node: Any, model: Any) -> str:
         return stem
     position = getattr(callspec, "indices", {}).get("edge_model")
     return "model" if position is None else f"model{position}"
+
+
+def misspelt_fixture(name: str, items: Sequence[Any], plugins: Iterable[Any]) -> str | None:
+    """Where a fixture is defined that must be meant for `name`, and that no test asks for.
+
+    Looks through the modules of `items`, all that were collected, and the conftest.py among
+    `plugins`. Whoever overrides one of our fixtures under a misspelt name gets the default.
+    """
+    modules = [module for item in items if (module := getattr(item, "module", None)) is not None]
+    modules += [p for p in plugins if str(getattr(p, "__file__", "")).endswith("conftest.py")]
+    for module in dict.fromkeys(modules):
+        for found, value in vars(module).items():
+            if not is_misspelt(found, name) or not _is_fixture(value):
+                continue
+            if not any(found in getattr(item, "fixturenames", ()) for item in items):
+                return f"{Path(module.__file__).name} defines the fixture {found!r}"
+    return None
+
+
+def _is_fixture(value: object) -> bool:
+    return type(value).__name__ == "FixtureFunctionDefinition" or hasattr(
+        value, "_pytestfixturefunction"
+    )

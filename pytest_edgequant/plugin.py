@@ -37,6 +37,7 @@ FIXTURES = _VARIANT_FIXTURES | {"edge_target", "edge_variant", "edge_calibration
 _PHASES = ("setup", "call", "teardown")
 _run_key: pytest.StashKey[Run] = pytest.StashKey()
 _outer_key: pytest.StashKey[Any] = pytest.StashKey()
+_collected_key: pytest.StashKey[list[pytest.Item]] = pytest.StashKey()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -265,9 +266,32 @@ def pytest_terminal_summary(
 # -- fixtures: what the user gives ----------------------------------------------------------------
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    config.stash[_collected_key] = list(items)
+
+
+def _check_default(request: pytest.FixtureRequest) -> None:
+    """Fail where a default stands because the user's own fixture has a misspelt name."""
+    __tracebackhide__ = True
+    from pytest_edgequant.parametrization import misspelt_fixture
+
+    name, config = str(request.fixturename), request.config
+    items = config.stash.get(_collected_key, [])
+    found = misspelt_fixture(name, items, config.pluginmanager.get_plugins())
+    if found is not None:
+        raise pytest.fail.Exception(
+            f"UsageError: {found}, which no test asks for, and {name} has its default. Did you "
+            f"mean {name}?",
+            pytrace=False,
+        )
+
+
 @pytest.fixture(scope="session")
-def edge_model() -> Any:
+def edge_model(request: pytest.FixtureRequest) -> Any:
     """The model: override it. A Keras model, or a path to a .keras, .h5, SavedModel or .tflite."""
+    __tracebackhide__ = True
+    _check_default(request)
     return Undefined(
         "the fixture edge_model is not defined; define it in conftest.py to return a Keras model "
         "or the path of a .keras, .h5, SavedModel folder or .tflite"
@@ -275,8 +299,10 @@ def edge_model() -> Any:
 
 
 @pytest.fixture(scope="session")
-def edge_dataset() -> Any:
+def edge_dataset(request: pytest.FixtureRequest) -> Any:
     """The evaluation set: override it. (x, y), an iterable of (x, y) batches, or a function."""
+    __tracebackhide__ = True
+    _check_default(request)
     return Undefined(
         "the fixture edge_dataset is not defined; define it in conftest.py to return (x, y), an "
         "iterable of (x, y) batches, or a function that gives one"
@@ -284,14 +310,18 @@ def edge_dataset() -> Any:
 
 
 @pytest.fixture(scope="session")
-def edge_preprocess() -> Any:
+def edge_preprocess(request: pytest.FixtureRequest) -> Any:
     """A function of x, given each batch of edge_dataset: override it. None for none by default."""
+    __tracebackhide__ = True
+    _check_default(request)
     return None
 
 
 @pytest.fixture(scope="session")
-def edge_calibration() -> Any:
+def edge_calibration(request: pytest.FixtureRequest) -> Any:
     """Representative samples: override it, or they are split off edge_dataset."""
+    __tracebackhide__ = True
+    _check_default(request)
     return Undefined(
         "the fixture edge_calibration is not defined; define it in conftest.py to return "
         "representative samples from validation data (200-500 are recommended)"
@@ -299,13 +329,15 @@ def edge_calibration() -> Any:
 
 
 @pytest.fixture(scope="session")
-def edge_training() -> Any:
+def edge_training(request: pytest.FixtureRequest) -> Any:
     """What qat_int8 is trained with: override it. (x, y) of the training set, or a TrainingRecipe.
 
     Samples as the model takes them, as in `edge_calibration`: `edge_preprocess` is not applied.
     `pytest_edgequant.TrainingRecipe(data=(x, y), ...)` sets validation samples, loss, optimizer,
     epochs, early stopping and the seed.
     """
+    __tracebackhide__ = True
+    _check_default(request)
     return Undefined(
         "the fixture edge_training is not defined; define it in conftest.py to return (x, y) of "
         "the training set, or a pytest_edgequant.TrainingRecipe"
@@ -313,8 +345,10 @@ def edge_training() -> Any:
 
 
 @pytest.fixture(scope="session")
-def edge_metric() -> Any:
+def edge_metric(request: pytest.FixtureRequest) -> Any:
     """The task metric: override it with a name or a callable; top-1 accuracy by default."""
+    __tracebackhide__ = True
+    _check_default(request)
     return "accuracy"
 
 

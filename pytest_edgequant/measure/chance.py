@@ -139,6 +139,8 @@ def _answering(classes: NDArray[Any]) -> str:
 
 
 def _only(classes: NDArray[Any], count: int) -> str:
+    if count == 1:
+        return "one sample tells no model from another"
     if len(classes) == 1:
         return f"all {count} samples are of class {classes[0]}, which tells no model from another"
     return f"the samples are of {len(classes)} classes only, of which that many guesses miss none"

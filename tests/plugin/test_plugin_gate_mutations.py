@@ -123,3 +123,39 @@ def test_an_own_ini_value_that_is_like_ours_is_its_plugins_business(project: Pro
     project.write("pytest.ini", "[pytest]\nedge_targets = pico\n")
     project.test(GATED.format(limit=SIZE))
     assert project.run().ret == 0
+
+
+USES = """
+def test_it(edge_int8, edge_dataset, edge_calibration, edge_metric, edge_preprocess):
+    assert_size_within(edge_int8, "1 MiB")
+"""
+
+
+@pytest.mark.parametrize(
+    "name, wrong",
+    [
+        ("edge_metric", "edge_metrc"),
+        ("edge_metric", "edge_metrics"),
+        ("edge_preprocess", "edge_preproces"),
+        ("edge_calibration", "edge_calibraiton"),
+    ],
+)
+@pytest.mark.parametrize("place", ["conftest", "test module"])
+def test_a_letter_in_a_fixtures_name(name: str, wrong: str, place: str, project: Project) -> None:
+    made = "\n@pytest.fixture(scope='session')\ndef {}(): return None\n"
+    for each, red in ((name, False), (wrong, True)):
+        fixture = made.format(each)
+        project.conftest(fixture if place == "conftest" else "", calibration=False)
+        project.test((fixture if place != "conftest" else "") + USES)
+        result = project.run()
+        assert (result.ret == 1) is red
+        if red:
+            result.stdout.fnmatch_lines([f"*defines the fixture '{wrong}', *Did you mean {name}?"])
+
+
+def test_a_fixture_of_ones_own_that_a_test_asks_for_is_meant(project: Project) -> None:
+    made = "\n@pytest.fixture(scope='session')\ndef edge_metrics(): return ['mae']\n"
+    project.conftest(made)
+    project.test(USES + "\ndef test_other(edge_metrics): pass\n")
+    assert project.run().ret == 0
+    assert project.run("-k", "test_it").ret == 0
