@@ -108,7 +108,25 @@ WRONG: list[tuple[Any, str]] = [
     ({"accuracy": {"strict": "yes"}}, "accuracy.strict: expected true or false, got 'yes'"),
     ({"strict": 1}, "regression.strict: expected true or false, got 1"),
     ({"size": 1, "size_bytes": 2}, "size_bytes has a rule already"),
+    # Limits that no result can break.
+    ({"accuracy": "100 pt"}, "accuracy.max_drop: '100 pt' is everything, so that it can't fail"),
+    ({"accuracy": 1.0}, "accuracy.max_drop: 1.0 is everything, so that it can't fail"),
+    ({"macro_f1": "100% relative"}, "'100% relative' is all of the baseline: it can't fail"),
+    ({"task": "100 pt"}, "everything, so that it can't fail"),
+    ({"agreement": {"max_drop": 1}}, "agreement.max_drop: 1 is everything"),
+    ({"output_cosine": {"max_drop": 2}}, "2 is all that output_cosine can fall"),
+    ({"accuracy": {"confidence": 1e-12}}, "accuracy.confidence: 1e-12: as good as no evidence"),
+    ({"accuracy": {"confidence": 1 - 1e-12}}, "no number of samples at hand"),
+    ({"accuracy": float("inf")}, "expected a number of 0 or more"),
+    ({"size": "inf%"}, "expected a number of 0 or more"),
+    ({"size": float("inf")}, "expected a number of 0 or more"),
+    ({"latency": float("inf")}, "expected a number of 1 or more"),
 ]
+
+
+def test_an_error_may_be_allowed_to_double() -> None:
+    rule = parse_rules({"mae": "150% relative"}, "x").of("mae", task=True)
+    assert (rule.kind, rule.limit) == ("max_drop", "150% relative")
 
 
 @pytest.mark.parametrize("table, said", WRONG)
