@@ -25,14 +25,17 @@ from pytest_edgequant.baseline import (
     load_baseline,
     parse_accepted,
     parse_rules,
-    save_baseline,
+    save_measured,
 )
+from pytest_edgequant.baseline.store import replaceable
+from pytest_edgequant.baseline_command import command
 from pytest_edgequant.conversion.source import versions
 from pytest_edgequant.errors import DocumentError
 from pytest_edgequant.records import Failure, Outcome
-from pytest_edgequant.report.baseline import comparison_lines, differs, failed
+from pytest_edgequant.report.baseline import comparison_lines, failed, worse
 from pytest_edgequant.session import Session
 from pytest_edgequant.settings import Settings
+from pytest_edgequant.targets import Targets
 
 TOOLCHAIN = (
     "pytest-edgequant",
@@ -45,7 +48,7 @@ TOOLCHAIN = (
 )
 DEFAULT_NAME = "edge-baseline.json"
 """What a baseline is called where nobody says."""
-_NOT_REPEATED = ("--edge-baseline", "--edge-save-baseline", "--edge-report", "--edge-cache-dir")
+_MOST_NAMES = 5
 _MARKUP: dict[Outcome, dict[str, bool]] = {
     Outcome.FAIL: {"red": True},
     Outcome.INCONCLUSIVE: {"yellow": True},
@@ -69,21 +72,51 @@ class _Explanation:
         return "\n".join(self.lines)
 
 
-class BaselineGate:
-    """The baseline of one run. Raises `SettingsError` for rules that can't be read."""
+def _listed(names: Iterable[str]) -> str:
+    shown = sorted(names)
+    return ", ".join(shown[:_MOST_NAMES]) + (", ..." if len(shown) > _MOST_NAMES else "")
 
-    def __init__(self, config: pytest.Config, settings: Settings) -> None:
+
+class BaselineGate:
+    """The baseline of one run.
+
+    Raises `SettingsError` for rules that can't be read. `judges` is False of runs that run no
+    tests, and of workers, whose controller judges.
+    """
+
+    def __init__(
+        self, config: pytest.Config, settings: Settings, targets: Targets, *, judges: bool
+    ) -> None:
         self.config = config
+        self.settings = settings
         self.path = settings.baseline
         self.save_path = settings.save_baseline
-        self.rules = parse_rules(settings.regression, settings.where, strict=settings.strict)
-        self.accepted = parse_accepted(settings.accepted, settings.where)
         self.comparison: Comparison | None = None
         self.before: Baseline | None = None
+        self.problem = ""
         self.completed = False
         self.compared = False
+        self._failed = False
         self._reporting = False
         self._lines: list[tuple[str, Outcome]] = []
+        if not judges:
+            return
+        self._load()
+        measured = (self.before or Baseline()).figures()
+        where = settings.where
+        self.rules = parse_rules(
+            settings.regression, where, strict=settings.strict, measured=measured
+        )
+        self.accepted = parse_accepted(settings.accepted, where, targets=targets, measured=measured)
+
+    def check_file(self) -> None:
+        """Raise `DocumentError` for a file that the command line names and that can't be read.
+
+        One that is named for all runs is an error at the end, of runs that measured something.
+        """
+        place = self.settings.origins.get("baseline", "")
+        if self.problem and self.named and place.startswith("--"):
+            raise DocumentError(f"{place}: {self.problem}. {self._way_out}")
 
     @property
     def active(self) -> bool:
@@ -94,6 +127,11 @@ class BaselineGate:
         """Whether this run writes the very file that it compares with: what changed is accepted."""
         return self.path is not None and self.path == self.save_path
 
+    @property
+    def named(self) -> bool:
+        """Whether the file has to be there: it was named, and this run does not make it."""
+        return self.path is not None and not self.accepting and not self.settings.baseline_optional
+
     def shown(self, path: Path) -> str:
         """A path as messages have it, relative to the project."""
         relative = os.path.relpath(path, self.config.rootpath) if path.is_absolute() else str(path)
@@ -101,67 +139,140 @@ class BaselineGate:
 
     def command(self, path: Path) -> str:
         """How to run this again so that it writes a baseline."""
-        kept, skip = [], False
-        for argument in map(str, self.config.invocation_params.args):
-            if skip:
-                skip = False
-            elif argument.partition("=")[0] in _NOT_REPEATED:
-                skip = "=" not in argument
-            else:
-                kept.append(argument)
-        here = os.path.relpath(path, self.config.invocation_params.dir)
-        # What lies outside is a copy that a CI job fetched: the one to write is the project's own.
-        shown = DEFAULT_NAME if here.startswith("..") else Path(here).as_posix()
-        return shlex.join(["pytest", *kept, f"--edge-save-baseline={shown}"])
+        invocation, path = self.config.invocation_params, Path(os.path.normpath(path))
+        if self.settings.baseline_optional and not path.is_relative_to(self.config.rootpath):
+            # A copy that a CI job fetched: the one to write is the project's own.
+            path = self.config.rootpath / DEFAULT_NAME
+        shown = path.as_posix()
+        if path.is_relative_to(self.config.rootpath) or path.is_relative_to(invocation.dir):
+            shown = Path(os.path.relpath(path, invocation.dir)).as_posix()
+        defaults = [
+            *self.config.getini("addopts"),
+            *shlex.split(os.environ.get("PYTEST_ADDOPTS", "")),
+        ]
+        return command(list(map(str, invocation.args)), defaults, shown)
 
     # -- comparing ----------------------------------------------------------------------------
+
+    def _load(self) -> None:
+        """Read the file; what is wrong with it is the problem of this run."""
+        if self.path is None:
+            return
+        try:
+            self.before = load_baseline(self.path)
+        except DocumentError as error:
+            self.problem = str(error).replace(self.path.name, self.shown(self.path), 1)
+
+    @property
+    def _explained(self) -> str:
+        """Why nothing was compared, what holds all the same, and what to do."""
+        return f"{self.problem}. Nothing was compared; the tests' own limits hold. {self._way_out}"
+
+    @property
+    def _way_out(self) -> str:
+        assert self.path is not None
+        if replaceable(self.path) or self.before is not None:
+            return f"Write a baseline: {self.command(self.path)}"
+        return "Name another file"
 
     def compare(self, session: Session) -> None:
         """Hold the session against the baseline, once; its results have their changes then."""
         if self.path is None or self.compared:
             return
         self.compared = True
-        shown = self.shown(self.path)
-        try:
-            self.before = load_baseline(self.path)
-        except DocumentError as error:
-            text = str(error).replace(self.path.name, shown, 1)
-            note = (
-                f"{text}. Nothing was compared; the tests' own limits hold. Write a baseline: "
-                f"{self.command(self.path)}"
-            )
-            session.baseline_note = note
-            self._lines.append((f"baseline: {note}", Outcome.UNAVAILABLE))
-            return
         after = session.measured(versions(TOOLCHAIN))
-        found = compare(self.before, after, self.rules, self.accepted)
+        found = None
+        if self.before is not None:
+            found = compare(self.before, after, self.rules, self.accepted)
+            self._check_model(after)
+        if self.problem:
+            self._unusable(session, after)
+            return
+        assert found is not None
         if self.accepting:
             found = accept_all(found)
         self.comparison = found
         for key, changes in found.changes.items():
             session.add_changes(key, changes)
-        parts = [f"compared with {shown}: {len(found.changes)} measured then and now"]
+        self._tell(session, found, after)
+
+    def _check_model(self, after: Baseline) -> None:
+        """A baseline that has none of this run's models is another project's, or named wrongly."""
+        assert self.path is not None
+        assert self.before is not None
+        mine, theirs = after.models(), self.before.models()
+        if mine and not mine & theirs:
+            has = f"is of {_listed(theirs)}" if theirs else "has no entry"
+            self.problem = (
+                f"{self.shown(self.path)} {has}, this run measured {_listed(mine)}: another "
+                "model's baseline, or another name"
+            )
+
+    def _unusable(self, session: Session, after: Baseline) -> None:
+        """There is no baseline to compare with: an error where one was named."""
+        assert self.path is not None
+        if self.accepting:
+            note = f"{self.shown(self.path)}: nothing to compare with yet; this run writes it"
+            self._note(session, note, None)
+        elif not after.entries:
+            # Nothing was to be compared, such as in a run of other tests.
+            self._note(session, self._explained, Outcome.NOT_APPLICABLE)
+        else:
+            strict = self.named or self.settings.strict
+            outcome = Outcome.FAIL if strict else Outcome.INCONCLUSIVE
+            self._failed = strict
+            session.baseline_outcome = outcome
+            self._note(session, self._explained, outcome)
+
+    def _note(self, session: Session, note: str, outcome: Outcome | None) -> None:
+        session.baseline_note = note
+        self._lines.append((f"baseline: {note}", outcome or Outcome.NOT_APPLICABLE))
+
+    def _tell(self, session: Session, found: Comparison, after: Baseline) -> None:
+        """Say what was compared, what came of it, and how to accept what got worse."""
+        assert self.path is not None
+        parts = [
+            f"compared with {self.shown(self.path)}: {len(found.changes)} measured then and now"
+        ]
         if found.new:
             parts.append(f"{len(found.new)} new")
         if found.absent:
             parts.append(f"{len(found.absent)} not measured in this run")
-        note = ", ".join(parts)
+        note, outcome = ", ".join(parts), Outcome.NOT_APPLICABLE
         if found.versions:
             note += f". The toolchain changed: {found.versions}"
+        if after.entries and not found.held and not self.accepting:
+            self.problem = note
+            note = self._explained
+            self._failed = self.settings.strict
+            outcome = Outcome.FAIL if self._failed else Outcome.INCONCLUSIVE
+            session.baseline_outcome = outcome
+        if found.unknown:
+            session.baseline_outcome = Outcome.FAIL
         accept = ""
-        if differs(found) and not self.accepting:
+        if worse(found) and not self.accepting:
             accept = f"To accept what changed: {self.command(self.path)}"
-        session.baseline_note = f"{note}. {accept}" if accept else note
-        self._lines.append((f"baseline: {note}", Outcome.NOT_APPLICABLE))
+        self._note(session, note, outcome)
+        if accept:
+            session.baseline_note = f"{note}. {accept}"
         self._lines += comparison_lines(found)
         if accept:
             self._lines.append((accept, Outcome.NOT_APPLICABLE))
 
     def failures(self) -> Iterator[pytest.TestReport]:
-        """A failed report for each variant with a regression."""
-        if self.comparison is None or self.path is None:
+        """A failed report for each variant with a regression, and for what is no baseline."""
+        if self.path is None:
             return
         shown = self.shown(self.path)
+        if self._failed:
+            yield self._report(
+                shown, "baseline", _Explanation(shown, [self._explained], self.problem)
+            )
+        if self.comparison is None:
+            return
+        if self.comparison.unknown:
+            lines = [str(error) for error in self.comparison.unknown]
+            yield self._report(shown, "rules", _Explanation(shown, lines, "; ".join(lines)))
         for name, changes in failed(self.comparison).items():
             lines = [change.message for change in changes]
             brief = "; ".join(message.removeprefix(f"{name}: ") for message in lines)
@@ -228,18 +339,21 @@ class BaselineGate:
             self._lines.append((f"baseline: {shown} is not written: {why}", Outcome.FAIL))
             return
         try:
-            gone = len(set(load_baseline(self.save_path).entries) - set(measured.entries))
-        except DocumentError:
-            gone = 0
-        try:
-            save_baseline(measured, self.save_path)
+            saved = save_measured(measured, self.save_path, prune=self.settings.baseline_prune)
         except DocumentError as error:
             self._lines.append((f"--edge-save-baseline: {error}", Outcome.FAIL))
             return
-        count = len(measured.entries)
+        count = saved.entries
         text = f"baseline: wrote {shown}, {count} {'entry' if count == 1 else 'entries'}"
-        if gone:
-            text += f"; {gone} that this run did not measure {'is' if gone == 1 else 'are'} gone"
+        if saved.others and saved.pruned:
+            text += f"; deleted {saved.others} that this run did not measure"
+        elif saved.others:
+            text += (
+                f"; kept {saved.others} that this run did not measure (--edge-baseline-prune "
+                "deletes them)"
+            )
+        if saved.damaged:
+            text += f"; it replaces what was there ({saved.damaged})"
         self._lines.append((text, Outcome.NOT_APPLICABLE))
 
     def lines(self) -> Iterator[tuple[str, dict[str, bool]]]:

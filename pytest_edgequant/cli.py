@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -88,19 +88,36 @@ def compare(before: Path, after: Path, project: Path, *, strict: bool) -> int:
     from pytest_edgequant.records import Outcome
     from pytest_edgequant.report.baseline import comparison_lines
     from pytest_edgequant.settings import SECTION, read_section
+    from pytest_edgequant.targets import Targets
 
     where = f"{project.name}: {SECTION}"
     section = read_section(project)
     strict = strict or section.get("strict") is True
-    rules = parse_rules(section.get("regression"), where, strict=strict)
-    accepted = parse_accepted(section.get("accepted"), where)
-    found = compare(load_baseline(before), load_baseline(after), rules, accepted)
+    old, new = load_baseline(before), load_baseline(after)
+    measured = old.figures() | new.figures()
+    rules = parse_rules(section.get("regression"), where, strict=strict, measured=measured)
+    targets = Targets(section.get("targets"), where)
+    accepted = parse_accepted(section.get("accepted"), where, targets=targets, measured=measured)
+    if not old.models() & new.models():
+        raise DocumentError(
+            f"{before.name} and {after.name} have no model in common: "
+            f"{_listed(old.models())} and {_listed(new.models())}"
+        )
+    found = compare(old, new, rules, accepted)
+    if found.unknown:
+        raise found.unknown[0]
     print(f"{len(found.changes)} in both, {len(found.new)} new, {len(found.absent)} gone")
     if found.versions:
         print(f"the toolchain changed: {found.versions}")
     for line, _ in comparison_lines(found):
         print(line)
-    return 1 if any(found.each(Outcome.FAIL)) else 0
+    if not found.held:
+        print("INCONCLUSIVE: no figure is in both")
+    return 1 if any(found.each(Outcome.FAIL)) or (strict and not found.held) else 0
+
+
+def _listed(names: Collection[str]) -> str:
+    return ", ".join(sorted(names)) or "none"
 
 
 def _parser() -> argparse.ArgumentParser:

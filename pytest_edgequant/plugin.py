@@ -238,6 +238,9 @@ def pytest_report_teststatus(config: pytest.Config) -> tuple[str, str, str] | No
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:
+    run = session.config.stash.get(_run_key, None)
+    if run is not None:
+        run.start()
     session.config.pluginmanager.register(_Reports(session.config), "edgequant-reports")
 
 

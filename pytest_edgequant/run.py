@@ -103,6 +103,7 @@ class Run:
         self._report_errors: list[str] = []
         self._filed: set[tuple[str, str, str, str]] = set()
         self._nothing_gated = False
+        self._refused = False
 
     # -- settings -----------------------------------------------------------------------------
 
@@ -143,11 +144,20 @@ class Run:
         except EdgeQuantError as error:
             raise pytest.UsageError(str(error)) from None
 
+    def start(self) -> None:
+        """Stop before collection where the baseline that was asked for can't be compared with."""
+        try:
+            self.baseline.check_file()
+        except EdgeQuantError as error:
+            self._refused = True
+            raise pytest.UsageError(str(error)) from None
+
     @cached_property
     def baseline(self) -> BaselineGate:
         from pytest_edgequant.baseline_gate import BaselineGate
 
-        return BaselineGate(self.config, self.settings)
+        judges = self._runs_tests and not self.is_worker
+        return BaselineGate(self.config, self.settings, self.targets, judges=judges)
 
     @cached_property
     def targets(self) -> Targets:
@@ -562,7 +572,7 @@ class Run:
 
     def finish(self, pytest_session: pytest.Session) -> None:
         """Write the reports, and turn a run that gated nothing red."""
-        if not self._runs_tests:
+        if not self._runs_tests or self._refused:
             return
         self.baseline.compare(self.session)
         self.baseline.save(self.session)

@@ -67,6 +67,17 @@ OPTIONS = (
     ),
     Option("baseline", "path", "compare with an earlier run, and fail on regressions", "PATH"),
     Option("save_baseline", "path", "write what this run measured, to compare with later", "PATH"),
+    Option(
+        "baseline_optional",
+        "flag",
+        "a baseline that is missing, damaged or of another model leaves the run inconclusive, and "
+        "does not fail it: for one that a script looked for",
+    ),
+    Option(
+        "baseline_prune",
+        "flag",
+        "delete from the baseline that is written what this run did not measure",
+    ),
     Option("strict", "flag", "fail on regressions that the samples neither prove nor rule out"),
     Option("cache_dir", "path", "where converted models and measurements are kept", "DIR"),
     Option("no_cache", "flag", "convert and measure everything anew, keep nothing"),
@@ -115,6 +126,8 @@ class Settings:
     report: tuple[Path, ...] = ()
     baseline: Path | None = None
     save_baseline: Path | None = None
+    baseline_optional: bool = False
+    baseline_prune: bool = False
     strict: bool = False
     cache_dir: Path | None = None
     no_cache: bool = False

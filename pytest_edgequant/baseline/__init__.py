@@ -8,10 +8,10 @@ from pytest_edgequant.baseline.document import (
     dump_baseline,
     load_baseline,
     merge_baselines,
-    save_baseline,
 )
 from pytest_edgequant.baseline.rules import Rules, parse_rules
 from pytest_edgequant.baseline.samples import Samples
+from pytest_edgequant.baseline.store import save_baseline, save_measured
 
 __all__ = [
     "Accepted",
@@ -28,4 +28,5 @@ __all__ = [
     "parse_accepted",
     "parse_rules",
     "save_baseline",
+    "save_measured",
 ]

@@ -15,17 +15,20 @@ from __future__ import annotations
 import contextlib
 import datetime
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 from pytest_edgequant.baseline.document import Key
-from pytest_edgequant.baseline.rules import ALIASES
+from pytest_edgequant.baseline.known import check_name
+from pytest_edgequant.conversion.registry import VARIANTS, get_spec
 from pytest_edgequant.errors import SettingsError
 from pytest_edgequant.names import unknown
+from pytest_edgequant.targets import Targets
 from pytest_edgequant.units import parse_size
 
 _REQUIRED = ("model", "metric", "reason", "expires")
+_GLOB = frozenset("*?[")
 _KEYS = (*_REQUIRED, "variant", "target", "limit")
 
 
@@ -83,8 +86,42 @@ def _limit(value: object, metric: str, place: str) -> float | None:
     return float(value)
 
 
-def parse_accepted(entries: object, where: str) -> tuple[Accepted, ...]:
-    """The entries of `[[tool.edgequant.accepted]]`; `where` names it. Raises `SettingsError`."""
+def _variant(name: str, place: str) -> str:
+    """A variant's name, or a glob that some variant has."""
+    if not _GLOB.intersection(name):
+        return get_spec(name, place).name
+    if not any(fnmatchcase(known, name) for known in VARIANTS):
+        raise unknown("variant", name, VARIANTS, place)
+    return name
+
+
+def _target(name: str, targets: Targets | None, place: str) -> str:
+    """A target's name, or a glob that some target has."""
+    if name == "*" or targets is None:
+        return name
+    try:
+        if not _GLOB.intersection(name):
+            return targets.get(name).name
+    except SettingsError as error:
+        raise SettingsError(f"{place}: {error}") from None
+    known = [target.name for target in targets]
+    if not any(fnmatchcase(other, name) for other in known):
+        raise unknown("target", name, known, place)
+    return name
+
+
+def parse_accepted(
+    entries: object,
+    where: str,
+    *,
+    targets: Targets | None = None,
+    measured: Collection[str] = (),
+) -> tuple[Accepted, ...]:
+    """The entries of `[[tool.edgequant.accepted]]`; `where` names it.
+
+    `targets` are those that there are, `measured` the names of figures that a baseline has. Raises
+    `SettingsError`, also for a variant or target that there is none of, and a misspelt metric.
+    """
     if entries is None:
         return ()
     if not isinstance(entries, Sequence) or isinstance(entries, str):
@@ -104,12 +141,12 @@ def parse_accepted(entries: object, where: str) -> tuple[Accepted, ...]:
             value = entry.get(key, "*")
             if not isinstance(value, str) or not value.strip():
                 raise SettingsError(f"{place}.{key}: expected text, got {value!r}")
-        metric: str = ALIASES.get(entry["metric"], entry["metric"])
+        metric = check_name(entry["metric"], f"{place}.metric", measured)
         found.append(
             Accepted(
                 entry["model"],
-                entry.get("variant", "*"),
-                entry.get("target", "*"),
+                _variant(entry.get("variant", "*"), f"{place}.variant"),
+                _target(entry.get("target", "*"), targets, f"{place}.target"),
                 metric,
                 entry["reason"].strip(),
                 _date(entry["expires"], place),

@@ -13,6 +13,7 @@ from pytest_edgequant.baseline.document import Baseline, Entry, Key, kept, name_
 from pytest_edgequant.baseline.judging import NOISE, Finding, judge, show, values
 from pytest_edgequant.baseline.pairs import Pair, pair
 from pytest_edgequant.baseline.rules import Rule, Rules, better
+from pytest_edgequant.errors import UnknownNameError
 from pytest_edgequant.records import Change, Metric, Outcome
 from pytest_edgequant.units import format_samples
 
@@ -25,8 +26,9 @@ class Comparison:
 
     `absent` are entries that this run did not measure, `new` those that the baseline does not
     have. `improved` are judged figures that became better, `apart` those that can't be compared,
-    by the reason. `unused` are accepted entries that met no regression. `versions` says how the
-    toolchain changed.
+    by the reason. `unused` are accepted entries that met no regression, `unmet` rules that met no
+    figure of this run, `unknown` the errors of rules and entries for what neither run has.
+    `versions` says how the toolchain changed.
     """
 
     changes: Mapping[Key, Sequence[Change]] = field(default_factory=dict)
@@ -35,7 +37,20 @@ class Comparison:
     improved: frozenset[tuple[Key, str]] = frozenset()
     apart: Mapping[str, Sequence[tuple[Key, str]]] = field(default_factory=dict)
     unused: tuple[Accepted, ...] = ()
+    unmet: tuple[Rule, ...] = ()
+    unknown: tuple[UnknownNameError, ...] = ()
     versions: str = ""
+
+    @property
+    def held(self) -> bool:
+        """Whether any figure of then was met by one of now."""
+        return any(
+            change.before is not None for changes in self.changes.values() for change in changes
+        )
+
+    def models(self) -> set[str]:
+        """The models that either run has."""
+        return {model for model, _, _ in (*self.changes, *self.absent, *self.new)}
 
     def each(self, *outcomes: Outcome) -> Iterator[tuple[Key, Change]]:
         """All changes with one of these verdicts, in order."""
@@ -89,19 +104,19 @@ class _Models:
         same = self._same(key)
         if same is None:
             return ""
+        versions = _versions(self.before.toolchain_of(key), self.after.toolchain_of(key))
         if same:
-            if self.versions:
-                return f"the model is the same, only the toolchain changed ({self.versions})"
+            if versions:
+                return f"the model is the same, only the toolchain changed ({versions})"
             return "the model is the same (graph, shapes, quantization and weights)"
         if key[2] != "float32" and self._float_same(key):
             how = (
-                f"the toolchain ({self.versions})"
-                if self.versions
+                f"the toolchain ({versions})"
+                if versions
                 else "other calibration samples, or other options"
             )
             return f"the float32 model is the same, its quantized form changed: {how}"
-        versions = f", and the toolchain ({self.versions})" if self.versions else ""
-        return f"the model changed{versions}"
+        return f"the model changed{f', and the toolchain ({versions})' if versions else ''}"
 
 
 class _Comparer:
@@ -306,6 +321,9 @@ def compare(
     comparer = _Comparer(before, after, rules or Rules(), accepted, day)
     shared = [key for key in sorted(after.entries) if key in before.entries]
     changes = {key: tuple(comparer.entry(key)) for key in shared}
+    unmet, unknown_names = (rules or Rules()).unmet(
+        after.figures(), after.task_metrics(), before.figures()
+    )
     return Comparison(
         changes,
         tuple(key for key in sorted(before.entries) if key not in after.entries),
@@ -313,6 +331,8 @@ def compare(
         frozenset(comparer.improved),
         comparer.apart,
         tuple(entry for entry in accepted if entry.place not in comparer.used),
+        tuple(unmet),
+        tuple(unknown_names),
         comparer.models.versions,
     )
 

@@ -38,12 +38,14 @@ class Entry:
     """What was measured of one variant of one model on one target.
 
     `fingerprint` is the logical one of the model, None where no file was at hand. `samples` are
-    by metric, for metrics that were evaluated on a dataset.
+    by metric, for metrics that were evaluated on a dataset. `toolchain` is what it was measured
+    with where that is not the document's.
     """
 
     metrics: Mapping[str, Metric] = field(default_factory=dict)
     samples: Mapping[str, Samples] = field(default_factory=dict)
     fingerprint: str | None = None
+    toolchain: Mapping[str, str] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,6 +54,22 @@ class Baseline:
 
     entries: Mapping[Key, Entry] = field(default_factory=dict)
     toolchain: Mapping[str, str] = field(default_factory=dict)
+
+    def figures(self) -> set[str]:
+        """The names of all figures that have a value."""
+        return {name for entry in self.entries.values() for name in kept(entry.metrics)}
+
+    def task_metrics(self) -> set[str]:
+        """The names of those that were evaluated on samples."""
+        return {name for entry in self.entries.values() for name in entry.samples}
+
+    def toolchain_of(self, key: Key) -> Mapping[str, str]:
+        """What an entry was measured with."""
+        own = self.entries[key].toolchain if key in self.entries else None
+        return self.toolchain if own is None else own
+
+    def models(self) -> set[str]:
+        return {model for model, _, _ in self.entries}
 
 
 def name_of(key: Key) -> str:
@@ -86,6 +104,8 @@ def _entry(key: Key, entry: Entry) -> dict[str, Any]:
     document: dict[str, Any] = {"model": model, "target": target or None, "variant": variant}
     if entry.fingerprint is not None:
         document["fingerprint"] = entry.fingerprint
+    if entry.toolchain is not None:
+        document["toolchain"] = dict(sorted(entry.toolchain.items()))
     metrics = kept(entry.metrics)
     document["metrics"] = {name: _metric(metrics[name]) for name in sorted(metrics)}
     if entry.samples:
@@ -128,15 +148,6 @@ def dump_baseline(baseline: Baseline) -> str:
     return _lines(document, "") + "\n"
 
 
-def save_baseline(baseline: Baseline, path: Path) -> None:
-    """Write the file, and its folder where there is none; raises `DocumentError`."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(dump_baseline(baseline), encoding="utf-8", newline="\n")
-    except OSError as error:
-        raise DocumentError(f"{path.name}: can't be written: {error.strerror}") from None
-
-
 # -- reading ------------------------------------------------------------------------------------
 
 
@@ -171,6 +182,13 @@ def _read_datasets(document: Any) -> _Hashes:
     return found
 
 
+def _read_toolchain(document: Any) -> Mapping[str, str]:
+    found: Mapping[str, str] = expect(document, dict, "toolchain")
+    for name, version in found.items():
+        expect(version, str, f"toolchain: {name}")
+    return found
+
+
 def _read_samples(document: Any, name: str, hashes: _Hashes) -> Samples:
     try:
         dataset = expect(document, dict, "samples").get("dataset")
@@ -193,6 +211,7 @@ def _read_entry(document: Any, place: str, hashes: _Hashes) -> tuple[Key, Entry]
             {name: _read_metric(value, name) for name, value in metrics.items()},
             {name: _read_samples(value, name, hashes) for name, value in samples.items()},
             expect(fingerprint, (str, type(None)), "fingerprint"),
+            _read_toolchain(document["toolchain"]) if "toolchain" in document else None,
         )
     except Damaged as error:
         raise Damaged(f"{name_of(key)}: {error}") from None
@@ -202,9 +221,7 @@ def read_baseline(document: Mapping[str, Any], where: str) -> Baseline:
     """The baseline of a JSON document; `where` names it. Raises `DocumentError`."""
     entries: dict[Key, Entry] = {}
     try:
-        toolchain = expect(document.get("toolchain", {}), dict, "toolchain")
-        for name, version in toolchain.items():
-            expect(version, str, f"toolchain: {name}")
+        toolchain = _read_toolchain(document.get("toolchain", {}))
         hashes = _read_datasets(document.get("datasets", {}))
         for position, item in enumerate(expect(document.get("entries"), list, "entries")):
             key, entry = _read_entry(item, f"entry {position}", hashes)

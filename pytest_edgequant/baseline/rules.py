@@ -12,26 +12,16 @@ from __future__ import annotations
 
 import math
 import numbers
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from pytest_edgequant.errors import EdgeQuantError, SettingsError
+from pytest_edgequant.baseline.known import TASK, check_name, not_known, own_name
+from pytest_edgequant.errors import EdgeQuantError, SettingsError, UnknownNameError
 from pytest_edgequant.names import unknown
 from pytest_edgequant.units import parse_size
 
 DEFAULT_CONFIDENCE = 0.95
-ALIASES: Mapping[str, str] = {
-    "size": "size_bytes",
-    "arena": "arena_bytes",
-    "latency": "latency_ms",
-    "top-1": "accuracy",
-    "top1": "accuracy",
-    "runtime_code": "runtime_code_bytes",
-    "flash_left": "flash_left_bytes",
-}
-TASK = "task"
-"""The rule of task metrics that have none of their own."""
 _LIMITS = ("max_drop", "max_growth", "max_ratio")
 _FLAGS = ("informational", "strict")
 _KEYS = (*_LIMITS, "confidence", *_FLAGS)
@@ -49,6 +39,10 @@ _BETTER = {
     "output_sqnr": "higher",
     "parity_max_steps": "lower",
     "parity_changed": "lower",
+    "calibration_worst_drop": "lower",
+    "device_arena_bytes": "lower",
+    "energy_mj": "lower",
+    "speedup": "higher",
 }
 _SHARES = ("agreement",)
 _SPAN = {"output_cosine": 2.0}
@@ -69,6 +63,7 @@ class Rule:
     informational: bool = False
     strict: bool = False
     place: str = "default"
+    key: str = ""
 
     @property
     def judges(self) -> bool:
@@ -84,9 +79,35 @@ class Rules:
     strict: bool = False
     informational: bool = False
 
+    def unmet(
+        self, measured: Collection[str], tasks: Collection[str], earlier: Collection[str] = ()
+    ) -> tuple[list[Rule], list[UnknownNameError]]:
+        """Rules that met no figure of a run, and errors for those that are none of any figure.
+
+        `measured` are the figures of the run, `tasks` those of them that are task metrics,
+        `earlier` those of its baseline.
+        """
+        unmet, unknown_ones = [], []
+        names = [*measured, *earlier]
+        for name, rule in self.rules.items():
+            if name == TASK:
+                met = any(self._own(metric) is None for metric in tasks)
+            else:
+                met = name in measured or rule.key in measured
+            if not met and (name == TASK or name in names or own_name(name) is not None):
+                unmet.append(rule)
+            elif not met:
+                unknown_ones.append(not_known(name, rule.place, names))
+        return unmet, unknown_ones
+
+    def _own(self, metric: str) -> Rule | None:
+        """The rule of a metric by its name, or by that of a user's metric called as an alias is."""
+        named = (rule for rule in self.rules.values() if rule.key == metric)
+        return self.rules.get(metric) or next(named, None)
+
     def of(self, metric: str, *, task: bool, share: bool = False) -> Rule:
         """The rule of a metric; `task`: it was evaluated on a dataset, as a fraction or not."""
-        found = self.rules.get(metric)
+        found = self._own(metric)
         if found is None and task:
             found = self.rules.get(TASK)
         if found is None:
@@ -217,8 +238,14 @@ def _confidence(value: object, place: str) -> float:
     return check_confidence(value, place)
 
 
-def parse_rules(table: object, where: str, *, strict: bool = False) -> Rules:
-    """The rules of `[tool.edgequant.regression]`; `where` names it. Raises `SettingsError`."""
+def parse_rules(
+    table: object, where: str, *, strict: bool = False, measured: Collection[str] = ()
+) -> Rules:
+    """The rules of `[tool.edgequant.regression]`; `where` names it.
+
+    `measured` are names of figures that a baseline has, the user's own metrics among them. Raises
+    `SettingsError`, also for a name that is a known one misspelt.
+    """
     if table is None:
         table = {}
     if not isinstance(table, Mapping):
@@ -233,8 +260,8 @@ def parse_rules(table: object, where: str, *, strict: bool = False) -> Rules:
                 raise SettingsError(f"{place}: expected true or false, got {value!r}")
             flags[key] = flags[key] or value
             continue
-        metric = ALIASES.get(key, key)
+        metric = check_name(key, place, (*measured, TASK, *flags))
         if metric in rules:
             raise SettingsError(f"{place}: {metric} has a rule already, as {rules[metric].place}")
-        rules[metric] = _rule(metric, value, place)
+        rules[metric] = replace(_rule(metric, value, place), key=key)
     return Rules(rules, flags["strict"], flags["informational"])

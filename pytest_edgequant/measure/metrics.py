@@ -87,6 +87,7 @@ _ALIASES = {
     "miou": "mean_iou",
 }
 _TOP_K = re.compile(r"top(\d+)(accuracy)?")
+_PARTIAL_AUC = re.compile(r"roc_auc_0?\.\d+|roc_auc_1|roc_auc_\d(\.\d+)?e-\d+")
 _TO_MINIMIZE = re.compile(
     r"(^|_)(error|err|loss|deviance|distance|mae|mse|rmse|mape|eer|wer|cer|perplexity)$"
 )
@@ -285,6 +286,22 @@ def get_metric(metric: MetricLike, output: str | int | None = None) -> TaskMetri
     return replace(found, output=output)
 
 
+METRIC_NAMES = (*(metric.name for metric in _METRICS), "top-1", "top-5")
+"""The names that are known, as users write them."""
+
+
+def known_name(name: str) -> str | None:
+    """The name that a metric of ours has in reports; None for one that is not known."""
+    folded = fold(name)
+    wanted = fold(_ALIASES.get(folded, name))
+    k = _TOP_K.fullmatch(folded)
+    if k is not None and int(k[1]):
+        return top_k(int(k[1])).name
+    if _PARTIAL_AUC.fullmatch(name):
+        return name
+    return next((known.name for known in _METRICS if fold(known.name) == wanted), None)
+
+
 def _found(metric: MetricLike) -> TaskMetric:
     if isinstance(metric, TaskMetric):
         return metric
@@ -299,8 +316,7 @@ def _found(metric: MetricLike) -> TaskMetric:
         k = _TOP_K.fullmatch(folded)
         if k is not None:
             return top_k(int(k[1]))
-        names = [*(m.name for m in _METRICS), "top-5"]
-        raise unknown("metric", metric, names, "edge_metric")
+        raise unknown("metric", metric, METRIC_NAMES, "edge_metric")
     if inspect.isclass(metric) or not callable(metric):
         raise MetricError(f"edge_metric: expected a name or a callable, got {metric!r}")
     return task_metric(metric)

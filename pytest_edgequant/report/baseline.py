@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from fnmatch import fnmatchcase
 
 from pytest_edgequant.baseline.comparison import Comparison
 from pytest_edgequant.baseline.document import name_of
+from pytest_edgequant.names import unknown
 from pytest_edgequant.records import Change, Outcome
 
 
@@ -18,8 +20,15 @@ def differs(comparison: Comparison) -> bool:
     )
 
 
+def worse(comparison: Comparison) -> bool:
+    """Whether a figure got worse than is allowed, or can't be told not to have."""
+    return any(comparison.each(Outcome.FAIL, Outcome.INCONCLUSIVE))
+
+
 def comparison_lines(comparison: Comparison) -> Iterator[tuple[str, Outcome]]:
     """What to read after a run, the worst first, each line with its outcome."""
+    for error in comparison.unknown:
+        yield f"FAIL: {error}", Outcome.FAIL
     apart = {each for members in comparison.apart.values() for each in members}
     for _, change in comparison.each(Outcome.FAIL):
         yield f"FAIL: {change.message}", Outcome.FAIL
@@ -45,8 +54,16 @@ def comparison_lines(comparison: Comparison) -> Iterator[tuple[str, Outcome]]:
             yield f"better: {change.message}", Outcome.PASS
         elif "; accepted" in change.message:
             yield f"accepted: {change.message}", Outcome.PASS
+    models = comparison.models()
     for entry in comparison.unused:
-        yield f"{entry.place}: met no regression; remove it", Outcome.NOT_APPLICABLE
+        if models and not any(fnmatchcase(model, entry.model) for model in models):
+            error = unknown("model", entry.model, models, entry.place)
+            yield f"{error} It accepts nothing", Outcome.INCONCLUSIVE
+        else:
+            yield f"{entry.place}: met no regression; remove it", Outcome.NOT_APPLICABLE
+    if comparison.unmet:
+        places = ", ".join(rule.place for rule in comparison.unmet)
+        yield f"rules that met no figure of this run: {places}", Outcome.NOT_APPLICABLE
 
 
 def failed(comparison: Comparison) -> dict[str, list[Change]]:

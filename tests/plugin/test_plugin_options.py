@@ -19,6 +19,8 @@ CASES: dict[str, tuple[str, Any]] = {
     "report": ("out.json", ("out.json",)),
     "baseline": ("base.json", "base.json"),
     "save_baseline": ("base.json", "base.json"),
+    "baseline_optional": ("true", True),
+    "baseline_prune": ("true", True),
     "strict": ("true", True),
     "cache_dir": ("somewhere", "somewhere"),
     "no_cache": ("true", True),

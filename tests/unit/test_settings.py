@@ -20,6 +20,8 @@ GIVEN: dict[str, list[tuple[Any, Any]]] = {
     ],
     "baseline": [("c", CWD / "c"), ("i", ROOT / "i"), ("t", ROOT / "t")],
     "save_baseline": [("c", CWD / "c"), ("i", ROOT / "i"), ("t", ROOT / "t")],
+    "baseline_optional": [(True, True), (False, False), (True, True)],
+    "baseline_prune": [(True, True), (False, False), (True, True)],
     "strict": [(True, True), (False, False), (True, True)],
     "cache_dir": [("c", CWD / "c"), ("i", ROOT / "i"), ("t", ROOT / "t")],
     "no_cache": [(True, True), (False, False), (True, True)],

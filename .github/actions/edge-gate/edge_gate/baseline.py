@@ -16,14 +16,20 @@ from edge_gate.plan import ARTIFACT_PREFIX, Plan
 from edge_gate.runner import group, temporary_folder, warning
 
 MAX_BASELINE = 64 * 2**20
+CONVENTIONAL = "edge-baseline.json"
+"""What `baseline-file` is where the workflow does not say."""
 
 
 @dataclass(frozen=True)
 class Baseline:
-    """The file that the run is compared with (None without one), and where it comes from."""
+    """The file that the run is compared with (None without one), and where it comes from.
+
+    `by_convention`: nobody named it, so that one that can't be compared with is no mistake.
+    """
 
     path: Path | None
     source: str
+    by_convention: bool = True
 
 
 def _usable(path: Path) -> bool:
@@ -54,7 +60,8 @@ def _from_file(plan: Plan, git: Git, notes: list[str]) -> Baseline | None:
     relative = os.path.relpath(path, plan.project).replace(os.sep, "/")
     if plan.base and git.has(plan.base) and not git.same_file(plan.base, relative):
         changed = ", which differs from the base's"
-    return Baseline(path, f"the file {shown} in the repository{changed}")
+    named = path != Path(plan.project) / CONVENTIONAL
+    return Baseline(path, f"the file {shown} in the repository{changed}", not named)
 
 
 def _from_store(plan: Plan, notes: list[str]) -> Baseline | None:

@@ -30,8 +30,12 @@ def run(plan: Plan) -> int:
     options = [f"--edge-report={path}" for path in reports]
     if compared and found.path:
         options.append(f"--edge-baseline={found.path}")
+        if found.by_convention and "baseline_optional" in installed.options:
+            options.append("--edge-baseline-optional")
     if "save_baseline" in installed.options:
         options.append(f"--edge-save-baseline={folder / 'baseline.json'}")
+    if "baseline_prune" in installed.options:
+        options.append("--edge-baseline-prune")  # the file is this run's alone
     before, models = summary_size(), _models(plan)
     code = pytest_run.run(plan, options, Path(plan.project))
     _drop_links(folder)
