@@ -222,6 +222,7 @@ class Pipeline:
                 "outputs": list(description.output_names),
                 "legacy_keras": description.legacy_keras,
                 "recurrent": description.recurrent,
+                "stateful": list(description.stateful),
             }
             self.cache.put(key, b"", document, ".description")
             return description
@@ -231,6 +232,7 @@ class Pipeline:
             tuple(meta["outputs"]),
             meta["legacy_keras"],
             meta["recurrent"],
+            tuple(meta.get("stateful", ())),
         )
 
     def _split(self, source: Source, dataset: Any, preprocess: Any) -> Calibration:

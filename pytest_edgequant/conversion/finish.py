@@ -16,6 +16,7 @@ from pytest_edgequant.tflite.ends import Ends, model_inputs, model_outputs
 from pytest_edgequant.tflite.graph import Graph, read_graph
 from pytest_edgequant.tflite.io_types import with_io_type
 from pytest_edgequant.tflite.passthrough import without_float_detours
+from pytest_edgequant.tflite.state import with_quantized_state
 
 
 def finish(converted: Converted, spec: VariantSpec, where: str) -> tuple[bytes, list[str]]:
@@ -23,7 +24,7 @@ def finish(converted: Converted, spec: VariantSpec, where: str) -> tuple[bytes, 
     place = f"{where}: {spec.name}"
     content, notes = converted.content, []
     if spec.activations is not None:
-        content = without_float_detours(content)
+        content = with_quantized_state(without_float_detours(content), place)
         if spec.io != "float32":
             # The check of the whole comes first: it names what fell back to float.
             check.check_inside(read_graph(content, place), spec, place)

@@ -102,7 +102,7 @@ def _attempts(order: Order) -> list[bool]:
     description = order.description
     if not order.spec.calibrated or description is None or not description.recurrent:
         return [False]
-    if order.training is not None:
+    if order.training is not None or description.stateful:
         return [True]
     return [False, True] if description.legacy_keras else [True]
 
@@ -122,10 +122,10 @@ def _try_each(order: Order, convert: Callable[[bool], Converted], where: str) ->
             if position + 1 < len(attempts):
                 continue
             if isinstance(error, IsolatedProcessError):
-                raise ConversionError(
+                error = ConversionError(
                     f"{where}: converting to {order.spec.family} failed: {error}"
-                ) from None
-            raise
+                )
+            raise _stateful_hint(error, order.description) from None
         if unrolled:
             return replace(converted, notes=(*converted.notes, _UNROLLED_NOTE))
         return converted
@@ -140,6 +140,19 @@ def _recurrent_hint(error: ConversionError, description: Description | None) -> 
             "instead of a SavedModel, so that they can be unrolled"
         )
     return error
+
+
+def _stateful_hint(error: ConversionError, description: Description | None) -> ConversionError:
+    """Say what helps where layers keep their state, which not every converter can quantize."""
+    if description is None or not description.stateful:
+        return error
+    names = ", ".join(map(repr, description.stateful))
+    return type(error)(
+        f"{error} The state of {names} is kept from one inference to the next (stateful=True). If "
+        "the model can do without, build it with stateful=False and load the same weights; else "
+        "give the state to the layer as an input (initial_state) and take it as an output "
+        "(return_state=True)"
+    )
 
 
 def _check_convertible(spec: VariantSpec, where: str) -> None:
@@ -235,7 +248,9 @@ class LiveModel:
 
     @cached_property
     def fingerprint(self) -> str:
-        return tracing.fingerprint(self._trace(False))
+        traced = self._trace(False)
+        with tracing.initial_states(self._model):
+            return tracing.fingerprint(traced)
 
     @property
     def toolchain(self) -> dict[str, str]:
@@ -251,6 +266,7 @@ class LiveModel:
             traced.output_names,
             tracing.is_legacy_keras(self._model),
             tracing.has_recurrent_layers(self._model),
+            tracing.stateful_layer_names(self._model),
         )
 
     def _export(self, unrolled: bool) -> Exported:

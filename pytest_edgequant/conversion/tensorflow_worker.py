@@ -36,13 +36,15 @@ if TYPE_CHECKING:
 class Description:
     """What is known of a source before conversion.
 
-    `recurrent` is None where layers can't be seen (a SavedModel), else whether there are any.
+    `recurrent` is None where layers can't be seen (a SavedModel), else whether there are any;
+    `stateful` names those that keep their state from one inference to the next.
     """
 
     inputs: tuple[InputSpec, ...]
     output_names: tuple[str, ...]
     legacy_keras: bool
     recurrent: bool | None
+    stateful: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -138,6 +140,7 @@ def describe(stored: Stored, where: str) -> Description:
         exported.output_names,
         loaded.model is not None and tracing.is_legacy_keras(loaded.model),
         tracing.has_recurrent_layers(loaded.model) if loaded.model is not None else None,
+        tracing.stateful_layer_names(loaded.model) if loaded.model is not None else (),
     )
 
 
@@ -270,6 +273,8 @@ def convert_exported(
         inputs, _ = calibration_inputs(calibration, exported.inputs)
         notes += quality_notes(calibration, inputs, exported.inputs)
         converter.representative_dataset = _representative(inputs, exported)
+        # States between inferences; without it they are float, which integer forms must not hold.
+        converter._experimental_variable_quantization = True
         ops = tf.lite.OpsSet
         converter.target_spec.supported_ops = (
             [ops.TFLITE_BUILTINS_INT8]

@@ -149,6 +149,37 @@ def _unrolled(model: Any, active: bool) -> Iterator[None]:
             setattr(layer, name, value)
 
 
+def stateful_layers(model: Any) -> list[Any]:
+    """The recurrent layers that keep their state from one call to the next."""
+    return [
+        layer
+        for layer in flatten_layers(model)
+        if getattr(layer, "stateful", False) is True and hasattr(layer, "states")
+    ]
+
+
+def stateful_layer_names(model: Any) -> tuple[str, ...]:
+    """Their names."""
+    return tuple(str(layer.name) for layer in stateful_layers(model))
+
+
+@contextlib.contextmanager
+def initial_states(model: Any) -> Iterator[None]:
+    """The states of the model's recurrent layers at zero, then as they were.
+
+    What is exported begins with the states that it has then, whatever the model has seen before.
+    """
+    states = [s for layer in stateful_layers(model) for s in layer.states or () if s is not None]
+    before = [state.numpy().copy() for state in states]
+    try:
+        for state, value in zip(states, before, strict=True):
+            state.assign(np.zeros_like(value))
+        yield
+    finally:
+        for state, value in zip(states, before, strict=True):
+            state.assign(value)
+
+
 def _input_structure(model: Any, where: str) -> Any:
     """The structure of the model's inputs; its leaves have name, shape, dtype."""
     import tensorflow as tf
@@ -291,7 +322,10 @@ def export(model: Any, traced: Traced, folder: Path) -> Exported:
     variables = [
         getattr(v, "value", v) if "keras" in type(v).__module__ else v for v in model.variables
     ]
-    return traced.save(folder, [variables, model] if is_legacy_keras(model) else variables)
+    # A layer's state is none of the model's variables; the function knows all that it uses.
+    tracked = [variables, list(traced.function.variables)]
+    with initial_states(model):
+        return traced.save(folder, [*tracked, model] if is_legacy_keras(model) else tracked)
 
 
 def fingerprint(traced: Traced) -> str:

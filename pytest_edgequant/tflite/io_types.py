@@ -37,6 +37,12 @@ def _scale(tensor: Any) -> float:
     return float(tensor.quantization.scale[0])
 
 
+def _ends(operator: Any, side: str) -> list[int]:
+    """An operator's inputs or outputs; CALL_ONCE has neither."""
+    indices = getattr(operator, side)
+    return [] if indices is None else [int(i) for i in indices]
+
+
 def _retype(outside: Any, inside: Any, inner: str, io: str) -> None:
     """Give the outer tensor the integer type `io`, on the inner tensor's scale."""
     parameters = schema.QuantizationParametersT()
@@ -69,9 +75,7 @@ def with_io_type(content: bytes, inner: str, io: str, where: str) -> bytes:
             tensor = graph.tensors[index]
             if tensor.type != schema.TensorType.FLOAT32:
                 continue
-            touching = [
-                i for i, op in enumerate(graph.operators) if index in list(getattr(op, near))
-            ]
+            touching = [i for i, op in enumerate(graph.operators) if index in _ends(op, near)]
             if edge == "inputs" and not touching and index not in list(graph.outputs):
                 _retype_unread(tensor, io)
                 continue
