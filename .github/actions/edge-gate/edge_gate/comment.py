@@ -12,7 +12,7 @@ from typing import Any
 from edge_gate import artifacts, markdown
 from edge_gate.api import Api
 from edge_gate.errors import ActionError
-from edge_gate.event import commit, read_payload
+from edge_gate.event import at, commit, read_payload
 from edge_gate.markdown import Part
 from edge_gate.plan import ARTIFACT_PREFIX, slug
 from edge_gate.record import read_record
@@ -152,12 +152,10 @@ def of_run(token: str, name: str, author: str) -> None:
         if not _same_repository(run):
             notes.append("From a fork: the figures are what its own code reported.")
     elif event == "pull_request":
-        pull = payload.get("pull_request")
-        pull = pull if isinstance(pull, dict) else {}
-        number, head = pull.get("number"), commit((pull.get("head") or {}).get("sha"))
+        number = at(payload, "pull_request", "number")
+        head = commit(at(payload, "pull_request", "head", "sha"))
         run_id, url = int(os.environ.get("GITHUB_RUN_ID", "0")), run_url()
-        repo = (pull.get("head") or {}).get("repo") or {}
-        if repo.get("full_name") != repository:
+        if at(payload, "pull_request", "head", "repo", "full_name") != repository:
             notice("This pull request comes from a fork: the workflow_run workflow comments.")
             return
     else:
@@ -166,18 +164,32 @@ def of_run(token: str, name: str, author: str) -> None:
     if type(number) is not int or head is None:
         notice("No open pull request has this run's commit as its head: nothing to comment on.")
         return
-    parts: list[Part] = []
-    for artifact in artifacts.of_run(api, run_id, ARTIFACT_PREFIX):
+    parts = _parts(api, run_id, (number, head), notes)
+    _say(put(api, number, name, author, markdown.comment(name, parts, url, notes=notes, head=head)))
+
+
+def _parts(api: Api, run: int, about: tuple[int, str], notes: list[str]) -> list[Part]:
+    """What the gate's jobs of a run left, one at a time; `notes` gets what can't be shown.
+
+    Raises `ApiError` where the run can't be asked for its artifacts.
+    """
+    parts = []
+    found = artifacts.listed(api, run, ARTIFACT_PREFIX)
+    for name, identity in list(found.items())[: artifacts.MAX_ARTIFACTS]:
         try:
-            part = _part(f"artifact {artifact.name!r}", artifact.read)
+            artifact = artifacts.download(api, name, identity)
+            part = _part(f"artifact {name!r}", artifact.read)
         except ActionError as error:
-            notes.append(str(error))
+            problem = str(error)
+            notes.append(problem if name in problem else f"artifact {name!r}: {problem}")
             continue
-        if (part.record.number, part.record.head) != (number, head):
-            notes.append(f"artifact {artifact.name!r} is about another pull request or commit")
+        if (part.record.number, part.record.head) != about:
+            notes.append(f"artifact {name!r} is about another pull request or commit")
             continue
         parts.append(part)
-    _say(put(api, number, name, author, markdown.comment(name, parts, url, notes=notes, head=head)))
+    if len(found) > artifacts.MAX_ARTIFACTS:
+        notes.append(f"the first {artifacts.MAX_ARTIFACTS} of {len(found)} artifacts are shown")
+    return parts
 
 
 def _server() -> str:

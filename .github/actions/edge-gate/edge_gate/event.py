@@ -55,7 +55,8 @@ def read_payload() -> Mapping[str, Any]:
     return payload
 
 
-def _at(payload: object, *keys: str) -> Any:
+def at(payload: object, *keys: str) -> Any:
+    """What a document holds at these keys; None where it has no such place."""
     for key in keys:
         payload = payload.get(key) if isinstance(payload, dict) else None
     return payload
@@ -75,29 +76,29 @@ def read_event() -> Event:
     common: dict[str, Any] = {
         "name": name,
         "repository": repository,
-        "default_branch": _at(payload, "repository", "default_branch") or "",
+        "default_branch": at(payload, "repository", "default_branch") or "",
         "ref": os.environ.get("GITHUB_REF", ""),
     }
     if name == "pull_request":
-        pull = _at(payload, "pull_request")
-        number = _at(pull, "number")
+        pull = at(payload, "pull_request")
+        number = at(pull, "number")
         if type(number) is not int:
             raise ActionError("the payload of pull_request has no pull_request.number")
         return Event(
             **common,
             number=number,
-            base=commit(_at(pull, "base", "sha")),
-            head=commit(_at(pull, "head", "sha")),
+            base=commit(at(pull, "base", "sha")),
+            head=commit(at(pull, "head", "sha")),
             # A fork that was deleted has no repository any more; it is one all the same.
-            fork=_at(pull, "head", "repo", "full_name") != repository,
+            fork=at(pull, "head", "repo", "full_name") != repository,
         )
     if name == "merge_group":
-        group = _at(payload, "merge_group")
+        group = at(payload, "merge_group")
         return Event(
-            **common, base=commit(_at(group, "base_sha")), head=commit(_at(group, "head_sha"))
+            **common, base=commit(at(group, "base_sha")), head=commit(at(group, "head_sha"))
         )
     return Event(
         **common,
-        base=commit(_at(payload, "before")),
+        base=commit(at(payload, "before")),
         head=commit(os.environ.get("GITHUB_SHA")),
     )

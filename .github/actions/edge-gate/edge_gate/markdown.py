@@ -110,7 +110,7 @@ def _closed(markdown: str) -> str:
 def text(value: str, limit: int = 300) -> str:
     """Text from anywhere as one line of plain text, in Markdown as well as in HTML."""
     line = " ".join(_UNSEEN.sub("", value).split())
-    line = line if len(line) <= limit else f"{line[: limit - 1]}…"
+    line = line if len(line) <= limit else f"{line[: max(limit - 1, 0)]}…"
     return (BREAK if _BEGINS.match(line) else "") + characters(line, _DOLLAR)
 
 
@@ -157,33 +157,36 @@ def _headline(parts: Sequence[Part]) -> str:
     return f"**❌ Edge gate: {state}**{runs}"
 
 
-def comment(
-    name: str, parts: Sequence[Part], url: str, *, notes: Sequence[str] = (), head: str = ""
+def _head(
+    name: str, parts: Sequence[Part], url: str, notes: Sequence[str], head: str, width: int
 ) -> str:
-    """The body of the comment, verdict first, within GitHub's limit."""
+    """What comes before the reports, of each text that is not ours at most `width` characters."""
     commit = f" · commit {head}" if head else ""
     lines = [marker(name), _headline(parts), ""]
-    lines += [f"> {text(note)}" for note in notes] + ([""] if notes else [])
+    lines += [f"> {text(note, width)}" for note in notes if width] + ([""] if notes else [])
     if parts:
         lines += ["| gate | verdict | why | baseline |", "| --- | --- | --- | --- |"]
         for part in parts:
             r = part.record
-            cells = (
-                text(r.target or r.name),
-                r.verdict,
-                text(r.explanation, min(_MAX_SUMMARY, 4_000 // len(parts))),
-                text(r.baseline, 240),
-            )
+            why = text(r.explanation, min(_MAX_SUMMARY, 4_000 // len(parts), 4 * width))
+            cells = (text(r.target or r.name, width), r.verdict, why, text(r.baseline, width))
             lines.append(f"| {' | '.join(cells)} |")
-    lines += ["", f"[Run and uploaded reports]({url}){commit}", ""]
-    head_text = "\n".join(lines)
+    return "\n".join([*lines, "", f"[Run and uploaded reports]({url}){commit}", ""])
+
+
+def comment(
+    name: str, parts: Sequence[Part], url: str, *, notes: Sequence[str] = (), head: str = ""
+) -> str:
+    """The body of the comment, verdict first, within GitHub's limit."""
+    heads = (_head(name, parts, url, notes, head, width) for width in (240, 100, 40, 12, 0))
+    head_text = next((text for text in heads if len(text) <= LIMIT // 2), "")
     bodies, room = [], LIMIT - len(head_text) - 100
     # The failed ones first: what is cut, where something must be, is what is good.
     order = sorted(parts, key=lambda p: (p.record.verdict == "passed", p.record.clean))
     for index, part in enumerate(order):
         if part.report is None:
             continue
-        title = text(part.record.target or part.record.name)
+        title = text(part.record.target or part.record.name, 100)
         unfolded = " open" if len(parts) == 1 or part.record.verdict != "passed" else ""
         frame = f"<details{unfolded}><summary>{title}</summary>\n\n", "\n\n</details>\n"
         share = room // (len(order) - index) - len(frame[0]) - len(frame[1])

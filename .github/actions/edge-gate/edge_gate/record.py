@@ -78,6 +78,13 @@ class Record:
         return {"schema": SCHEMA, **dataclasses.asdict(self)}
 
 
+def _short(value: object) -> str:
+    try:
+        return f"{value!r:.60}"
+    except RecursionError:  # lists in lists
+        return type(value).__name__
+
+
 def read_record(content: bytes | None, where: str) -> Record:
     """The record in a gate.json that anybody may have written. Raises `ActionError`."""
     if content is None:
@@ -89,7 +96,7 @@ def read_record(content: bytes | None, where: str) -> Record:
     if not isinstance(document, dict):
         raise ActionError(f"{where}: gate.json is not a JSON object")
     if document.get("schema") != SCHEMA:
-        raise ActionError(f"{where}: gate.json has the schema {document.get('schema')!r:.60}")
+        raise ActionError(f"{where}: gate.json has the schema {_short(document.get('schema'))}")
     values: dict[str, Any] = {}
     for field in dataclasses.fields(Record):
         value = document.get(field.name)
@@ -107,6 +114,6 @@ def read_record(content: bytes | None, where: str) -> Record:
             right = isinstance(value, str)
             value = value[:_MAX_TEXT] if isinstance(value, str) else value
         if not right:
-            raise ActionError(f"{where}: gate.json: {field.name} is {value!r:.60}")
+            raise ActionError(f"{where}: gate.json: {field.name} is {_short(value)}")
         values[field.name] = value
     return Record(**values)
