@@ -9,6 +9,7 @@ from typing import Any
 import keras
 import numpy as np
 import pytest
+from e2e_helpers import samples
 from qat_helpers import classes, fitted, names, short
 
 from pytest_edgequant import (
@@ -17,6 +18,7 @@ from pytest_edgequant import (
     ModelError,
     NotDerivableError,
     TrainingError,
+    TrainingRecipe,
     assert_fully_integer,
     convert,
 )
@@ -163,3 +165,26 @@ def test_tf_keras_models(engine: str) -> None:
     assert all(np.array_equal(a, b) for a, b in zip(before, model.get_weights(), strict=True))
     if engine == "tfmot":
         assert convert(model, "qat_int8", training=short(x, y)).content == variant.content
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(find_spec("tensorflow_model_optimization") is None, reason="extra qat")
+@pytest.mark.parametrize("structure", [dict, list])
+def test_tf_keras_models_of_any_structure_keep_their_names(structure: Any) -> None:
+    legacy = pytest.importorskip("tf_keras")
+    layers = legacy.layers
+    ends = {"zeta": "two", "alpha": "one"}
+    inputs = {name: legacy.Input((4,), name=name) for name in ends}
+    outputs = {o: layers.Dense(2, "softmax", name=o)(inputs[i]) for i, o in ends.items()}
+    parts = [list(p.values()) if structure is list else p for p in (inputs, outputs)]
+    model = legacy.Model(*parts)
+    x = {name: samples(4, seed=seed) for seed, name in enumerate(ends)}
+    y = {output: (x[name].sum(1) > 0).astype(int) for name, output in ends.items()}
+    recipe = TrainingRecipe(data=(x, y), epochs=1, engine="tfmot")
+    trained = convert(model, "qat_int8", training=recipe)
+    order = list(outputs) if structure is list else sorted(outputs)
+    assert [info.name for info in trained.outputs] == order
+    right = dict(zip(order, convert(model, "float32").predict(x), strict=True))
+    for info, found in zip(trained.outputs, trained.predict(x), strict=True):
+        error = {name: float(np.abs(found - values).mean()) for name, values in right.items()}
+        assert min(error, key=lambda name: error[name]) == info.name

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Sequence
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -49,12 +50,19 @@ def _load(path: str, where: str) -> Any:
     return model
 
 
+def _in_dicts(model: Any) -> bool:
+    ends = (getattr(model, name, None) for name in ("_nested_inputs", "_nested_outputs"))
+    return any(isinstance(structure, dict) for structure in ends)
+
+
 def _annotated(model: Any, where: str) -> Any:
     import tensorflow_model_optimization as tfmot
 
     try:
         with tensorflow_worker.quiet():
-            return tfmot.quantization.keras.quantize_model(model)
+            found = tfmot.quantization.keras.quantize_model(model)
+            # Whatever structure the model has: here inputs and outputs are lists.
+            return type(found)(found.inputs, found.outputs) if _in_dicts(found) else found
     except Exception as error:
         raise NotDerivableError(
             f"{where}: tensorflow-model-optimization can't quantize the model: "
@@ -183,7 +191,9 @@ class LegacyTrainer:
         tf = self.tf
         with tempfile.TemporaryDirectory(prefix="edgequant-") as folder:
             traced = tracing.trace(self.simulated, self.where)
-            self.exported = tracing.export(self.simulated, traced, Path(folder))
+            exported = tracing.export(self.simulated, traced, Path(folder))
+            # The library calls its layers, and so the outputs, by other names.
+            self.exported = replace(exported, inputs=self.inputs, output_names=self.output_names)
             converter = tf.lite.TFLiteConverter.from_saved_model(folder)
             converter.optimizations = [tf.lite.Optimize.DEFAULT]
             converter._experimental_disable_per_channel_quantization_for_dense_layers = (
