@@ -176,6 +176,37 @@ def chance_of_recall(
     return Chance(constant, guess, beaten, p_value, "permutation test", hint)
 
 
+def chance_of_pixels(
+    value: float, both: NDArray[Any], labelled: NDArray[Any], predicted: NDArray[Any]
+) -> Chance:
+    """Chance for a mean IoU, by the pixels of each class in both, in labels and in prediction.
+
+    The better of a picture of one class, and the same decisions strewn over the pixels; the pixels
+    that agree are held against these in the normal approximation of all permutations.
+    """
+    total, there = float(labelled.sum()), int(np.count_nonzero(labelled))
+    most = int(labelled.argmax())
+    constant = float(labelled[most] / total / there) if there else 0.0
+    if there < 2:
+        hint = f"all pixels are of class {most}"
+        return Chance(constant, f"a picture all of class {most}", False, hint=hint)
+    met = labelled * predicted / total
+    union = labelled + predicted - met
+    strewn = float((met[union > 0] / union[union > 0]).mean())
+    apart = (labelled * (total - labelled) * predicted * (total - predicted)).sum()
+    products = labelled * predicted
+    together = products.sum() ** 2 - np.square(products).sum()
+    variance = float(apart + together) / (total**2 * max(total - 1, 1))
+    z = float(both.sum() - met.sum()) / math.sqrt(variance) if variance > 0 else 0.0
+    chance, guess = max(
+        (constant, f"a picture all of class {most}"),
+        (strewn, "as many pixels of each class anywhere"),
+    )
+    p_value = normal_tail(z)
+    beaten = value > chance and p_value <= SIGNIFICANCE
+    return Chance(chance, guess, beaten, p_value, "permutation test of pixels")
+
+
 def chance_of_ranking(value: float, positive: NDArray[np.bool_], scores: NDArray[Any]) -> Chance:
     """Chance for an area under the ROC curve: half of all pairs."""
     p_value = rank_test(positive, scores)

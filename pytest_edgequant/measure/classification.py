@@ -10,7 +10,7 @@ import numpy as np
 
 from pytest_edgequant.conversion.calibration import class_labels
 from pytest_edgequant.errors import DatasetError, MetricError
-from pytest_edgequant.measure.chance import chance_of_recall, chance_of_share
+from pytest_edgequant.measure.chance import chance_of_pixels, chance_of_recall, chance_of_share
 from pytest_edgequant.measure.scores import (
     WHERE,
     Classes,
@@ -326,14 +326,8 @@ class MeanIoU(TaskMetric):
         return {f"iou[{c}]": float(both[c] / u) for c, u in enumerate(union) if u > 0}
 
     def chance(self, kept: Kept) -> Chance:
-        """A picture of one class: its share of the pixels, over all classes that there are."""
-        labelled = kept[1].sum(axis=0, dtype=np.float64)
-        there = int(np.count_nonzero(labelled))
-        most = int(labelled.argmax())
-        constant = float(labelled[most] / labelled.sum() / there) if there else 0.0
-        hint = "" if there > 1 else f"all pixels are of class {most}"
-        beaten = there > 1 and self.value(kept) > constant
-        return Chance(constant, f"a picture all of class {most}", beaten, hint=hint)
+        both, labelled, predicted = (part.sum(axis=0, dtype=np.float64) for part in kept)
+        return chance_of_pixels(self.value(kept), both, labelled, predicted)
 
 
 def _areas(

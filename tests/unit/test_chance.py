@@ -78,6 +78,9 @@ RARE = (np.arange(400) % 50 == 0) * 1
 TARGETS = GENERATOR.normal(size=(200, 1)) * 30 + 100
 
 
+IMAGES = GENERATOR.integers(0, 3, (40, 16, 16))
+
+
 def mostly(labels: Any, classes: int, wrong: int) -> Any:
     """Scores that are right but for so many samples at the beginning."""
     labels = np.array(labels)
@@ -125,6 +128,7 @@ BAD: list[tuple[str | TaskMetric, Any, Any]] = [
     ("rmse", np.full((9, 1), 4.0), np.full((9, 1), 4.0)),
     ("r2", TARGETS, np.full_like(TARGETS, TARGETS.mean())),
     ("mean_iou", np.tile([[0, 1]], (9, 4, 1)), decided(np.zeros((9, 4, 2), int), 2)),
+    ("mean_iou", IMAGES, decided(np.roll(IMAGES, 7, axis=1), 3)),
     (mean_iou(), np.zeros((9, 4, 2), int), decided(np.zeros((9, 4, 2), int), 2)),
 ]
 
@@ -169,6 +173,23 @@ def test_the_most_frequent_class_is_what_accuracy_is_held_against() -> None:
     found = chance("accuracy", [1, 1, 1, 4], decided([1, 1, 1, 1], 5))
     assert (found.value, found.guess) == (0.75, "always answering class 1")
     assert found.p_value == pytest.approx(0.75**4 + 4 * 0.75**3 * 0.25)
+
+
+def test_pixels_have_the_moments_of_all_permutations() -> None:
+    labels, pixels = np.array([[[0, 0, 2, 2, 1, 0]]]), np.array([0, 2, 2, 1, 1, 0])
+    held = chance("mean_iou", labels, decided(pixels, 3)[None, None])
+    found = [(labels == pixels[list(p)]).sum() for p in itertools.permutations(range(6))]
+    z = ((labels == pixels).sum() - np.mean(found)) / np.std(found)
+    assert held.p_value == pytest.approx(math.erfc(z / math.sqrt(2)) / 2)
+
+
+def test_guessed_pictures_seldom_pass_for_knowledge() -> None:
+    generator = np.random.default_rng(2)
+    passed = 0
+    for _ in range(200):
+        labels, predicted = generator.integers(0, 3, (2, 5, 8, 8))
+        passed += chance("mean_iou", labels, decided(predicted, 3)).beaten
+    assert passed <= 16
 
 
 @pytest.mark.parametrize("metric", ["accuracy", "top-2", "macro_recall", "roc_auc"])
