@@ -22,7 +22,7 @@ from pathlib import Path
 from tabulate import tabulate
 
 from pytest_edgequant.errors import EdgeQuantError
-from pytest_edgequant.measure.latency import fit, fit_instructions
+from pytest_edgequant.measure.latency import fit, fit_instructions, fit_optimization
 from pytest_edgequant.measure.latency.costs import Table, instructions, numeric_type
 from pytest_edgequant.measure.latency.data import (
     CountedOperator,
@@ -178,9 +178,24 @@ def timing_rows(folder: Path) -> Iterator[list[str]]:
         yield [path.name, f"{len(content):,} B", str(len(graph.main.operators)), *times]
 
 
+def option_rows(effects: list[dict[str, object]]) -> Iterator[list[str]]:
+    """How many times as long kernels built for size take, by core and group of operators."""
+    for effect in effects:
+        factors, spread, models = effect["factors"], effect["spread"], effect["models"]
+        assert isinstance(factors, dict)
+        assert isinstance(spread, dict)
+        assert isinstance(models, dict)
+        for group, factor in factors.items():
+            kind = group.split("/")[0]
+            error = f"{math.exp(spread[kind]):.2f}"
+            core = str(effect["core"]) or "all"
+            yield [core, group, f"{factor:.2f}", str(models[kind]), error]
+
+
 def save(
     table: Table,
     devices: list[fit.DeviceFit],
+    effects: list[dict[str, object]],
     times: list[PublishedTime],
     operators: list[CountedOperator],
 ) -> None:
@@ -189,6 +204,7 @@ def save(
         "note": "written by benchmarks/latency.py --save; never edited by hand",
         "measured_models": fit.measured_models(times),
         "power": fit.fit_power(times),
+        "optimization": effects,
         "devices": [device.document() for device in devices],
         "doubts": fit_instructions.instruction_doubts(operators),
         "instructions": table,
@@ -202,12 +218,18 @@ def main() -> None:
     times = read_times(DATA / "latency.csv")
     operators = [operator for model in layers.values() for operator in model]
     table = fit_instructions.fit_instructions(operators)
-    devices = fit.fit_devices(times, layers, table)
+    pairs = fit_optimization.pairs(times, layers, table)
+    effects = fit_optimization.fit_optimization(pairs, fit.spread_of)
+    slower = fit_optimization.slower(effects, layers, table)
+    devices = fit.fit_devices(times, layers, table, slower)
     if "--save" in sys.argv[1:]:
-        save(table, devices, times, operators)
+        save(table, devices, effects, times, operators)
     headers = ["build", "path", "operators", "median error", "nine of ten within"]
     print("\nInstructions, each model left out\n")
     print(tabulate(instruction_rows(operators), headers))
+    headers = ["core", "operators", "times as long", "models", "interval, factor"]
+    print("\nKernels built with -Os, against the same for speed\n")
+    print(tabulate(option_rows(effects), headers))
     headers = ["core", "kernels", "board", "type", "times", "median error", "within 30 %", "worst"]
     print("\nLatency, each model left out\n")
     print(tabulate(device_rows(devices), [*headers, "interval, factor", "in interval"]))

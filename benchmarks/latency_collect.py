@@ -39,6 +39,7 @@ SOCS = {
     "EK-RA8D1": "RA8D1",
     "PCL Scepu02": "SCEPU02",
     "MCX N947": "MCXN947",
+    "FRDM-MCXN947": "MCXN947",
     "apollo510_evb HP": "Apollo510",
     "apollo510_evb LP": "Apollo510",
 }
@@ -66,8 +67,15 @@ def kernels(text: str) -> str:
     return "reference"
 
 
+def usable(row: dict[str, str]) -> bool:
+    """Whether a measurement says on what it was made: its chip, and which kernels ran."""
+    return row["board"] in SOCS and row["kernel_lib"] not in ("", "not stated")
+
+
 def use(row: dict[str, str]) -> str:
     """Whether a measurement is fitted to, or why not."""
+    if row["board"] == "FRDM-MCXN947":
+        return "no: for the effect of the compiler's options alone"
     if row["variant"] == "dynamic_range":
         return "no: TFLM has no hybrid kernels, so what ran was the float model"
     if row["framework"].startswith("Edge Impulse"):
@@ -103,7 +111,7 @@ def operators(reference: Path) -> dict[str, list[dict[str, object]]]:
                 entry[BUILDS[row["build"]]] = (row["operator"], row["instructions"])
     found = {}
     with (reference / "device_latency.csv").open(newline="") as file:
-        measured = {row["file"] for row in csv.DictReader(file) if row["file"]}
+        measured = {row["file"] for row in csv.DictReader(file) if row["file"] and usable(row)}
     for name in sorted({*counted, *measured}):
         graph = read_graph((reference / "models" / name).read_bytes(), name)
         rows = []
@@ -123,7 +131,7 @@ def operators(reference: Path) -> dict[str, list[dict[str, object]]]:
 def latencies(reference: Path, known: dict[str, object]) -> list[dict[str, object]]:
     found = []
     with (reference / "device_latency.csv").open(newline="") as file:
-        for row in csv.DictReader(file):
+        for row in filter(usable, csv.DictReader(file)):
             layers = row["file"]
             if not layers and row["framework"].startswith("TFLM (project"):
                 # The same architecture in other types: its layers are those of the int8 file.

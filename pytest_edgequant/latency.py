@@ -26,7 +26,8 @@ from pytest_edgequant.measure.latency.records import (
 )
 from pytest_edgequant.measurements import for_target
 from pytest_edgequant.pipeline import current_pipeline, load_variant
-from pytest_edgequant.records import Metric, Target, Variant
+from pytest_edgequant.records import CompilerOption, Metric, Target, Variant
+from pytest_edgequant.targets import check_optimization
 from pytest_edgequant.tflite.graph import read_graph
 
 __all__ = [
@@ -43,7 +44,9 @@ _ROUNDS = 61
 
 
 @user_facing
-def estimate_latency(model: Any, target: Target | str | None = None) -> LatencyEstimate:
+def estimate_latency(
+    model: Any, target: Target | str | None = None, *, optimization: str | None = None
+) -> LatencyEstimate:
     """Milliseconds of one inference on a target, with bounds and a table of layers.
 
     `model` is a Variant, a path or the bytes of a .tflite. Estimated from the operators and from
@@ -53,6 +56,9 @@ def estimate_latency(model: Any, target: Target | str | None = None) -> LatencyE
     `low`, `high` in ms; the interval is to contain the truth nine times in ten), with `layers`,
     `energy` in mJ and `explain()`.
 
+    `optimization` is the compiler's option that your build gives the kernels (`"-Os"`, `"-O3"`),
+    in place of the target's own; where neither says it, the interval holds both.
+
     Raises `CannotRunError` where the target's runtime would refuse the model, `ModelError` for a
     file that can't be read, `SettingsError` without a target.
     """
@@ -61,6 +67,10 @@ def estimate_latency(model: Any, target: Target | str | None = None) -> LatencyE
         raise SettingsError(
             f"{variant.label}: an estimate needs a target; give one, such as 'nano33ble'"
         )
+    if optimization is not None:
+        given = check_optimization(optimization, "estimate_latency: optimization")
+        option = CompilerOption(given, "estimate_latency")
+        profile = dataclasses.replace(profile, optimization=option)
     found = _estimate(variant, profile)
     session.record_metric(variant, "latency_ms", found.metric)
     if found.layers:

@@ -32,6 +32,7 @@ from pytest_edgequant.records.results import (
 )
 from pytest_edgequant.records.targets import (
     UNVERIFIED,
+    CompilerOption,
     Figure,
     Target,
 )
@@ -54,6 +55,7 @@ __all__ = [
     "Chance",
     "Change",
     "ClassDrop",
+    "CompilerOption",
     "Evaluation",
     "Failure",
     "Fidelity",

@@ -24,6 +24,19 @@ class Figure:
         return self.source != UNVERIFIED
 
 
+@dataclass(frozen=True)
+class CompilerOption:
+    """How a target's platform compiles the runtime's kernels, with the source as for a figure."""
+
+    value: str
+    source: str
+    note: str = ""
+
+    @property
+    def verified(self) -> bool:
+        return self.source != UNVERIFIED
+
+
 @dataclass(frozen=True, repr=False)
 class Target:
     """A board or device profile. Sizes in bytes, clock in Hz; None means there is no such limit.
@@ -32,7 +45,8 @@ class Target:
     model's alone and wins where both are given. `tflm` is the age of the TFLM sources in the
     firmware, as "2024-08" or "2024-08-15"; None where it is not known. `release` is the library
     that ships them, where the arena has a profile of it. `custom_operators` are those that the
-    firmware registers.
+    firmware registers. `optimization` is the compiler's option (`-Os`, `-O3`) that the platform
+    builds kernels with, None where that is not known.
     """
 
     name: str
@@ -51,6 +65,7 @@ class Target:
     tflm: str | None = None
     release: str | None = None
     custom_operators: tuple[str, ...] = ()
+    optimization: CompilerOption | None = None
     clock: Figure | None = None
     flash: Figure | None = None
     sram: Figure | None = None

@@ -18,12 +18,14 @@ from typing import Any
 from pytest_edgequant.conversion.registry import VARIANTS
 from pytest_edgequant.errors import EdgeQuantError, TargetError, UnitError, user_facing
 from pytest_edgequant.names import closest, fold, unknown
-from pytest_edgequant.records import UNVERIFIED, Figure, Target
+from pytest_edgequant.records import UNVERIFIED, CompilerOption, Figure, Target
 from pytest_edgequant.targets.cores import check_runtime
 from pytest_edgequant.targets.runtimes import RUNTIMES
 from pytest_edgequant.toml import load_toml
 from pytest_edgequant.units import parse_frequency, parse_size
 
+OPTIONS = ("-O0", "-O1", "-Og", "-O2", "-O3", "-Ofast", "-Os", "-Oz")
+"""What a compiler may be told of how far to optimize."""
 KERNELS = ("reference", "cmsis-nn", "esp-nn", "xnnpack")
 DEFAULT_TARGET = "host"
 
@@ -42,7 +44,7 @@ _KEYS = (
     *_TEXTS,
     *_FIGURES,
     *("aliases", "accelerator", "variants", "refused", "requires_integer_io", "base"),
-    *("tflm", "release", "custom_operators"),
+    *("tflm", "release", "custom_operators", "optimization"),
 )
 _MONTH = re.compile(r"20\d\d-(0[1-9]|1[0-2])(-(0[1-9]|[12]\d|3[01]))?")
 
@@ -52,7 +54,10 @@ def known_keys() -> tuple[str, ...]:
     return _KEYS
 
 
-def _figure(key: str, value: object, where: str, default_source: str | None) -> Figure:
+def _sourced(
+    key: str, value: object, where: str, default_source: str | None
+) -> tuple[object, str, str]:
+    """A value with its source and note, from a table or, in the user's own targets, as it is."""
     place = f"{where}: {key}"
     source, note = default_source, ""
     if isinstance(value, Mapping):
@@ -70,6 +75,12 @@ def _figure(key: str, value: object, where: str, default_source: str | None) -> 
         )
     if not isinstance(note, str):
         raise TargetError(f"{place}: note must be text, got {note!r}")
+    return value, source, note
+
+
+def _figure(key: str, given: object, where: str, default_source: str | None) -> Figure:
+    place = f"{where}: {key}"
+    value, source, note = _sourced(key, given, where, default_source)
     try:
         number = _FIGURES[key](value, place)
     except UnitError as error:
@@ -77,6 +88,21 @@ def _figure(key: str, value: object, where: str, default_source: str | None) -> 
     if number == 0:
         raise TargetError(f"{place}: 0 is no figure; leave the key out where there is no limit")
     return Figure(number, source, note)
+
+
+def check_optimization(value: object, place: str) -> str:
+    """One of the compiler's options for optimization; raises `TargetError` for anything else."""
+    if value not in OPTIONS:
+        raise TargetError(
+            f"{place}: the compiler's option for optimization is one of {', '.join(OPTIONS)}; "
+            f"got {value!r}"
+        )
+    return str(value)
+
+
+def _optimization(given: object, where: str, default_source: str | None) -> CompilerOption:
+    value, source, note = _sourced("optimization", given, where, default_source)
+    return CompilerOption(check_optimization(value, f"{where}: optimization"), source, note)
 
 
 def _strings(key: str, value: object, where: str) -> tuple[str, ...]:
@@ -117,6 +143,8 @@ def build_target(
     for key in _FIGURES:
         if key in table:
             values[key] = _figure(key, table[key], where, default_source)
+    if "optimization" in table:
+        values["optimization"] = _optimization(table["optimization"], where, default_source)
     if "flash_after_firmware" in values and base is not None:
         values.setdefault("flash_for_model", None)  # the base's would win over it
     for key, known in (("runtime", RUNTIMES), ("kernels", KERNELS)):

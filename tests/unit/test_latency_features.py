@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_edgequant.errors import MeasurementUnavailable
-from pytest_edgequant.measure.latency import fit, fit_instructions
+from pytest_edgequant.measure.latency import fit, fit_instructions, fit_optimization
 from pytest_edgequant.measure.latency.costs import coefficients, instructions
 from pytest_edgequant.measure.latency.data import (
     CountedOperator,
@@ -242,7 +242,14 @@ def test_the_package_holds_what_its_script_fits(
     assert set(shipped["instructions"]["dsp"]) == set(table["dsp"])
     for path, costs in table["dsp"].items():
         assert shipped["instructions"]["dsp"][path] == pytest.approx(costs, rel=1e-3)
-    devices = [device.document() for device in fit.fit_devices(times, layers, table)]
+    pairs = fit_optimization.pairs(times, layers, table)
+    effects = fit_optimization.fit_optimization(pairs, fit.spread_of)
+    for effect, known in zip(effects, shipped["optimization"], strict=True):
+        assert effect["factors"] == pytest.approx(known["factors"], rel=1e-2)
+        assert effect["spread"] == pytest.approx(known["spread"], abs=0.01)
+        assert effect["models"] == known["models"]
+    slower = fit_optimization.slower(effects, layers, table)
+    devices = [device.document() for device in fit.fit_devices(times, layers, table, slower)]
     for ours, theirs in zip(devices, shipped["devices"], strict=True):
         assert ours["cycles"] == pytest.approx(theirs["cycles"], rel=1e-2)
         assert ours["spread"] == pytest.approx(theirs["spread"], abs=0.01)

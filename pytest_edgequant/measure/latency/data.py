@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from pytest_edgequant.measure.latency.features import BUILDS
+from pytest_edgequant.measure.latency.options import option_in
 from pytest_edgequant.measure.latency.shapes import OperatorShape
 
 _SHAPE_FIELDS = tuple(field.name for field in dataclasses.fields(OperatorShape))
@@ -72,6 +73,11 @@ class PublishedTime:
     @property
     def cycles(self) -> float:
         return self.latency_us * self.clock_hz / 1e6
+
+    @property
+    def optimization(self) -> str:
+        """The compiler's option that its kernels were built with; empty where that is not said."""
+        return option_in(self.build)
 
 
 def shape_to_row(shape: OperatorShape) -> dict[str, Any]:

@@ -16,6 +16,13 @@ from typing import Any
 from pytest_edgequant.errors import MeasurementUnavailable
 from pytest_edgequant.measure.latency.costs import coefficients, doubt, instructions, numeric_type
 from pytest_edgequant.measure.latency.features import build_of
+from pytest_edgequant.measure.latency.options import (
+    SIZE,
+    SPEED,
+    effect_on,
+    factor_of,
+    operator_group,
+)
 from pytest_edgequant.measure.latency.records import LatencyEstimate, LayerLatency
 from pytest_edgequant.measure.latency.shapes import OperatorShape, operator_shape
 from pytest_edgequant.names import fold
@@ -63,6 +70,13 @@ def _device(target: Target, uses_float: bool) -> Mapping[str, Any]:
 def _measured_here(device: Mapping[str, Any], target: Target) -> bool:
     """Whether the target's own chip is among the measured ones (by the part number's beginning)."""
     return any(fold(target.soc).startswith(fold(soc)) for soc in device["socs"])
+
+
+def _chip_factor(device: Mapping[str, Any], target: Target) -> float:
+    """How many times as long the target's own chip takes as the fit of its core has it."""
+    chips: Mapping[str, float] = device["chips"]
+    own = [value for soc, value in chips.items() if fold(target.soc).startswith(fold(soc))]
+    return math.exp(own[0]) if own else 1.0
 
 
 def _log_spread(device: Mapping[str, Any], target: Target, kind: str) -> float:
@@ -165,13 +179,68 @@ def _cycles(device: Mapping[str, Any], layers: list[_Layer]) -> list[float]:
     return found
 
 
-def _provenance(device: Mapping[str, Any], target: Target) -> str:
+@dataclass(frozen=True)
+class _Built:
+    """What the options that the kernels are built with do to a model's time.
+
+    `factors` by group of operators; between `low` and `high` times the estimate lies what is not
+    known of it, as factors, and `spread` is the logarithm of its error.
+    """
+
+    factors: Mapping[str, float]
+    spread: float = 0.0
+    high: float = 1.0
+    low: float = 1.0
+    text: str = ""
+
+
+def _built(target: Target, layers: list[_Layer], cycles: list[float], kind: str) -> _Built:
+    """The effect of the target's compiler option.
+
+    Raises `MeasurementUnavailable` for one that nothing was measured with.
+    """
+    option = target.optimization.value if target.optimization else None
+    if option in SPEED:
+        return _Built({}, text=f"kernels built with {option}")
+    if option not in (None, SIZE):
+        raise MeasurementUnavailable(
+            f"kernels built with {option} were not measured; {SIZE} and {', '.join(SPEED)} were"
+        )
+    effects = coefficients()["optimization"]
+    effect = effect_on(target.core, effects)
+    assert effect is not None
+    total = sum(cycles) or 1.0
+    shares: dict[str, float] = {}
+    for layer, count in zip(layers, cycles, strict=True):
+        group = operator_group(layer.operator.name, layer.kind)
+        shares[group] = shares.get(group, 0.0) + count / total
+    factors: dict[str, float] = dict(effect["factors"])
+    own = kind in effect["spread"] and fold(effect["core"]) == fold(target.core)
+    for group in shares:
+        # Arithmetic that was not measured both ways: at worst as the worst of its like.
+        of = group.split("/")[1]
+        like = [f for name, f in factors.items() if name.endswith(of)]
+        factors.setdefault(group, max(like, default=max(factors.values())))
+    factor = factor_of(factors, shares)
+    spread = effect["spread"].get(kind, max(effect["spread"].values()))
+    if option is None:
+        high = max(factor * math.exp(spread), 1.0)
+        text = "how its kernels are built is not known: give `optimization`"
+        return _Built({}, high=high, text=text)
+    if own:
+        text = f"kernels built with {SIZE}, {factor:.2f} times the time of ones built for speed"
+        return _Built(factors, spread=spread, text=text)
+    text = f"kernels built with {SIZE}, whose effect here was not measured"
+    return _Built(factors, low=1 / max(factor, 1.0), high=math.exp(spread), text=text)
+
+
+def _provenance(device: Mapping[str, Any], target: Target, built: _Built) -> str:
     check = device["left_out"]
     where = "" if _measured_here(device, target) else f"; {target.soc} itself not measured"
     return (
         f"estimated ({_title(target.core, target.kernels)}, fitted to "
         f"{max(device['models'].values())} models on {', '.join(device['socs'])}; median error "
-        f"{check['median_error']:.1%} on models left out{where})"
+        f"{check['median_error']:.1%} on models left out{where}; {built.text})"
     )
 
 
@@ -199,6 +268,14 @@ def _energy(latency: LatencyEstimate, target: Target) -> Metric:
     )
 
 
+def _main_kind(layers: list[_Layer], cycles: list[float]) -> str:
+    """The kind of arithmetic that takes most of the time."""
+    totals: dict[str, float] = {}
+    for layer, count in zip(layers, cycles, strict=True):
+        totals[layer.kind] = totals.get(layer.kind, 0.0) + count
+    return max(totals, key=lambda kind: totals[kind])
+
+
 def estimate(graph: Graph, target: Target, variant: Variant | None) -> LatencyEstimate:
     """The estimate for a model on a microcontroller's processor.
 
@@ -213,13 +290,17 @@ def estimate(graph: Graph, target: Target, variant: Variant | None) -> LatencyEs
         raise MeasurementUnavailable(f"the kernels {target.kernels!r} have not been counted")
     layers = _layers(graph, build)
     _check_domain(device, layers, _title(target.core, target.kernels))
-    cycles = _cycles(device, layers)
-    totals: dict[str, float] = {}
-    for layer, count in zip(layers, cycles, strict=True):
-        totals[layer.kind] = totals.get(layer.kind, 0.0) + count
+    fast = _cycles(device, layers)
+    kind = _main_kind(layers, fast)
+    built = _built(target, layers, fast, kind)
+    chip = _chip_factor(device, target)
+    cycles = [
+        chip * count * built.factors.get(operator_group(layer.operator.name, layer.kind), 1.0)
+        for layer, count in zip(layers, fast, strict=True)
+    ]
     # On top of the core's error that of the operators' own costs, by their share of the time.
     doubted = sum(layer.doubt * count for layer, count in zip(layers, cycles, strict=True))
-    spread = math.exp(_log_spread(device, target, max(totals, key=lambda k: totals[k])))
+    spread = math.exp(math.hypot(_log_spread(device, target, kind), built.spread))
     spread *= 1 + doubted / max(sum(cycles), 1.0)
     to_ms = 1e3 / target.clock.value
     overhead = device["cycles"].get("inference", 0.0) * to_ms
@@ -228,9 +309,9 @@ def estimate(graph: Graph, target: Target, variant: Variant | None) -> LatencyEs
     without_energy = LatencyEstimate(
         value,
         "ms",
-        _provenance(device, target),
-        value / spread,
-        value * spread,
+        _provenance(device, target, built),
+        value / spread * built.low,
+        value * spread * built.high,
         variant=variant,
         target=target,
         layers=tuple(

@@ -11,7 +11,7 @@ import math
 import re
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import product
 from statistics import fmean, median
 from typing import Any
@@ -68,7 +68,8 @@ class DeviceFit:
 
     `errors` are the natural logarithms of measured over estimated. `spread` is by kind of
     arithmetic the logarithm of the factor that bounds a new model's error at `LEVEL`;
-    `board_spread` that of a new board, None where one chip only was measured.
+    `board_spread` that of a new board, None where one chip only was measured. `chips` are the
+    logarithms of how much longer each of several chips takes than the fit has it.
     """
 
     core: str
@@ -83,6 +84,7 @@ class DeviceFit:
     spread: dict[str, float] = field(default_factory=dict)
     models: dict[str, int] = field(default_factory=dict)
     board_spread: float | None = None
+    chips: dict[str, float] = field(default_factory=dict)
 
     def document(self) -> dict[str, Any]:
         """As it stands in the package's data."""
@@ -96,6 +98,7 @@ class DeviceFit:
             "units": dict(self.form.units),
             "cycles": {name: float(f"{rate:.6g}") for name, rate in self.rates.items()},
             "models": self.models,
+            "chips": {soc: round(value, 4) for soc, value in self.chips.items()},
             "spread": {kind: round(value, 4) for kind, value in self.spread.items()},
             "board_spread": None if self.board_spread is None else round(self.board_spread, 4),
             "left_out": {
@@ -237,6 +240,20 @@ def _board_spread(form: Form, samples: Sequence[Sample]) -> float | None:
     return float(student.ppf((1 + LEVEL) / 2, count - 1) * scale * math.sqrt(1 + 1 / count))
 
 
+_FEWEST_ON_A_CHIP = 2
+
+
+def _chips(form: Form, rates: Rates, samples: Sequence[Sample]) -> dict[str, float]:
+    """How far each chip is from the fit of all: cores are alike, flash and its waiting are not."""
+    logs: dict[str, list[float]] = defaultdict(list)
+    for sample in samples:
+        logs[sample.soc].append(math.log(sample.cycles / _estimate(form, rates, sample)))
+    if len(logs) < 2:
+        return {}
+    enough = {soc: own for soc, own in logs.items() if len(own) >= _FEWEST_ON_A_CHIP}
+    return {soc: fmean(own) for soc, own in sorted(enough.items())}
+
+
 def fit_device(samples: Sequence[Sample]) -> DeviceFit | None:
     """The cycle model of one core and kernel library; None with fewer than `FEWEST` models."""
     # Where layers are known, a model of which only the MACs are published adds nothing.
@@ -272,18 +289,27 @@ def fit_device(samples: Sequence[Sample]) -> DeviceFit | None:
                 device.covered += len(others) > 1 and abs(error) <= spread_of(others)
                 device.judged += 1
     device.board_spread = _board_spread(form, kept)
+    device.chips = _chips(form, device.rates, kept)
     return device
 
 
 def fit_devices(
-    times: Sequence[PublishedTime], layers: Mapping[str, list[CountedOperator]], table: Table
+    times: Sequence[PublishedTime],
+    layers: Mapping[str, list[CountedOperator]],
+    table: Table,
+    slower: Callable[[PublishedTime], float] = lambda _: 1.0,
 ) -> list[DeviceFit]:
-    """The cycle models of all cores and kernel libraries that were measured often enough."""
+    """The cycle models of all cores and kernel libraries that were measured often enough.
+
+    They are of kernels built for speed: `slower` tells how many times as long a measurement took
+    for the options that its kernels were built with.
+    """
     groups: dict[tuple[str, str, bool], list[Sample]] = defaultdict(list)
     for time in times:
         if time.fitted == "yes":
             sample = make_sample(time, layers, table)
             if sample is not None:
+                sample = replace(sample, cycles=sample.cycles / slower(time))
                 groups[time.core, time.kernels, time.soft_float].append(sample)
     fitted = (fit_device(samples) for _, samples in sorted(groups.items()))
     return [device for device in fitted if device is not None]
