@@ -358,7 +358,7 @@ class Session:
             for key, row in self._rows.rows.items()
             if row.metrics and key[:3] not in several
         }
-        return Baseline(entries, toolchain or {})
+        return Baseline(entries, toolchain or {}, frozenset(several))
 
     def details(self, result: Result) -> Mapping[str, Sequence[Mapping[str, Any]]]:
         """The tables that were recorded under a result, by name."""

@@ -226,6 +226,16 @@ class _Comparer:
         change = Change(name, old.unit, old.value, None, self.strictly(outcome, rule), text)
         return self.unless_accepted(key, change, True)
 
+    def mixed(self, key: Key) -> Iterator[Change]:
+        """A variant of which this run had several files: which one to compare can't be told."""
+        for name, old in sorted(kept(self.before.entries[key].metrics).items()):
+            own = self.before.entries[key].samples.get(name)
+            rule = self.rules.of(name, task=own is not None, share=own.share if own else False)
+            if rule.judges:
+                why = "tests of this run had different files of this name; name them apart"
+                yield self.missing(key, name, old, self.before.entries[key], f"unknown: {why}")
+                return  # one line says it of all of them
+
     @staticmethod
     def strict_note(outcome: Outcome, rule: Rule) -> str:
         if outcome is Outcome.NOT_APPLICABLE or rule.informational:
@@ -320,13 +330,15 @@ def compare(
     day = today or datetime.datetime.now(datetime.timezone.utc).date()
     comparer = _Comparer(before, after, rules or Rules(), accepted, day)
     shared = [key for key in sorted(after.entries) if key in before.entries]
+    mixed = [key for key in sorted(after.mixed) if key in before.entries]
     changes = {key: tuple(comparer.entry(key)) for key in shared}
+    changes |= {key: tuple(comparer.mixed(key)) for key in mixed}
     unmet, unknown_names = (rules or Rules()).unmet(
         after.figures(), after.task_metrics(), before.figures()
     )
     return Comparison(
         changes,
-        tuple(key for key in sorted(before.entries) if key not in after.entries),
+        tuple(key for key in sorted(before.entries) if key not in {*after.entries, *mixed}),
         tuple(key for key in sorted(after.entries) if key not in before.entries),
         frozenset(comparer.improved),
         comparer.apart,

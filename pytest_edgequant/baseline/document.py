@@ -50,10 +50,14 @@ class Entry:
 
 @dataclass(frozen=True, eq=False)
 class Baseline:
-    """Everything that a run measured, by model, target and variant."""
+    """Everything that a run measured, by model, target and variant.
+
+    `mixed` are those of which the run had several files, so that no entry is of one alone.
+    """
 
     entries: Mapping[Key, Entry] = field(default_factory=dict)
     toolchain: Mapping[str, str] = field(default_factory=dict)
+    mixed: frozenset[Key] = frozenset()
 
     def figures(self) -> set[str]:
         """The names of all figures that have a value."""

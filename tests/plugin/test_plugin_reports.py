@@ -168,12 +168,12 @@ def test_the_summary_is_one_table_a_model_and_target(gate: Project) -> None:
     assert titles == ["tiny_float32 on host", "tiny_float32 on ours", "tiny_float32 on 2 targets"]
     (heading,) = {line for line in lines if line.startswith("variant")}
     assert heading.split() == [
-        *("variant", "size", "ratio", "arena", "top-1", "drop", "SQNR", "verdict")
+        *("variant", "size", "ratio", "arena", "top-1", "samples", "drop", "SQNR", "verdict")
     ]
     row = next(line for line in lines if line.startswith("int8"))
     drop = r"[+-]0\.\d\d pt \([+-]\d\.\d\d, [+-]\d\.\d\d\)"
     assert re.fullmatch(
-        rf"int8 +5,\d\d\d B +0\.\d\dx +- +\d\d\.\d\d% +{drop} +\d\d\.\d dB +pass", row
+        rf"int8 +5,\d\d\d B +0\.\d\dx +- +\d\d\.\d\d% +397 +{drop} +\d\d\.\d dB +pass", row
     )
     assert "drop: in brackets the 95% interval, Tango's score interval" in lines
 

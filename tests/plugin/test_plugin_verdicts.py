@@ -259,14 +259,18 @@ def test_two_calibrations_of_one_form_are_two_rows(gate: Project, workers: tuple
         (row,) = gate.report("--edge-target=pico", f"test_{name}.py").document["results"]
         alone[row["file"]] = row["metrics"]
     assert len(alone) == 2
+    gate.run("--edge-target=pico", "test_wide.py", "--edge-save-baseline=base.json")
     path = gate.path / "both.json"
-    options = ("--edge-target=pico", f"--edge-report={path}", "--edge-save-baseline=base.json")
+    options = ("--edge-target=pico", f"--edge-report={path}", "--edge-baseline=base.json")
     result = gate.run_subprocess(*options, *workers)
+    assert result.ret == 0
+    assert gate.run_subprocess(*options, *workers, "--edge-strict").ret == 1
     rows = json.loads(path.read_text("utf-8"))["results"]
     assert {row["file"]: row["metrics"] for row in rows} == alone
     lines = summary(result)
     assert sum(line.startswith("int8 (file ") for line in lines) == 2
-    assert any("tests of this run had different files of this name" in line for line in lines)
+    assert any(line.startswith("UNAVAILABLE: tiny_float32/int8 on pico: ") for line in lines)
+    assert lines[-1].startswith("edgequant passed with 2 unavailable: 2 checks")
 
 
 # -- samples ------------------------------------------------------------------------------------
