@@ -345,7 +345,9 @@ def _failed_text(session: Session, results: Sequence[Result], broken: int, check
     said = [f"{broken} of {_count(checks, 'check')} not passed"] if broken else []
     said += [f"{_count(len(tests), 'test')} failed"] if tests else []
     said += [f"{_count(len(regressed), 'figure')} regressed"] if regressed else []
-    if session.exit_status and not (tests or regressed):
+    if session.baseline_outcome is Outcome.FAIL:
+        said.append("the baseline can't be gone by")
+    elif session.exit_status and not (tests or regressed):
         code = session.exit_status
         said.append(_EXITED.get(code, f"pytest ended with the exit status {code}"))
     return f"failed: {', '.join(said)}" if said else "failed"

@@ -213,6 +213,12 @@ def test_what_else_failed_in_a_run_is_no_pass() -> None:
     )
 
 
+def test_a_baseline_that_fails_a_run_is_said() -> None:
+    session = Session(watched=True, exit_status=1, baseline_outcome=Outcome.FAIL)
+    feed(session, [report("t", "call", "passed", [check(INT8, "size", Outcome.PASS, "5 KB")])])
+    assert headline_line(session) == ("edgequant failed: the baseline can't be gone by", "bad")
+
+
 def test_a_record_without_a_headline_is_read_and_one_that_contradicts_is_not_believed() -> None:
     old = {
         "schema": "edge-gate/1", "name": "n", "target": "t", "exit_code": 0, "baseline": "none",
