@@ -115,11 +115,11 @@ def layer_of(name: str) -> str | None:
 
 
 def _looks_up(subgraph: Subgraph, operator: Operator) -> bool:
-    """Whether an operator prepares the indices of a lookup."""
+    """Whether an operator prepares the indices of a lookup that comes soon after it."""
     made = set(operator.outputs)
     return any(
         other.name == "GATHER" and len(other.inputs) > 1 and other.inputs[1] in made
-        for other in subgraph.operators
+        for other in subgraph.operators[operator.index + 1 : operator.index + 9]
     )
 
 

@@ -151,6 +151,13 @@ def test_an_assumed_output_scale_is_told_with_the_layer_and_both(
     assert rules_of(unary(name, (2 * scale, zero), kind), Targets().get("rpi4")) == set()
 
 
+def test_a_relu6_of_its_own_is_told_to_be_fused() -> None:
+    (said,) = graph_refusals(read_graph(unary("RELU6", (6 / 255, -128))), CMSIS_NN)
+    assert "the input 'x' has scale 0.05, zero point 0, the result 'gate' scale 0.0235" in said
+    assert "Put ReLU6 directly behind the layer" in said
+    assert rules_of(unary("RELU6", (0.05, 0))) == set()
+
+
 def test_what_runs_but_wrongly_is_no_refusal_of_the_interpreter() -> None:
     graph = read_graph(unary("TANH", (1 / 64, 0)))
     assert graph_refusals(graph, CMSIS_NN)

@@ -26,6 +26,10 @@ KEEPING = frozenset(
 )
 """Operators whose output is made of values as they are stored in the inputs."""
 
+_FUSED = (
+    ". Put ReLU6 directly behind the layer that computes its input (Conv2D, Dense), with which the "
+    "converter fuses it, or use ReLU"
+)
 _AGAIN = "Convert the model again, with one calibration for the whole of it"
 
 
@@ -64,7 +68,8 @@ def kept_values(graph: Graph, target: Target) -> Iterator[str]:
         problems = (found for a in inputs for b in outputs if (found := moved(a, b, "the input")))
         first = next(problems, "")
         if first:
-            yield f"{place(subgraph, operator)}: {first}"
+            fused = _FUSED if operator.name == "RELU6" else ""
+            yield f"{place(subgraph, operator)}: {first}{fused}"
 
 
 def _called(operator: Operator) -> list[int]:
@@ -130,9 +135,10 @@ def kept_in_variables(graph: Graph, target: Target) -> Iterator[str]:
     """TFLM keeps stored values in a variable: it assumes the same scale and zero point where it
     is assigned and where it is read"""
     for uses in _variables(graph).values():
-        reads = [use for use in uses if use[1].name == "READ_VARIABLE"]
+        # One of each kind: a model may read a variable as often as its bytes allow.
+        kinds = {(t.type, t.quantization): t for _, o, t in uses if o.name == "READ_VARIABLE"}
         for _, operator, value in uses:
-            problems = (found for _, _, read in reads if (found := moved(value, read, "the value")))
+            problems = (f for read in kinds.values() if (f := moved(value, read, "the value")))
             first = next(problems, "") if operator.name == "ASSIGN_VARIABLE" else ""
             if first:
                 # An assignment makes nothing that would name its layer: the value does.
