@@ -12,7 +12,6 @@ from functools import lru_cache
 
 from pytest_edgequant.conversion.check import detect_form
 from pytest_edgequant.conversion.registry import VARIANTS
-from pytest_edgequant.conversion.replacing import replacement
 from pytest_edgequant.measure.legality import (
     accelerators,
     assumed,
@@ -143,6 +142,5 @@ def named_by_interpreter(message: str, graph: Graph, target: Target) -> str:
         for subgraph in graph.subgraphs:
             for operator in subgraph.operators:
                 if (operator.name, operator.index) == (name, number):
-                    advice = replacement(subgraph, operator, "Replace the layer")
-                    return f"{message}: {place(subgraph, operator)}. {advice}"
+                    return f"{message}: {place(subgraph, operator)}. Replace the layer"
     return f"{message}. Remove layers until it runs, to find the one that it stops at"
