@@ -56,6 +56,7 @@ from pytest_edgequant.records import (
 from pytest_edgequant.session import worst
 from pytest_edgequant.tflite.graph import read_graph
 from pytest_edgequant.units import format_bytes, parse_size_limit
+from pytest_edgequant.wording import facts, short
 
 
 def _on_target(variant: Any, target: Target | str | None) -> tuple[Variant, Target]:
@@ -151,7 +152,7 @@ def _judge_arena(variant: Variant, target: Target, headroom: str | int) -> Verdi
     verdict = judge("arena", metric, limit, subject=subject, show=_size)
     if verdict.verdict is Outcome.FAIL:
         advice = _arena_advice(variant, target, arena, limit)
-        verdict = dataclasses.replace(verdict, message=f"{verdict.message}. {advice}")
+        verdict = dataclasses.replace(verdict, message=f"{verdict.message}\n{advice}")
     return verdict
 
 
@@ -168,7 +169,7 @@ def _judge_bounds(
         message = (
             f"{subject}: arena of at least {_size(arena.low_bytes)} (without the data of {names}, "
             f"which is not known) is over the limit of {_size(limit)} by "
-            f"{_size(arena.low_bytes - limit)}. {_arena_advice(variant, target, arena, limit)}"
+            f"{_size(arena.low_bytes - limit)}\n{_arena_advice(variant, target, arena, limit)}"
         )
         return Verdict("arena", Outcome.FAIL, message, limit, arena.low_bytes)
     message = (
@@ -184,7 +185,7 @@ def _arena_advice(variant: Variant, target: Target, arena: Arena, limit: int) ->
     lines = []
     if arena.peak is not None:
         largest = sorted(arena.peak.alive, key=lambda b: -b.size)[:3]
-        shown = ", ".join(f"{b.name} ({b.size:,} B)" for b in largest)
+        shown = ", ".join(f"{short(b.name)} ({b.size:,} B)" for b in largest)
         lines.append(
             f"Most is alive at {arena.peak.operator}, {arena.peak.bytes:,} B: {shown}. "
             f"{arena.persistent_bytes:,} B are persistent"
@@ -198,14 +199,14 @@ def _arena_advice(variant: Variant, target: Target, arena: Arena, limit: int) ->
             way.told(" (then it fits)" if arena.minimum_bytes - way.bytes <= limit else "")
             for way in found
         )
-        lines.append(f"Ways out: {'; '.join(ways)}")
+        lines.append(facts("Ways out:", ways))
     roomier = roomier_target(variant, target)
     if roomier is not None:
         other, room, need = roomier
         lines.append(
             f"The smallest target that has room is {other.name}: {_size(need)} of {_size(room)}"
         )
-    return ". ".join(lines)
+    return "\n".join(lines)
 
 
 # -- operators and types ----------------------------------------------------------------------
@@ -282,8 +283,9 @@ def assert_deployable(variant: Any, target: Target | str | None = None) -> None:
     broken = [v for v in verdicts if v.verdict in (Outcome.FAIL, Outcome.INCONCLUSIVE)]
     missing = [v for v in verdicts if v.verdict is Outcome.UNAVAILABLE]
     if broken:
-        message = f"{variant.label} is not deployable on {profile.name}: " + "; ".join(
-            v.message for v in (*broken, *missing)
+        message = facts(
+            f"{variant.label} is not deployable on {profile.name}:",
+            (v.message for v in (*broken, *missing)),
         )
         decided = worst(v.verdict for v in broken) or Outcome.FAIL
         raise NotDeployable(message, Verdict("deployable", decided, message))

@@ -199,7 +199,7 @@ def _drop_advice(
             sentences += [f"Calibration: {finding}" for finding in found.findings]
         except EdgeQuantError:
             pass  # the drop is the news; a generator is used up, say, and can't be read again
-    return " ".join(f"{sentence}." for sentence in sentences)
+    return "\n".join(f"{sentence}." for sentence in sentences)
 
 
 @user_facing

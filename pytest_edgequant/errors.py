@@ -11,6 +11,8 @@ import functools
 from collections.abc import Callable
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
+from pytest_edgequant.wording import short_names
+
 if TYPE_CHECKING:
     from pytest_edgequant.records import Verdict
 
@@ -20,6 +22,10 @@ R = TypeVar("R")
 
 class EdgeQuantError(Exception):
     """Base of all errors that are not verdicts."""
+
+    def __init__(self, *args: object) -> None:
+        # Messages of converters and runtimes are among them, which quote whole names.
+        super().__init__(*(short_names(arg) if isinstance(arg, str) else arg for arg in args))
 
 
 class SettingsError(EdgeQuantError):
@@ -101,7 +107,7 @@ class EdgeAssertionError(AssertionError):
     """
 
     def __init__(self, message: str, verdict: Verdict | None = None) -> None:
-        super().__init__(message)
+        super().__init__(short_names(message))
         self.verdict = verdict
 
 

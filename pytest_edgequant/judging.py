@@ -6,6 +6,7 @@ from pytest_edgequant import session
 from pytest_edgequant.errors import CannotRun, EdgeAssertionError, Unavailable
 from pytest_edgequant.measurements import refusals, runtime_warnings
 from pytest_edgequant.records import Outcome, Target, Variant, Verdict
+from pytest_edgequant.wording import facts
 
 
 def conclude(variant: Variant | None, verdict: Verdict, error: type[EdgeAssertionError]) -> None:
@@ -26,6 +27,6 @@ def require_legal(check: str, variant: Variant, target: Target | None) -> None:
         return
     reasons = refusals(variant, target)
     if reasons:
-        message = f"{variant.label}: cannot run on {target.name}: {'; '.join(reasons)}"
+        message = facts(f"{variant.label}: cannot run on {target.name}:", reasons)
         conclude(variant, Verdict(check, Outcome.CANNOT_RUN, message), CannotRun)
     session.record_notes(variant, runtime_warnings(variant, target))

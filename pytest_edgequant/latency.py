@@ -29,6 +29,7 @@ from pytest_edgequant.pipeline import current_pipeline, load_variant
 from pytest_edgequant.records import CompilerOption, Metric, Target, Variant
 from pytest_edgequant.targets import check_optimization
 from pytest_edgequant.tflite.graph import read_graph
+from pytest_edgequant.wording import facts
 
 __all__ = [
     "DeviceMeasurement",
@@ -121,7 +122,7 @@ def _estimate(variant: Variant, target: Target) -> LatencyEstimate:
         else legality.graph_refusals(graph, target, wrong_results=False)
     )
     if reasons:
-        raise CannotRunError(f"{variant.label}: cannot run on {target.name}: {'; '.join(reasons)}")
+        raise CannotRunError(facts(f"{variant.label}: cannot run on {target.name}:", reasons))
     try:
         if vela.is_ethos_u(target):
             return vela.estimate_on_npu(variant, target)

@@ -13,6 +13,7 @@ from pytest_edgequant import context, latency_fixtures
 from pytest_edgequant.context import Undefined
 from pytest_edgequant.conversion.registry import VARIANTS
 from pytest_edgequant.settings import OPTIONS, is_misspelt, misspelt_section
+from pytest_edgequant.wording import one_line
 
 if TYPE_CHECKING:
     from pytest_edgequant.records import Target, Variant
@@ -34,6 +35,8 @@ _MARKER = (
 _KEY = re.compile(r"^\s*(\w+)\s*=", re.MULTILINE)
 _VARIANT_FIXTURES = frozenset(f"edge_{name}" for name in VARIANTS)
 FIXTURES = _VARIANT_FIXTURES | {"edge_target", "edge_variant", "edge_calibration_robustness"}
+_OUR_ERROR = re.compile(r"pytest_edgequant\.(?:\w+\.)*(?=\w+: )")
+"""How Python's account of one of our errors begins."""
 _PHASES = ("setup", "call", "teardown")
 _run_key: pytest.StashKey[Run] = pytest.StashKey()
 _outer_key: pytest.StashKey[Any] = pytest.StashKey()
@@ -203,6 +206,7 @@ def pytest_runtest_makereport(
         # Before the report is made, which takes a copy: JUnit XML has them from there.
         run.add_properties(item, context.events)
     report = yield
+    _reason_first(report)
     events = [*(context.events or ()), *(run.cache_events() if run is not None else ())]
     if events:
         # Travels with the report, so that a crashing xdist worker loses nothing it had measured.
@@ -213,6 +217,24 @@ def pytest_runtest_makereport(
         if report.failed or hasattr(report, "wasxfail"):
             report.edgequant_failure = run.failure(item, report, call)  # type: ignore[attr-defined]
     return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    report = yield
+    _reason_first(report)
+    return report
+
+
+def _reason_first(report: pytest.TestReport | pytest.CollectReport) -> None:
+    """Let the line of pytest's short summary begin with our error, not with where it is defined.
+
+    The account of the crash is part of the report, so that it goes through xdist as well.
+    """
+    crash = getattr(report.longrepr, "reprcrash", None)
+    ours = _OUR_ERROR.match(crash.message) if crash is not None else None
+    if crash is not None and ours is not None:
+        crash.message = one_line(crash.message[ours.end() :])
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)

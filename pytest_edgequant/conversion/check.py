@@ -11,6 +11,7 @@ from pytest_edgequant.conversion.registry import VariantSpec
 from pytest_edgequant.conversion.replacing import replacements
 from pytest_edgequant.errors import ConversionError
 from pytest_edgequant.tflite.graph import Graph, Operator, Subgraph, Tensor
+from pytest_edgequant.wording import short
 
 FLOAT_TYPES = ("FLOAT32", "FLOAT16", "FLOAT64", "BFLOAT16")
 _WEIGHTED = {
@@ -45,7 +46,7 @@ class FloatTensor:
     operator: str
 
     def __str__(self) -> str:
-        return f"{self.role} {self.tensor!r} ({self.type}) of {self.operator}"
+        return f"{self.role} {short(self.tensor)!r} ({self.type}) of {self.operator}"
 
 
 def float_tensors(graph: Graph) -> list[FloatTensor]:
@@ -197,18 +198,18 @@ def check_integer(graph: Graph, spec: VariantSpec, where: str) -> None:
     for subgraph, operator in graph.operators():
         weights = _weights(subgraph, operator)
         if weights is not None and weights.type not in ("INT8", "INT4", "INT2"):
-            problems.append(f"weights {weights.name!r} ({weights.type}) of {operator.place}")
+            problems.append(f"weights {weights.shown} ({weights.type}) of {operator.place}")
         first = operator.outputs[0] if operator.outputs else -1
         if weights is not None and first >= 0:
             output = subgraph.tensors[first]
             if output.type != spec.activations.upper():
-                problems.append(f"output {output.name!r} ({output.type}) of {operator.place}")
+                problems.append(f"output {output.shown} ({output.type}) of {operator.place}")
     allowed = {spec.io.upper(), "INT32", "INT64", "BOOL"}
     for role, indices in (("input", graph.main.inputs), ("output", graph.main.outputs)):
         for index in indices:
             tensor = graph.main.tensors[index]
             if tensor.type not in allowed:
-                problems.append(f"{role} {tensor.name!r} ({tensor.type})")
+                problems.append(f"{role} {tensor.shown} ({tensor.type})")
     if problems:
         raise ConversionError(
             f"{where}: not a real {spec.name} ({spec.summary}): {_listing(problems)}"

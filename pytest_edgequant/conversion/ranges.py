@@ -88,7 +88,7 @@ def observed_ranges(
                     continue
                 if np.isnan(values).any():
                     raise CalibrationError(
-                        f"{where}: the tensor {tensor.name!r} becomes NaN in sample {sample} of "
+                        f"{where}: the tensor {tensor.shown} becomes NaN in sample {sample} of "
                         "the representative samples; no range can be had from that: clean or drop "
                         "such samples, or mend the model"
                     )

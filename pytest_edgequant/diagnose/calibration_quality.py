@@ -42,6 +42,7 @@ from pytest_edgequant.records import (
 from pytest_edgequant.samples import Preprocess, Samples, Specs
 from pytest_edgequant.tflite.ends import aligned
 from pytest_edgequant.tflite.graph import Subgraph, read_graph
+from pytest_edgequant.wording import short
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -372,13 +373,13 @@ def _with_findings(quality: CalibrationQuality) -> CalibrationQuality:
         spans = f"{tensor.seen_low:.4g} to {tensor.seen_high:.4g}"
         if tensor.outside > INPUTS_OUTSIDE:
             findings.append(
-                f"{tensor.outside:.1%} of the evaluation's values of the input {tensor.name!r} are "
-                f"outside the calibrated range {tensor.low:.4g} to {tensor.high:.4g} (they span "
-                f"{spans}): calibrate with the same preprocessing"
+                f"{tensor.outside:.1%} of the evaluation's values of the input "
+                f"{short(tensor.name)!r} are outside the calibrated range {tensor.low:.4g} to "
+                f"{tensor.high:.4g} (they span {spans}): calibrate with the same preprocessing"
             )
         elif tensor.used < RANGE_USED:
             findings.append(
-                f"the evaluation's values of the input {tensor.name!r} span {spans}, "
+                f"the evaluation's values of the input {short(tensor.name)!r} span {spans}, "
                 f"{tensor.used:.1%} of the calibrated range {tensor.low:.4g} to {tensor.high:.4g}: "
                 "calibrate with the same preprocessing"
             )
@@ -388,8 +389,8 @@ def _with_findings(quality: CalibrationQuality) -> CalibrationQuality:
         findings.append(
             f"{len(clipped)} of {len(quality.activations)} inner tensors have over "
             f"{ACTIVATIONS_OUTSIDE:.0%} of their values outside the calibrated range, most of all "
-            f"{worst.name!r} of {worst.operator}: {worst.outside:.1%} outside {worst.low:.4g} to "
-            f"{worst.high:.4g}: calibrate with more varied samples"
+            f"{short(worst.name)!r} of {worst.operator}: {worst.outside:.1%} outside "
+            f"{worst.low:.4g} to {worst.high:.4g}: calibrate with more varied samples"
         )
     if quality.missing_classes:
         names = ", ".join(map(str, quality.missing_classes[:10]))

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from pytest_edgequant.records.results import Metric
+from pytest_edgequant.wording import short
 
 if TYPE_CHECKING:
     from pytest_edgequant.measure.arena.profiles import Profile
@@ -151,7 +152,7 @@ class Arena:
         if self.peak is not None and self.lower_bound_bytes is not None:
             lines.append(f"most is alive at {self.peak.operator}: {self.peak.bytes:,} B")
             largest = sorted(self.peak.alive, key=lambda b: -b.size)
-            lines += [f"  {b.size:>10,} B  {b.kind} {b.name}" for b in largest[:8]]
+            lines += [f"  {b.size:>10,} B  {b.kind} {short(b.name)}" for b in largest[:8]]
             above = self.nonpersistent_bytes - self.lower_bound_bytes
             lines.append(
                 f"the plan is {above:,} B above that"

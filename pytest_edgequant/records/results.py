@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 
+from pytest_edgequant.wording import short_names
+
 
 class Outcome(str, Enum):
     """The verdict of one check."""
@@ -39,6 +41,10 @@ class Metric:
     count: int | None = None
     of: int | None = None
 
+    def __post_init__(self) -> None:
+        if self.reason:
+            object.__setattr__(self, "reason", short_names(self.reason))
+
     @classmethod
     def unavailable(cls, unit: str, reason: str) -> Metric:
         return cls(None, unit, "unavailable", reason=reason)
@@ -57,6 +63,9 @@ class Verdict:
     limit: float | int | str | None = None
     value: float | int | None = None
     note: str = ""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "message", short_names(self.message))
 
 
 @dataclass(frozen=True)

@@ -6,13 +6,14 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from pytest_edgequant.report.text import printable
+from pytest_edgequant.wording import one_line
 
 _MOST_NAME, _MOST_VALUE = 200, 2000
 
 
 def _plain(text: object, most: int) -> str:
     """Text that XML can hold: pytest escapes the values of properties, not their names."""
-    cleaned = printable(text)
+    cleaned = printable(one_line(str(text)))
     return cleaned if len(cleaned) <= most else f"{cleaned[: most - 1]}…"
 
 

@@ -10,6 +10,7 @@ import re
 
 from pytest_edgequant.report.inert import characters, inert
 from pytest_edgequant.report.text import printable
+from pytest_edgequant.wording import one_line
 
 _MARKS_IN_CODE = re.compile(r"[`|\\$]")
 """What ends code, ends a table's cell or escapes it, or makes a formula of two pieces of code."""
@@ -17,7 +18,7 @@ _MARKS_IN_CODE = re.compile(r"[`|\\$]")
 
 def clean(text: str, most: int) -> str:
     """One line of printable characters, `most` of them, the middle of a longer one cut."""
-    line = " ".join(printable(text, instead=" ").split())
+    line = " ".join(printable(one_line(text), instead=" ").split())
     if len(line) <= most:
         return line
     tail = most // 3

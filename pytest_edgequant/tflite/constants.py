@@ -24,7 +24,7 @@ def constant_values(content: bytes, subgraph: int, tensor: Tensor) -> NDArray[An
     data that don't fill the shape, and for types that are packed or have no numbers.
     """
     if tensor.dtype.hasobject or tensor.type in _PACKED_TYPES:
-        raise ModelError(f"{tensor.name}: values of the type {tensor.type} are not read")
+        raise ModelError(f"{tensor.shown}: values of the type {tensor.type} are not read")
     model = schema.Model.GetRootAsModel(content, 0)
     buffer = model.Buffers(model.Subgraphs(subgraph).Tensors(tensor.index).Buffer())
     if buffer.DataLength() > 0:
@@ -33,7 +33,7 @@ def constant_values(content: bytes, subgraph: int, tensor: Tensor) -> NDArray[An
         data = content[buffer.Offset() : buffer.Offset() + buffer.Size()]
     if len(data) != tensor.elements * tensor.dtype.itemsize:
         raise ModelError(
-            f"{tensor.name}: {len(data):,} bytes of data for the shape {tensor.shape} "
+            f"{tensor.shown}: {len(data):,} bytes of data for the shape {tensor.shape} "
             f"of {tensor.type}"
         )
     return np.frombuffer(data, tensor.dtype).reshape(tensor.shape)

@@ -17,6 +17,7 @@ from ai_edge_litert import schema_py_generated as schema
 
 from pytest_edgequant.errors import ModelError
 from pytest_edgequant.records import Quantization
+from pytest_edgequant.wording import short
 
 IDENTIFIER = b"TFL3"
 OFFLINE_PLAN = "OfflineMemoryAllocation"
@@ -68,6 +69,11 @@ class Tensor:
     constant_bytes: int
     is_variable: bool
     largest: int = 0
+
+    @property
+    def shown(self) -> str:
+        """The name as messages quote it."""
+        return repr(short(self.name))
 
     @property
     def constant(self) -> bool:

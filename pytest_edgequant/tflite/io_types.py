@@ -20,6 +20,7 @@ from pytest_edgequant.tflite.edit import (
     pack,
     unpack,
 )
+from pytest_edgequant.wording import short
 
 _TYPES = {
     "int8": schema.TensorType.INT8,
@@ -87,7 +88,7 @@ def with_io_type(content: bytes, inner: str, io: str, where: str) -> bytes:
                 or {graph.tensors[i].type for i in inner_ends} != {_TYPES[inner]}
             ):
                 raise ConversionError(
-                    f"{where}: the {edge[:-1]} {_name(tensor)!r} is float and not "
+                    f"{where}: the {edge[:-1]} {short(_name(tensor))!r} is float and not "
                     f"{'quantized' if edge == 'inputs' else 'dequantized'} to {inner} right there, "
                     f"so it can't be made {io}; use int8_float_io, or change the layer next to it"
                 )

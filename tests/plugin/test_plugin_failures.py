@@ -120,6 +120,40 @@ def test_gates_can_be_expected_to_fail(project: Project) -> None:
     project.run("--edge-target=pico").assert_outcomes(xfailed=1, passed=1)
 
 
+@pytest.mark.parametrize("workers", [(), ("-n1",)], ids=["alone", "xdist"])
+def test_the_short_summary_begins_with_the_reason(
+    project: Project, workers: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if workers:
+        pytest.importorskip("xdist")
+    monkeypatch.setenv("COLUMNS", "500")
+    project.write(
+        "pyproject.toml",
+        '[tool.edgequant.targets.tiny]\nbase = "pico"\nflash_for_model = "1 KiB"\n'
+        'sram_for_arena = "1 KiB"\n',
+    )
+    project.conftest()
+    project.test(
+        "def test_size(edge_int8): assert_size_within(edge_int8, 1024)\n"
+        "def test_all(edge_int8): assert_deployable(edge_int8, 'tiny')\n"
+        "def test_misuse(edge_int8): assert_size_within(edge_int8, '64 KB')\n"
+    )
+    result = project.run("--edge-target=pico", *workers)
+    result.assert_outcomes(failed=3)
+    result.stdout.fnmatch_lines_random(
+        [
+            "FAILED test_it.py::test_size* - SizeExceeded: tiny_int8/int8: size 5,568 B is over*",
+            "FAILED test_it.py::test_all* - NotDeployable: *size 5,568 B *; *arena *",
+            "FAILED test_it.py::test_misuse* - UnitError: *unknown unit 'KB' in '64 KB'*",
+        ]
+    )
+    summary = [line for line in result.outlines if line.startswith("FAILED ")]
+    assert len(summary) == 3
+    assert not any("pytest_edgequant" in line for line in summary)
+    # In the failure's own section each limit is a line.
+    assert any(line.startswith("E ") and "on tiny: arena" in line for line in result.outlines)
+
+
 # -- in setup -------------------------------------------------------------------------------------
 
 MODELS = {

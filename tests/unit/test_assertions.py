@@ -652,7 +652,7 @@ def test_every_broken_limit_is_told(tiny: Tiny) -> None:
         "tiny_int8/int8 is not deployable on mini: tiny_int8/int8: size 5,568"
     )
     assert "over the limit of 4,096 B by 1,472 B" in message
-    assert "; tiny_int8/int8 on mini: arena " in message
+    assert "\n  tiny_int8/int8 on mini: arena " in message
     assert outcomes(lambda: assert_deployable(tiny["int8"], board)) == [
         ("ops", "pass"),
         ("size", "fail"),

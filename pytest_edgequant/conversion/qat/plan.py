@@ -307,13 +307,13 @@ def make_plan(template: bytes, floating: bytes, where: str) -> Plan:
                 continue
             if index in kept:
                 raise ConversionError(
-                    f"{where}: qat_int8: {tensor.name!r} is shared by {operator.place} and an "
+                    f"{where}: qat_int8: {tensor.shown} is shared by {operator.place} and an "
                     "operator that can't be simulated in training. Give each its own, or use int8"
                 )
             twin = floats.find(operator, place, tensor, constants[index])
             if twin is None:
                 raise ConversionError(
-                    f"{where}: qat_int8: the float values of {tensor.name!r}, "
+                    f"{where}: qat_int8: the float values of {tensor.shown}, "
                     f"{operator.place}, can't be found in the float model"
                 )
             if twin not in positions:

@@ -47,10 +47,10 @@ def check_graph(graph: Graph, where: str) -> None:
         for tensor in subgraph.tensors:
             if tensor.type in ("FLOAT16", "BFLOAT16"):
                 raise ModelError(
-                    f"{where}: qat_int8: {tensor.name!r} is {tensor.type} (mixed precision); "
+                    f"{where}: qat_int8: {tensor.shown} is {tensor.type} (mixed precision); "
                     "training with simulated int8 needs a float32 model"
                 )
             if tensor.quantization is not None:
                 raise ModelError(
-                    f"{where}: qat_int8: {tensor.name!r} is quantized already; give the float model"
+                    f"{where}: qat_int8: {tensor.shown} is quantized already; give the float model"
                 )

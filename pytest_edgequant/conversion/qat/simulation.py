@@ -289,7 +289,7 @@ class Simulation:
             return Value(value, shape, False)
         if index not in plan.constants:
             raise ConversionError(
-                f"{self.where}: qat_int8: the tensor {plan.main.tensors[index].name!r} is read "
+                f"{self.where}: qat_int8: the tensor {plan.main.tensors[index].shown} is read "
                 "before it is written (a state between inferences); it can't be trained"
             )
         return Value(plan.constants[index], shape, False)

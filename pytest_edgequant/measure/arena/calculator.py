@@ -92,7 +92,7 @@ def _sound(graph: Graph) -> None:
                 tensor = subgraph.tensors[indices[0]]
                 if len(tensor.shape) != 4:
                     raise ModelError(
-                        f"{operator.place}: tensor {tensor.name!r} has the shape {tensor.shape}, "
+                        f"{operator.place}: tensor {tensor.shown} has the shape {tensor.shape}, "
                         "four dimensions are needed"
                     )
 

@@ -30,7 +30,7 @@ def tensor_bytes(tensor: Tensor) -> int:
         size = tensor.elements * _BYTES.get(tensor.type, tensor.dtype.itemsize)
     if size >= _LARGEST:
         raise ModelError(
-            f"tensor {tensor.name!r} of shape {tensor.shape} takes {size:,} bytes, more than a "
+            f"tensor {tensor.shown} of shape {tensor.shape} takes {size:,} bytes, more than a "
             "32-bit device can address"
         )
     return size

@@ -31,6 +31,7 @@ from pytest_edgequant.measure.arena.unrolled import (
 )
 from pytest_edgequant.records import Quantization, Suggestion
 from pytest_edgequant.tflite.graph import Graph, Operator, Subgraph, Tensor, read_graph
+from pytest_edgequant.wording import short
 
 _SCALED = Quantization((1.0,), (0,))
 _SHAPE_ARITHMETIC = frozenset(
@@ -177,7 +178,8 @@ def _at_the_peaks(graph: Graph, found: Calculation, profile: Profile) -> Iterato
         graph, group = way
         names += sorted({graph.main.tensors[i].name for i in group} - set(names))
         found = calculate(graph, profile)
-        shown = ", ".join(map(short_name, names[:3])) + (", ..." if len(names) > 3 else "")
+        shown = ", ".join(repr(short(name)) for name in names[:3])
+        shown += ", ..." if len(names) > 3 else ""
         which = "peak" if count == 0 else f"{count + 1} highest peaks"
         yield f"half the channels at the {which} ({shown})", graph
         if found.minimum < before * _WORTHWHILE:
@@ -221,11 +223,6 @@ def _rolled(graph: Graph, layers: Sequence[Unrolled]) -> Iterator[_Way]:
 
 
 # -- all of them -----------------------------------------------------------------------------------
-
-
-def short_name(name: str) -> str:
-    """A tensor's name for a message: converters join the names of all that they fused."""
-    return repr(name if len(name) <= 48 else f"{name[:45]}...")
 
 
 def _changes(graph: Graph, found: Calculation, profile: Profile) -> Iterator[_Way]:

@@ -12,6 +12,7 @@ from pytest_edgequant.errors import MetricError
 from pytest_edgequant.measure.evaluation.engine import Outputs
 from pytest_edgequant.records import RuntimeParity, TensorInfo
 from pytest_edgequant.tflite.graph import Graph, Subgraph
+from pytest_edgequant.wording import short
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -46,7 +47,7 @@ class ParityAccumulator:
             a = left.astype(np.float64).reshape(count, -1)
             b = right.astype(np.float64).reshape(count, -1)
             if not (np.isfinite(a).all() and np.isfinite(b).all()):
-                raise MetricError(f"the output {info.name!r} has NaN or infinite values")
+                raise MetricError(f"the output {short(info.name)!r} has NaN or infinite values")
             steps = np.abs(a - b) / _step(info, a, b)
             if info.quantization is not None:
                 steps = np.rint(steps)  # both are whole steps, up to the rounding of float32

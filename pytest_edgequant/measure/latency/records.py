@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from pytest_edgequant.records import Metric, Target, Variant
+from pytest_edgequant.wording import short
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,7 @@ class LatencyEstimate(Metric):
         rows = [
             (
                 layer.operator,
-                _short(layer.name),
+                short(layer.name),
                 "x".join(map(str, layer.shape)),
                 f"{layer.macs:,}",
                 f"{layer.latency_ms:.4g}",
@@ -74,12 +75,6 @@ class LatencyEstimate(Metric):
         columns = ("left", "left", "left", "right", "right", "right", "left")
         table = tabulate(rows, headings, disable_numparse=True, colalign=columns)
         return f"{head}\n{table}"
-
-
-def _short(name: str, width: int = 48) -> str:
-    """A fused layer's first name, its end where it is long."""
-    first = name.split(";")[0]
-    return first if len(first) <= width else f"...{first[3 - width :]}"
 
 
 @dataclass(frozen=True)

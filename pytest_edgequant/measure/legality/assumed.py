@@ -137,7 +137,7 @@ def usable_scales(graph: Graph, target: Target) -> Iterator[str]:
             found = _unusable(tensor, needed)
             if found:
                 yield (
-                    f"{place(subgraph, operator)}: {tensor.name!r} ({tensor.type}) {found}. "
+                    f"{place(subgraph, operator)}: {tensor.shown} ({tensor.type}) {found}. "
                     "Convert the model again, calibrated with samples that reach the layer"
                 )
 
@@ -162,7 +162,7 @@ def lstm_states(graph: Graph, target: Target) -> Iterator[str]:
             if not _power_of_two(scale):
                 near = 2.0 ** round(math.log2(scale)) if 0 < scale < math.inf else 2.0**-11
                 yield (
-                    f"{place(subgraph, operator)}: the cell state {cell.name!r} has the scale "
+                    f"{place(subgraph, operator)}: the cell state {cell.shown} has the scale "
                     f"{scale:.6g}, the kernel assumes a power of two such as {written(near)}. "
                     "Convert the model again with TensorFlow's converter"
                 )

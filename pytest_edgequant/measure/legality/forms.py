@@ -33,7 +33,7 @@ def integer_io(graph: Graph, target: Target) -> Iterator[str]:
         for index in indices:
             tensor = graph.main.tensors[index]
             if tensor.type in FLOAT_TYPES:
-                yield f"the {role} {tensor.name!r} is {tensor.type}. Use int8 or uint8_io"
+                yield f"the {role} {tensor.shown} is {tensor.type}. Use int8 or uint8_io"
 
 
 @rule("TFLM", on_tflm)
@@ -43,7 +43,7 @@ def dynamic_shapes(graph: Graph, target: Target) -> Iterator[str]:
         tensor = graph.main.tensors[index]
         if -1 in tensor.shape_signature[1:]:
             yield (
-                f"the input {tensor.name!r} has the shape {tensor.shape_signature}; TFLM would run "
+                f"the input {tensor.shown} has the shape {tensor.shape_signature}; TFLM would run "
                 f"it with {tensor.shape} for ever. Give the model a fixed input shape"
             )
 

@@ -49,7 +49,7 @@ def moved(one: Tensor, other: Tensor, what: str) -> str:
     if one.type != other.type or _kept(one, other):
         return ""
     return (
-        f"{what} {one.name!r} has {pair(one.quantization)}, the result {other.name!r} "
+        f"{what} {one.shown} has {pair(one.quantization)}, the result {other.shown} "
         f"{pair(other.quantization)}. {_AGAIN}, or put a QUANTIZE operator between them"
     )
 

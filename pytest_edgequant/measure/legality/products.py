@@ -133,7 +133,7 @@ def zero_points(graph: Graph, target: Target) -> Iterator[str]:
                     continue
                 zero = next(point for point in quantization.zero_points if point)
                 yield (
-                    f"{place(subgraph, operator)}: {tensor.name!r} ({tensor.type}) has the zero "
+                    f"{place(subgraph, operator)}: {tensor.shown} ({tensor.type}) has the zero "
                     f"point {zero}, the kernel assumes 0. {_symmetric(operator)}"
                 )
 
@@ -183,7 +183,7 @@ def bias_scale(graph: Graph, target: Target) -> Iterator[str]:
             limit = STEP if lstm else STEPS.get(outputs[0].type, STEP)
             if off is not None and off[2] > limit:
                 yield (
-                    f"{place(subgraph, operator)}: the bias {bias.name!r} has the scale "
+                    f"{place(subgraph, operator)}: the bias {bias.shown} has the scale "
                     f"{off[0]:.6g}, the kernel assumes {off[1]:.6g}, and outputs are up to "
                     f"{off[2]:,.0f} steps off. Convert the model again"
                 )
@@ -219,7 +219,7 @@ def per_channel_scales(graph: Graph, target: Target) -> Iterator[str]:
             tensor = subgraph.tensors[index] if index >= 0 else None
             problem = _per_channel_problem(operator, position, tensor) if tensor else ""
             if tensor is not None and problem:
-                yield f"{place(subgraph, operator)}: {tensor.name!r} {problem}"
+                yield f"{place(subgraph, operator)}: {tensor.shown} {problem}"
 
 
 RULES = (zero_points, bias_scale, per_channel_scales)

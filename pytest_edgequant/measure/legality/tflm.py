@@ -228,7 +228,7 @@ def constant_inputs(graph: Graph, target: Target) -> Iterator[str]:
             tensor = subgraph.tensors[operator.inputs[position]]
             if not tensor.constant and tensor.elements:
                 yield (
-                    f"{place(subgraph, operator)} takes {tensor.name!r} at run time. Give the "
+                    f"{place(subgraph, operator)} takes {tensor.shown} at run time. Give the "
                     "model a fixed input shape and a batch of 1"
                 )
 

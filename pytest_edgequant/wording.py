@@ -1,0 +1,46 @@
+"""How messages name tensors, and how they say several things: for people, on any surface."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+_MOST = 48
+_FUSED = re.compile(r"""[^\s;'"`]+(?:;[^\s;'"`]+)+""")
+
+
+def short(name: str, width: int = _MOST) -> str:
+    """A tensor's or layer's name: the first of those that a fused operator got, its end if long.
+
+    Converters join the names of all that they fused with semicolons; a GRU's has 700 characters.
+    """
+    first = name.split(";")[0]
+    return first if len(first) <= width else f"...{first[3 - width :]}"
+
+
+def short_names(text: str) -> str:
+    """A message with the long names of fused tensors shortened, whoever wrote it.
+
+    It keeps what people type, and what is no longer than a name may be.
+    """
+    if ";" not in text:
+        return text
+    return _FUSED.sub(
+        lambda name: short(name.group()) if len(name.group()) > _MOST else name.group(), text
+    )
+
+
+def facts(head: str, found: Iterable[str]) -> str:
+    """Several facts behind a head, each of them on a line of its own."""
+    return f"{head} " + "\n  ".join(found)
+
+
+def one_line(text: str) -> str:
+    """The same where there is room for one line: summaries, cells of tables, properties."""
+    line = ""
+    for part in text.splitlines():
+        fact = " ".join(part.split())
+        if line and fact:
+            line += " " if line[-1] in ".:;,!?" else "; "
+        line += fact
+    return line

@@ -1,0 +1,96 @@
+"""Names of fused tensors in messages, and several facts on the surfaces that have one line."""
+
+from __future__ import annotations
+
+import pickle
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from model_building import one_operator, tensor
+
+from pytest_edgequant.conversion.check import float_tensors
+from pytest_edgequant.errors import ConversionError, SizeExceeded
+from pytest_edgequant.measure.legality import findings
+from pytest_edgequant.records import Metric, Outcome, Verdict
+from pytest_edgequant.report.junit import add_properties
+from pytest_edgequant.report.markdown_text import prose
+from pytest_edgequant.targets import Targets
+from pytest_edgequant.tflite.graph import read_graph
+from pytest_edgequant.wording import facts, one_line, short, short_names
+
+FUSED = ";".join(f"functional_1/gru_1/while/cell_{i}/MatMul" for i in range(20))
+FIRST = "functional_1/gru_1/while/cell_0/MatMul"
+
+
+def test_a_fused_name_is_its_first_and_a_long_one_its_end() -> None:
+    assert short(FUSED) == FIRST
+    assert short("a;b;c") == "a"
+    assert short("dense/Relu") == "dense/Relu"
+    assert short("x/" * 50 + "end").endswith("/end")
+    assert len(short("x/" * 50 + "end")) == 48
+
+
+@given(st.lists(st.text("abc/_:.0", min_size=1, max_size=30), min_size=2, max_size=30))
+def test_a_message_has_no_long_fused_name(parts: list[str]) -> None:
+    name = ";".join(parts)
+    for text in (name, f"'{name}'", f"layer {name}: odd", f"({name!r}, {name!r})"):
+        shown = short_names(text)
+        assert (name in shown) is (len(name) <= 48)
+        assert short_names(shown) == shown
+        if len(name) > 48:
+            assert len(shown) <= len(text) - 2 * (len(name) > 60)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a; b; c",
+        "unknown target 'nano;esp32'. Did you mean nano33ble?",
+        "size 5,568 B is over; use fewer channels; or a larger board, or a smaller model; or none",
+    ],
+)
+def test_what_is_no_name_of_a_tensor_is_left(text: str) -> None:
+    assert short_names(text) == text
+
+
+def test_errors_and_records_shorten_whatever_they_are_told() -> None:
+    told = f"TensorFlow said: can't quantize '{FUSED}' of {FUSED}"
+    shown = f"TensorFlow said: can't quantize '{FIRST}' of {FIRST}"
+    assert str(ConversionError(told)) == shown
+    assert str(SizeExceeded(told)) == shown
+    assert str(pickle.loads(pickle.dumps(ConversionError(told)))) == shown
+    assert Verdict("ops", Outcome.FAIL, told).message == shown
+    assert Metric.unavailable("bytes", told).reason == shown
+
+
+def test_findings_name_the_first_of_the_fused() -> None:
+    scale = {"scales": [0.5], "zero_points": [0]}
+    content = one_operator(
+        "TANH",
+        [tensor(f"in/{FUSED}", [1, 4], "INT8", **scale)],
+        tensor(FUSED, [1, 4], "INT8", **scale),
+    )
+    graph = read_graph(content)
+    found = findings(graph, Targets().get("nano33ble"))
+    assert found
+    assert all(";functional" not in finding.text for finding in found)
+    assert any(FIRST in finding.text for finding in found)
+    floats = one_operator(
+        "TANH", [tensor("in", [1, 4], "FLOAT32")], tensor(FUSED, [1, 4], "FLOAT32")
+    )
+    assert [str(f) for f in float_tensors(read_graph(floats))][1].startswith(f"output '{FIRST}' (")
+
+
+def test_facts_are_lines_where_there_are_lines_and_sentences_elsewhere() -> None:
+    message = facts("m on b cannot run:", ["no kernel. Use int8", "2 B too large"])
+    assert message.splitlines() == ["m on b cannot run: no kernel. Use int8", "  2 B too large"]
+    line = "m on b cannot run: no kernel. Use int8; 2 B too large"
+    assert one_line(message) == line
+    assert one_line(line) == line
+    assert prose(message).replace("\u200b", "") == line
+    properties: list[tuple[str, object]] = []
+    verdict = {"check": "ops", "verdict": "fail", "message": message}
+    event = {"kind": "verdict", "model": "m", "variant": "int8", "target": "b", "verdict": verdict}
+    add_properties(properties, [event])
+    assert properties == [("edgequant:m/int8@b:verdict:ops", f"fail: {line}")]
