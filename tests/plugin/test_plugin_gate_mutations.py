@@ -26,6 +26,18 @@ def test_one_byte_more_than_the_baseline(project: Project) -> None:
     result.stdout.fnmatch_lines([f"*{SIZE:,} B -> {SIZE + 1:,} B (+1 B*"])
 
 
+@pytest.mark.parametrize("rule", ["sie", "siize", "szie"])
+def test_a_rule_for_no_figure(rule: str, project: Project) -> None:
+    project.conftest()
+    project.test(GATED.format(limit=SIZE))
+    assert project.run("--edge-save-baseline=base.json").ret == 0
+    for name, fine in (("size", True), (rule, False)):
+        project.write(
+            "pyproject.toml", f"[tool.edgequant.regression]\n{name} = {{ max_growth = 0 }}\n"
+        )
+        assert (project.run("--edge-baseline=base.json").ret == 0) is fine
+
+
 def test_one_byte_more_than_a_limit(project: Project) -> None:
     project.conftest()
     for limit, code in ((SIZE, 0), (SIZE - 1, 1)):

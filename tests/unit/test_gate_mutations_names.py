@@ -136,6 +136,17 @@ def test_keys_of_a_rule() -> None:
                 parse_rules({"accuracy": {wrong: 0.5}}, "x")
 
 
+def test_metrics_of_rules() -> None:
+    names = ["accuracy", "macro_f1", "macro_recall", "roc_auc", "agreement"]
+    assert refused(lambda name: parse_rules({name: 0.5}, "x"), names, eq.SettingsError) > 10
+
+    def read(name: str) -> None:
+        parse_rules({name: {"max_ratio": 2}}, "x")
+
+    grown = ["size", "arena", "size_bytes", "arena_bytes", "latency", "latency_ms"]
+    assert refused(read, grown, eq.SettingsError) > 12
+
+
 def test_keys_of_what_is_accepted() -> None:
     entry = {
         "model": "m", "metric": "size", "reason": "r", "expires": "2027-01-01", "variant": "int8",
