@@ -6,12 +6,20 @@ import math
 from fractions import Fraction
 
 from pytest_edgequant.budget import judge
+from pytest_edgequant.errors import EdgeQuantError
+from pytest_edgequant.measure.arena.unrolled import described
 from pytest_edgequant.measure.flash import FlashSplit
 from pytest_edgequant.records import Metric, Outcome, Target, Variant, Verdict
+from pytest_edgequant.tflite.graph import read_graph
 from pytest_edgequant.units import format_bytes, parse_share, parse_size_limit
 
 SMALLER = "Use fewer channels or layers, or a target with more flash"
 FROM_FLOAT = "Quantize to int8 (about a quarter of float32)"
+
+WITHOUT_STEPS = (
+    "Fewer time steps, a fused LSTM (an LSTM of tf_keras) or float32, where the layers stay loops, "
+    "make a smaller file"
+)
 
 
 def size_metrics(variant: Variant, split: FlashSplit) -> dict[str, Metric]:
@@ -29,7 +37,14 @@ def _show(value: float) -> str:
 
 
 def _advice(variant: Variant) -> str:
-    return FROM_FLOAT if variant.name in ("float32", "float16") else SMALLER
+    usual = FROM_FLOAT if variant.name in ("float32", "float16") else SMALLER
+    try:
+        unrolled = described(variant.content, read_graph(variant.content, variant.label))
+    except EdgeQuantError:  # bytes that are no model have a size all the same
+        return usual
+    if not unrolled:
+        return usual
+    return f"{unrolled[0].upper()}{unrolled[1:]}. {WITHOUT_STEPS}. {usual}"
 
 
 def judge_size(variant: Variant, limit: str | int, split: FlashSplit, what: str) -> Verdict:

@@ -9,7 +9,7 @@ import pytest
 from model_building import GraphBuilder
 from random_models import options, random_model
 
-from pytest_edgequant import measure_arena, optimize_arena
+from pytest_edgequant import SizeExceeded, assert_size_within, measure_arena, optimize_arena
 from pytest_edgequant.measure.arena import compute_arena
 from pytest_edgequant.measure.arena.profiles import make_profile
 from pytest_edgequant.measure.arena.suggestions import suggest
@@ -275,3 +275,13 @@ def test_an_arena_says_that_layers_are_unrolled() -> None:
     assert compute_arena(read_graph(few), CMSIS, few).unrolled() == ""
     plain = two_blocks((4, 4))
     assert compute_arena(read_graph(plain), CMSIS, plain).unrolled() == ""
+
+
+def test_a_file_that_is_too_large_for_its_steps_says_so(tmp_path: Path) -> None:
+    path = tmp_path / "model.tflite"
+    for steps in (30, 3):
+        path.write_bytes(unrolled_model(steps))
+        with pytest.raises(SizeExceeded) as caught:
+            assert_size_within(path, "1 kB")
+        assert ("30 steps of up to 3 operators" in str(caught.value)) == (steps == 30)
+        assert ("Fewer time steps" in str(caught.value)) == (steps == 30)
