@@ -61,7 +61,8 @@ def float_tensors(graph: Graph) -> list[FloatTensor]:
                 if tensor.type in FLOAT_TYPES:
                     seen.add((number, index))
                     found.append(FloatTensor(tensor.name, tensor.type, role, "the model"))
-        for operator in subgraph.operators:
+        # What computes in float is the reason, not the DEQUANTIZE before it.
+        for operator in sorted(subgraph.operators, key=lambda o: o.name in _EDGES):
             for index in (*operator.inputs, *operator.outputs):
                 if index < 0 or (number, index) in seen:
                     continue

@@ -22,6 +22,7 @@ import numpy as np
 
 from pytest_edgequant.conversion import loading, tracing
 from pytest_edgequant.conversion.calibration import Calibration, calibration_inputs, quality_notes
+from pytest_edgequant.conversion.converter_messages import converter_reason
 from pytest_edgequant.conversion.replacing import replacements
 from pytest_edgequant.conversion.tracing import Exported
 from pytest_edgequant.data import InputSpec
@@ -294,7 +295,7 @@ def convert_exported(
                 "records float values alone. The samples are not the matter. Use int8, or look "
                 "vectors up in the application and make them the model's float input"
             ) from None
-        reason = _converter_reason(error)
+        reason = converter_reason(error)
         ways = _ways_out(exported, str(error))
         raise ConversionError(
             f"{where}: TensorFlow's converter refused {family}: {reason}"
@@ -321,11 +322,3 @@ def _ways_out(exported: Exported, message: str) -> list[str]:
     with contextlib.suppress(Exception), quiet():
         return replacements(read_graph(bytes(converter.convert())), operators)
     return []
-
-
-def _converter_reason(error: BaseException) -> str:
-    """The converter's message without its stack of locations."""
-    told = [part.split(": called from")[0] for part in re.findall(r"error: (.+)", str(error))]
-    told = [part for part in dict.fromkeys(told) if not part.startswith("loc(")]
-    text = "; ".join(told[:3]) or " ".join(str(error).split()) or type(error).__name__
-    return text if len(text) <= 900 else text[:900] + " ..."

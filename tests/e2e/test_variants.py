@@ -101,6 +101,30 @@ def test_float_fallback_is_an_error_that_names_tensor_and_operator() -> None:
         convert(model, "int8", calibration=samples(6))
 
 
+def _odd(function: Any, shape: tuple[int, ...]) -> Any:
+    import tensorflow as tf
+
+    return make(
+        lambda: [L.Dense(4), L.Lambda(lambda v: function(tf, v), name="odd"), L.Flatten()], shape
+    )
+
+
+@pytest.mark.parametrize("form", ["float32", "int8", "int16x8", "dynamic_range"])
+def test_operators_that_tflite_lacks_are_named(form: str) -> None:
+    for name, function in (
+        ("Svd", lambda tf, v: tf.linalg.svd(v, compute_uv=False)),
+        ("PyFunc", lambda tf, v: tf.ensure_shape(tf.numpy_function(abs, [v], "float32"), v.shape)),
+    ):
+        with pytest.raises(ConversionError, match=rf"no operator for .*{name} \(in '.*odd"):
+            convert(_odd(function, (6, 4)), form, calibration=samples(6, 4))
+
+
+def test_what_computes_in_float_is_named_before_its_dequantize() -> None:
+    model = _odd(lambda tf, v: tf.abs(tf.signal.stft(v[..., 0], 8, 4)), (32, 4))
+    with pytest.raises(ConversionError, match=r"fell back to float in [^:]*: [^,]*RFFT2D"):
+        convert(model, "int8", calibration=samples(32, 4))
+
+
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
 def test_calibration_that_is_not_finite_is_refused(bad: float) -> None:
     x = samples(7)

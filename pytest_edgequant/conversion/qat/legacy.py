@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pytest_edgequant.conversion import foreign_code, loading, tensorflow_worker, tracing
+from pytest_edgequant.conversion.converter_messages import converter_reason
 from pytest_edgequant.conversion.qat import losses, preconditions
 from pytest_edgequant.conversion.qat.recipe import Arrays, Training, default_epochs, split
 from pytest_edgequant.conversion.qat.training import (
@@ -205,7 +206,7 @@ class LegacyTrainer:
             except Exception as error:
                 raise ConversionError(
                     f"{self.where}: TensorFlow's converter refused qat_int8: "
-                    f"{tracing.shortened(error)}"
+                    f"{converter_reason(error)}"
                 ) from None
 
 
