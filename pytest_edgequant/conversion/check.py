@@ -187,6 +187,27 @@ def check_inside(graph: Graph, spec: VariantSpec, where: str) -> None:
         )
 
 
+def check_float(graph: Graph, spec: VariantSpec, where: str) -> None:
+    """Make sure that a float form computes in float.
+
+    The converter takes the ranges of simulated quantization for those of an integer model. Raises
+    `ConversionError` naming operators.
+    """
+    found = []
+    for subgraph, operator in graph.operators():
+        tensor = _activation(subgraph, operator)
+        if operator.name in _EDGES or tensor is None or tensor.constant:
+            continue
+        if tensor.quantization is not None and tensor.type not in FLOAT_TYPES:
+            found.append(operator.place)
+    if found:
+        raise ConversionError(
+            f"{where}: the model was trained with simulated quantization, from whose ranges the "
+            f"converter made integer operators: {_listing(found)}; this is no {spec.name}. Use "
+            "int8, float32, or the model as it was before (without the layers that simulate)"
+        )
+
+
 def check_integer(graph: Graph, spec: VariantSpec, where: str) -> None:
     """Make sure that an integer variant is what its name says.
 

@@ -13,6 +13,7 @@ from pytest_edgequant.conversion.tensorflow_worker import Converted
 from pytest_edgequant.records import TensorInfo, TrainingSummary, Variant
 from pytest_edgequant.tflite.complete import check_complete
 from pytest_edgequant.tflite.ends import Ends, model_inputs, model_outputs
+from pytest_edgequant.tflite.float_form import without_simulated_quantization
 from pytest_edgequant.tflite.graph import Graph, read_graph
 from pytest_edgequant.tflite.io_types import with_io_type
 from pytest_edgequant.tflite.passthrough import without_float_detours
@@ -23,6 +24,10 @@ def finish(converted: Converted, spec: VariantSpec, where: str) -> tuple[bytes, 
     """The family's file as this member: I/O type changed, then checked for what it must be."""
     place = f"{where}: {spec.name}"
     content, notes = converted.content, []
+    if spec.activations is None:
+        constants = spec.family == "float32"
+        content = without_simulated_quantization(content, constants=constants)
+        check.check_float(read_graph(content, place), spec, place)
     if spec.activations is not None:
         content = with_quantized_state(without_float_detours(content), place)
         if spec.io != "float32":

@@ -376,7 +376,10 @@ def _visit(batching: _Batching, operator: Any) -> None:
         rule = _RULES.get(name)
         _need(rule is not None, "has no rule that keeps samples apart")
         assert rule is not None
-        rule(batching, operator)
+        try:
+            rule(batching, operator)
+        except IndexError:  # a scalar where the operator takes a matrix, say
+            _need(False, "has inputs of other ranks than it takes")
         batching.batched |= outputs
         ranks = [len(batching.shape(i)) for i in outputs]
         _need(all(ranks), "gives a scalar")

@@ -199,3 +199,42 @@ def test_a_layer_that_is_set_otherwise_is_converted_anew() -> None:
         right = activation(model.layers[-1].kernel.numpy().T @ np.asarray(model.layers[0](x)).T)
         found = convert(model, "float32").predict(x)
         assert relative_error(found, np.asarray(right).T) < 1e-5
+
+
+def test_the_float_form_of_a_model_that_was_trained_with_simulated_quantization() -> None:
+    """As tensorflow-model-optimization wraps layers: weights as trained, no activation rounded."""
+    import tensorflow as tf
+
+    from pytest_edgequant import assert_ops_supported
+
+    class Simulated(L.Layer):  # type: ignore[misc,name-defined,unused-ignore]
+        def __init__(self, inner: Any) -> None:
+            super().__init__()
+            self.inner = inner
+
+        def call(self, x: Any) -> Any:
+            fake = tf.quantization.fake_quant_with_min_max_args
+            kernel, bias = self.inner.kernel, self.inner.bias
+            rounded = fake(kernel, -1.0, 1.0, num_bits=8, narrow_range=True)
+            y = tf.matmul(fake(x, -9.0, 9.0), rounded) + bias
+            return fake(tf.nn.relu(y), -9.0, 9.0)
+
+    first, second = L.Dense(24), L.Dense(3)
+    first.build((None, 6))
+    second.build((None, 24))
+    model = keras.Sequential([keras.Input((6,)), Simulated(first), Simulated(second)])
+    x = np.clip(samples(6), -2.9, 2.9)
+    plain = x
+    for layer in (first, second):
+        kernel = tf.quantization.fake_quant_with_min_max_args(
+            layer.kernel, -1.0, 1.0, num_bits=8, narrow_range=True
+        )
+        plain = tf.nn.relu(tf.matmul(plain, kernel) + layer.bias)
+    floating = convert(model, "float32")
+    assert not {"QUANTIZE", "DEQUANTIZE"} & set(operators(floating))
+    assert relative_error(floating.predict(x), plain) < 1e-5
+    assert_ops_supported(floating, "nano33ble")
+    for form in ("float16", "dynamic_range"):
+        with pytest.raises(ConversionError, match=r"simulated quantization.*FULLY_CONNECTED"):
+            convert(model, form)
+    assert relative_error(convert(model, "int8", calibration=x).predict(x), model(x)) < 0.1
