@@ -1,8 +1,8 @@
 """What replaces an operator that a quantizer or a runtime does not take, in the user's own model.
 
 An operator is a part of a layer: whoever uses LayerNormalization can't replace the NEG within it.
-Every way out here was converted with TensorFlow 2.21 and Keras 3.15 and runs on TFLM in the form
-that it is told for (`tests/e2e/test_replacements.py` converts them again).
+`tests/e2e/test_replacements.py` converts the ways out that are more than a change of one layer for
+another, and runs them on TFLM in the form that they are told for.
 """
 
 from __future__ import annotations
