@@ -117,9 +117,10 @@ def settings(model: Any) -> str:
         # A function is known by being this one; of other objects their kind must do.
         return id(value) if inspect.isroutine(value) else type(value).__qualname__
 
+    # What Keras notes of a call, a trace included, is no setting.
     owners = [model, *flatten_layers(model)]
     found = [
-        sorted((name, plain(v)) for name, v in vars(owner).items() if not name.startswith("__"))
+        sorted((name, plain(v)) for name, v in vars(owner).items() if name != "_called")
         for owner in owners
     ]
     return repr(found)
