@@ -163,10 +163,9 @@ class BaselineGate:
         except DocumentError as error:
             self.problem = str(error).replace(self.path.name, self.shown(self.path), 1)
 
-    @property
-    def _explained(self) -> str:
+    def _explained_by(self, problem: str) -> str:
         """Why nothing was compared, what holds all the same, and what to do."""
-        return f"{self.problem}. Nothing was compared; the tests' own limits hold. {self._way_out}"
+        return f"{problem}. Nothing was compared; the tests' own limits hold. {self._way_out}"
 
     @property
     def _way_out(self) -> str:
@@ -216,13 +215,13 @@ class BaselineGate:
             self._note(session, note, None)
         elif not after.entries:
             # Nothing was to be compared, such as in a run of other tests.
-            self._note(session, self._explained, Outcome.NOT_APPLICABLE)
+            self._note(session, self._explained_by(self.problem), Outcome.NOT_APPLICABLE)
         else:
             strict = self.named or self.settings.strict
             outcome = Outcome.FAIL if strict else Outcome.INCONCLUSIVE
             self._failed = strict
             session.baseline_outcome = outcome
-            self._note(session, self._explained, outcome)
+            self._note(session, self._explained_by(self.problem), outcome)
 
     def _note(self, session: Session, note: str, outcome: Outcome | None) -> None:
         session.baseline_note = note
@@ -231,6 +230,25 @@ class BaselineGate:
     def _tell(self, session: Session, found: Comparison, after: Baseline) -> None:
         """Say what was compared, what came of it, and how to accept what got worse."""
         assert self.path is not None
+        note, outcome = self._extent(found), Outcome.NOT_APPLICABLE
+        if after.entries and not found.held and not self.accepting:
+            self.problem, note = note, self._explained_by(note)
+            self._failed = self.settings.strict
+            outcome = Outcome.FAIL if self._failed else Outcome.INCONCLUSIVE
+            session.baseline_outcome = outcome
+        self._note(session, note, outcome)
+        if found.unknown:
+            session.baseline_outcome = Outcome.FAIL
+            session.baseline_note = ". ".join([note, *map(str, found.unknown)])
+        self._lines += comparison_lines(found)
+        if worse(found) and not self.accepting:
+            accept = f"To accept what changed: {self.command(self.path)}"
+            session.baseline_note += f". {accept}"
+            self._lines.append((accept, Outcome.NOT_APPLICABLE))
+
+    def _extent(self, found: Comparison) -> str:
+        """How much of the baseline was met."""
+        assert self.path is not None
         parts = [
             f"compared with {self.shown(self.path)}: {len(found.changes)} measured then and now"
         ]
@@ -238,26 +256,8 @@ class BaselineGate:
             parts.append(f"{len(found.new)} new")
         if found.absent:
             parts.append(f"{len(found.absent)} not measured in this run")
-        note, outcome = ", ".join(parts), Outcome.NOT_APPLICABLE
-        if found.versions:
-            note += f". The toolchain changed: {found.versions}"
-        if after.entries and not found.held and not self.accepting:
-            self.problem = note
-            note = self._explained
-            self._failed = self.settings.strict
-            outcome = Outcome.FAIL if self._failed else Outcome.INCONCLUSIVE
-            session.baseline_outcome = outcome
-        if found.unknown:
-            session.baseline_outcome = Outcome.FAIL
-        accept = ""
-        if worse(found) and not self.accepting:
-            accept = f"To accept what changed: {self.command(self.path)}"
-        self._note(session, note, outcome)
-        if accept:
-            session.baseline_note = f"{note}. {accept}"
-        self._lines += comparison_lines(found)
-        if accept:
-            self._lines.append((accept, Outcome.NOT_APPLICABLE))
+        changed = f". The toolchain changed: {found.versions}" if found.versions else ""
+        return f"{', '.join(parts)}{changed}"
 
     def failures(self) -> Iterator[pytest.TestReport]:
         """A failed report for each variant with a regression, and for what is no baseline."""
@@ -266,7 +266,9 @@ class BaselineGate:
         shown = self.shown(self.path)
         if self._failed:
             yield self._report(
-                shown, "baseline", _Explanation(shown, [self._explained], self.problem)
+                shown,
+                "baseline",
+                _Explanation(shown, [self._explained_by(self.problem)], self.problem),
             )
         if self.comparison is None:
             return

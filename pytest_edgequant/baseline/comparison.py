@@ -14,7 +14,7 @@ from pytest_edgequant.baseline.judging import NOISE, Finding, judge, show, value
 from pytest_edgequant.baseline.pairs import Pair, pair
 from pytest_edgequant.baseline.rules import Rule, Rules, better
 from pytest_edgequant.errors import UnknownNameError
-from pytest_edgequant.records import Change, Metric, Outcome
+from pytest_edgequant.records import NOT_COMPARABLE, Change, Metric, Outcome
 from pytest_edgequant.units import format_samples
 
 _WORSE = (Outcome.FAIL, Outcome.INCONCLUSIVE)
@@ -208,8 +208,8 @@ class _Comparer:
         assert new.value is not None
         self.apart.setdefault(why, []).append((key, name))
         text = (
-            f"{name_of(key)}: {name} {show(old.value, old.unit)} -> {show(new.value, new.unit)}, "
-            f"not comparable: {why}"
+            f"{name_of(key)}: {name} {show(old.value, old.unit)} -> {show(new.value, new.unit)}"
+            f"{NOT_COMPARABLE}{why}"
         )
         outcome = Outcome.INCONCLUSIVE if rule.judges else Outcome.NOT_APPLICABLE
         text += self.strict_note(outcome, rule)

@@ -19,6 +19,7 @@ from pytest_edgequant.records.arena import (
     Suggestion,
 )
 from pytest_edgequant.records.results import (
+    NOT_COMPARABLE,
     STATES,
     Change,
     Failure,
@@ -45,6 +46,7 @@ from pytest_edgequant.records.variants import (
 )
 
 __all__ = [
+    "NOT_COMPARABLE",
     "STATES",
     "UNVERIFIED",
     "AccuracyComparison",

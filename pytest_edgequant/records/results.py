@@ -68,6 +68,10 @@ class Verdict:
         object.__setattr__(self, "message", short_names(self.message))
 
 
+NOT_COMPARABLE = ", not comparable: "
+"""What stands in a change's message between two figures and why there is no difference of them."""
+
+
 @dataclass(frozen=True)
 class Change:
     """A figure of this run beside the baseline's, and whether that is a regression.

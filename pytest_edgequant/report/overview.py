@@ -9,7 +9,7 @@ import dataclasses
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from pytest_edgequant.records import Change, Metric, Outcome, Result
+from pytest_edgequant.records import NOT_COMPARABLE, Change, Metric, Outcome, Result
 from pytest_edgequant.session import WORST_FIRST, Session
 from pytest_edgequant.standing import Cause, Standing, Standings, is_neutral
 from pytest_edgequant.units import format_bytes, format_samples
@@ -87,6 +87,8 @@ def change_text(change: Change) -> str:
         return "new"
     if change.after is None:
         return f"was {format_value(change.metric, change.before, change.unit)}"
+    if NOT_COMPARABLE in change.message:
+        return "not comparable"
     difference = change.after - change.before
     if difference == 0:
         return "unchanged"

@@ -65,21 +65,22 @@ def printed(result: pytest.RunResult) -> list[str]:
     return shlex.split(found)
 
 
-@WORKERS
 @pytest.mark.parametrize(
     "fewer",
-    [["--edge-target=rpi4"], [BOARDS, "-k", "zebra"], [BOARDS, "-k", "size"], [BOARDS, "--lf"]],
-    ids=["one board", "one model", "one test", "last failed"],
+    [
+        ["--edge-target=rpi4"],
+        [BOARDS, "-k", "zebra"],
+        [BOARDS, "-k", "size"],
+        [BOARDS, "--lf", "-n", "2"],
+        ["--edge-target=nano33ble", "-n", "2"],
+    ],
+    ids=["one board", "one model", "one test", "last failed", "one board with xdist"],
 )
-def test_what_a_run_did_not_collect_is_kept(
-    saved: Project, fewer: list[str], workers: tuple[str, ...]
-) -> None:
-    if workers and "--lf" not in fewer:
-        pytest.skip("one case is enough with xdist")
+def test_what_a_run_did_not_collect_is_kept(saved: Project, fewer: list[str]) -> None:
     before = entries(saved)
     assert set(before) == {(m, t) for m in ("zebra", "ant") for t in ("rpi4", "nano33ble")}
     assert all({"size_bytes", "accuracy"} <= set(metrics) for metrics in before.values())
-    assert saved.run_subprocess(*fewer, *workers, SAVE).ret == 0
+    assert saved.run_subprocess(*fewer, SAVE).ret == 0
     assert entries(saved) == before
     datasets = json.loads((saved.path / "base.json").read_text("utf-8"))["datasets"]
     assert len(datasets) == 1

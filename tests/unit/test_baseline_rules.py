@@ -6,10 +6,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from pytest_edgequant.baseline.accepted import covering, parse_accepted
+from pytest_edgequant.baseline.known import ALIASES, FIGURES, own_name
 from pytest_edgequant.baseline.rules import parse_growth, parse_rules
 from pytest_edgequant.errors import SettingsError
+from pytest_edgequant.measure.metrics import METRIC_NAMES
+from pytest_edgequant.targets import Targets
 from pytest_edgequant.toml import load_toml
 
 KEY = ("digits", "pico", "int8")
@@ -135,6 +140,100 @@ def test_a_wrong_rule_names_its_key(table: Any, said: str) -> None:
         parse_rules(table, "x")
     assert said in str(caught.value)
     assert str(caught.value).startswith("x: regression") or "must be a table" in said
+
+
+KNOWN = [*METRIC_NAMES, *ALIASES, *FIGURES, "task", "strict", "informational"]
+
+
+@given(st.sampled_from(KNOWN), st.integers(0, 30), st.sampled_from("abqz"), st.integers(0, 2))
+def test_one_misspelt_letter_never_passes(name: str, place: int, letter: str, kind: int) -> None:
+    """Before the tests where it can be told, else when no figure of the run has the name."""
+    place %= len(name)
+    middle = [letter, letter + name[place], ""][kind]
+    wrong = name[:place] + middle + name[place + 1 :]
+    measured = {own_name(known) or known for known in KNOWN[:-3]}
+    if not wrong or wrong in ("task", "strict") or own_name(wrong) is not None:
+        return
+    errors: list[SettingsError] = []
+    try:
+        rules = parse_rules({wrong: {"max_drop": 0.01}}, "x")
+        errors += rules.unmet(measured, ["accuracy"], measured)[1]
+    except SettingsError as error:
+        errors.append(error)
+    assert [f"unknown metric {wrong!r}" in str(error) for error in errors] == [True]
+
+
+@pytest.mark.parametrize(
+    "name", ["mape", "map", "f2", "macro_f2", "rmsle", "my_accuracy", "dice", "prauc", "top_3"]
+)
+def test_names_of_other_metrics_are_no_misspelt_ones(name: str) -> None:
+    rules = parse_rules({name: {"max_drop": 0.01}}, "x")
+    assert rules.of(name, task=True).limit == 0.01
+    assert rules.unmet([name], [name]) == ([], [])
+
+
+@pytest.mark.parametrize(
+    "name, metric",
+    [
+        ("top-1", "accuracy"),
+        ("top-5", "top_5"),
+        ("Top 5", "top_5"),
+        ("balanced_accuracy", "macro_recall"),
+        ("AUC", "roc_auc"),
+        ("roc_auc_0.1", "roc_auc_0.1"),
+        ("Flash-Left", "flash_left_bytes"),
+        ("output-sqnr", "output_sqnr"),
+    ],
+)
+def test_a_rule_is_found_by_every_name_of_its_metric(name: str, metric: str) -> None:
+    rules = parse_rules({name: {"max_drop": 0.01}}, "x")
+    assert rules.of(metric, task=True).limit == 0.01
+    entry = {**ENTRY, "metric": name}
+    assert parse_accepted([entry], "x")[0].covers(KEY, metric)
+
+
+def test_a_metric_of_ones_own_may_be_called_as_an_alias_is() -> None:
+    rules = parse_rules({"auc": {"max_drop": 0.02}}, "x")
+    assert rules.of("auc", task=True).limit == rules.of("roc_auc", task=True).limit == 0.02
+    assert rules.unmet(["auc"], ["auc"]) == ([], [])
+
+
+def test_a_name_of_the_baseline_is_known() -> None:
+    with pytest.raises(SettingsError, match="Did you mean accuracy"):
+        parse_rules({"accuracyy": 0.1}, "x")
+    rules = parse_rules({"accuracyy": 0.1}, "x", measured=["accuracyy"])
+    unmet, errors = rules.unmet(["mae"], ["mae"], ["accuracyy"])
+    assert [rule.key for rule in unmet] == ["accuracyy"]
+    assert not errors
+
+
+def test_rules_that_met_nothing_are_told() -> None:
+    rules = parse_rules({"latency": 1.2, "size": "2%", "task": "1 pt", "accuracy": "1 pt"}, "x")
+    unmet, errors = rules.unmet(["size_bytes", "accuracy"], ["accuracy"])
+    assert [rule.place for rule in unmet] == ["x: regression.latency", "x: regression.task"]
+    assert not errors
+
+
+def test_acceptances_are_of_variants_and_targets_that_there_are() -> None:
+    targets = Targets({"my-board": {"base": "pico"}}, "x")
+    entries = [
+        {**ENTRY, "variant": "INT8", "target": "Raspberry-Pi-Pico"},
+        {**ENTRY, "variant": "int*", "target": "my-b*"},
+    ]
+    first, second = parse_accepted(entries, "x", targets=targets)
+    assert (first.variant, first.target) == ("int8", "pico")
+    assert second.covers(("digits", "my-board", "int16x8"), "size_bytes")
+    for wrong, said in (
+        ({"variant": "imt8"}, "unknown variant 'imt8'. Did you mean"),
+        ({"variant": "imt*"}, "unknown variant 'imt*'"),
+        ({"target": "my-bord"}, "unknown target 'my-bord'. Did you mean my-board"),
+        ({"target": "my-c*"}, "unknown target 'my-c*'"),
+        ({"metric": "sise"}, "unknown metric 'sise'. Did you mean size"),
+    ):
+        with pytest.raises(SettingsError) as caught:
+            parse_accepted([ENTRY, {**ENTRY, **wrong}], "x", targets=targets)
+        assert "x: accepted (entry 2)." in str(caught.value)
+        assert said in str(caught.value)
 
 
 @pytest.mark.parametrize(

@@ -115,6 +115,28 @@ def test_the_rules_are_the_projects() -> None:
     assert main(["compare", before, larger]) == 0
 
 
+def test_a_rule_of_no_figure_is_an_error(capsys: pytest.CaptureFixture[str]) -> None:
+    before, same = baseline("a.json"), baseline("b.json")
+    for key, said in (("accurcy", "Did you mean accuracy"), ("maep", "unknown metric 'maep'")):
+        rules = f"[tool.edgequant.regression]\n{key} = {{ max_drop = 0.01 }}\n"
+        Path("pyproject.toml").write_text(rules, encoding="utf-8")
+        assert main(["compare", before, same]) == 2
+        assert said in capsys.readouterr().err
+
+
+def test_baselines_of_other_models_or_boards_are_not_comparable(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    before, other = baseline("a.json"), baseline("c.json", "int16x8")
+    assert main(["compare", before, other]) == 0
+    assert "INCONCLUSIVE: no figure is in both" in capsys.readouterr().out
+    assert main(["compare", before, other, "--strict"]) == 1
+    text = Path(other).read_text("utf-8").replace('"digits"', '"words"')
+    Path(other).write_text(text, encoding="utf-8")
+    assert main(["compare", before, other]) == 2
+    assert "a.json and c.json have no model in common: digits and words" in capsys.readouterr().err
+
+
 def test_it_is_a_console_script_that_imports_no_pytest() -> None:
     code = (
         "import sys\nfrom pytest_edgequant.cli import main\n"
