@@ -72,6 +72,11 @@ class _Explanation:
         return "\n".join(self.lines)
 
 
+def _plain(path: Path | None) -> Path | None:
+    """A path without steps up and down."""
+    return None if path is None else Path(os.path.normpath(path))
+
+
 def _listed(names: Iterable[str]) -> str:
     shown = sorted(names)
     return ", ".join(shown[:_MOST_NAMES]) + (", ..." if len(shown) > _MOST_NAMES else "")
@@ -89,11 +94,11 @@ class BaselineGate:
     ) -> None:
         self.config = config
         self.settings = settings
-        self.path = settings.baseline
-        self.save_path = settings.save_baseline
+        self.path = _plain(settings.baseline)
+        self.save_path = _plain(settings.save_baseline)
         self.comparison: Comparison | None = None
         self.before: Baseline | None = None
-        self.problem = ""
+        self.problem = self._told = ""
         self.completed = False
         self.compared = False
         self._failed = False
@@ -125,7 +130,9 @@ class BaselineGate:
     @property
     def accepting(self) -> bool:
         """Whether this run writes the very file that it compares with: what changed is accepted."""
-        return self.path is not None and self.path == self.save_path
+        if self.path is None or self.save_path is None:
+            return False
+        return os.path.realpath(self.path) == os.path.realpath(self.save_path)
 
     @property
     def named(self) -> bool:
@@ -139,7 +146,7 @@ class BaselineGate:
 
     def command(self, path: Path) -> str:
         """How to run this again so that it writes a baseline."""
-        invocation, path = self.config.invocation_params, Path(os.path.normpath(path))
+        invocation = self.config.invocation_params
         if self.settings.baseline_optional and not path.is_relative_to(self.config.rootpath):
             # A copy that a CI job fetched: the one to write is the project's own.
             path = self.config.rootpath / DEFAULT_NAME
@@ -213,7 +220,7 @@ class BaselineGate:
         if self.accepting:
             note = f"{self.shown(self.path)}: nothing to compare with yet; this run writes it"
             self._note(session, note, None)
-        elif not after.entries:
+        elif not (after.entries or after.mixed):
             # Nothing was to be compared, such as in a run of other tests.
             self._note(session, self._explained_by(self.problem), Outcome.NOT_APPLICABLE)
         else:
@@ -224,7 +231,7 @@ class BaselineGate:
             self._note(session, self._explained_by(self.problem), outcome)
 
     def _note(self, session: Session, note: str, outcome: Outcome | None) -> None:
-        session.baseline_note = note
+        session.baseline_note = self._told = note
         self._lines.append((f"baseline: {note}", outcome or Outcome.NOT_APPLICABLE))
 
     def _tell(self, session: Session, found: Comparison, after: Baseline) -> None:
@@ -265,11 +272,7 @@ class BaselineGate:
             return
         shown = self.shown(self.path)
         if self._failed:
-            yield self._report(
-                shown,
-                "baseline",
-                _Explanation(shown, [self._explained_by(self.problem)], self.problem),
-            )
+            yield self._report(shown, "baseline", _Explanation(shown, [self._told], self.problem))
         if self.comparison is None:
             return
         if self.comparison.unknown:

@@ -78,7 +78,12 @@ OPTIONS = (
         "flag",
         "delete from the baseline that is written what this run did not measure",
     ),
-    Option("strict", "flag", "fail on regressions that the samples neither prove nor rule out"),
+    Option(
+        "strict",
+        "flag",
+        "fail on regressions that the samples neither prove nor rule out, and on what can't be "
+        "compared",
+    ),
     Option("cache_dir", "path", "where converted models and measurements are kept", "DIR"),
     Option("no_cache", "flag", "convert and measure everything anew, keep nothing"),
     Option(

@@ -374,6 +374,18 @@ def test_a_file_in_the_repository_comes_first(world: World) -> None:
 
 
 @compares
+def test_a_damaged_baseline_is_an_error_only_where_it_is_named(world: World) -> None:
+    damaged = "<<<<<<< HEAD"
+    head = world.branch("topic", {"edge-baseline.json": damaged, "ci/base.json": damaged})
+    job = world.pull_request(23, head)
+    assert job.green, job.log
+    assert "edge-baseline.json: damaged" in job.log
+    named = world.pull_request(24, head, baseline_file="ci/base.json")
+    assert not named.green
+    assert "--edge-baseline: ci/base.json: damaged" in named.log
+
+
+@compares
 def test_a_regression_against_the_base_is_red(world: World) -> None:
     head = world.branch(
         "topic",

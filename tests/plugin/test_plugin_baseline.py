@@ -317,7 +317,7 @@ def test_a_run_that_saves_to_what_it_compares_with_makes_the_first(
     gate: Project, content: bytes | None, said: str
 ) -> None:
     spoilt(gate, content)
-    both = "--edge-baseline=base.json", "--edge-save-baseline=base.json"
+    both = "--edge-baseline=base.json", f"--edge-save-baseline={gate.path}/tests/../base.json"
     result = gate.run(*RUN, *both)
     assert result.ret == 0
     result.assert_outcomes(passed=3)
