@@ -22,10 +22,9 @@ from pytest_edgequant.measure.arena.narrowing import (
 )
 from pytest_edgequant.measure.arena.optimizer import optimized
 from pytest_edgequant.measure.arena.profiles import Profile
+from pytest_edgequant.measure.arena.rolled import as_float_loop, fused
 from pytest_edgequant.measure.arena.unrolled import (
     Unrolled,
-    as_float_loop,
-    fused,
     unrolled_layers,
     with_fewer_steps,
 )

@@ -183,8 +183,8 @@ def _cycles(device: Mapping[str, Any], layers: list[_Layer]) -> list[float]:
 class _Built:
     """What the options that the kernels are built with do to a model's time.
 
-    `factors` by group of operators; between `low` and `high` times the estimate lies what is not
-    known of it, as factors, and `spread` is the logarithm of its error.
+    `factors` are by group of operators, `spread` is the logarithm of their error. Where the effect
+    is not known it lies between `low` and `high` times the estimate.
     """
 
     factors: Mapping[str, float]
@@ -216,22 +216,24 @@ def _built(target: Target, layers: list[_Layer], cycles: list[float], kind: str)
         shares[group] = shares.get(group, 0.0) + count / total
     factors: dict[str, float] = dict(effect["factors"])
     own = kind in effect["spread"] and fold(effect["core"]) == fold(target.core)
+    worst = dict(factors)
     for group in shares:
-        # Arithmetic that was not measured both ways: at worst as the worst of its like.
+        # Arithmetic that was not measured both ways: as int8, at worst as the worst of its like.
         of = group.split("/")[1]
         like = [f for name, f in factors.items() if name.endswith(of)]
-        factors.setdefault(group, max(like, default=max(factors.values())))
+        worst.setdefault(group, max(like, default=max(factors.values())))
+        factors.setdefault(group, effect["factors"].get(f"int8/{of}", 1.0))
     factor = factor_of(factors, shares)
     spread = effect["spread"].get(kind, max(effect["spread"].values()))
+    most = max(factor_of(worst, shares) * math.exp(spread), 1.0)
     if option is None:
-        high = max(factor * math.exp(spread), 1.0)
         text = "how its kernels are built is not known: give `optimization`"
-        return _Built({}, high=high, text=text)
+        return _Built({}, high=most, text=text)
     if own:
         text = f"kernels built with {SIZE}, {factor:.2f} times the time of ones built for speed"
         return _Built(factors, spread=spread, text=text)
     text = f"kernels built with {SIZE}, whose effect here was not measured"
-    return _Built(factors, low=1 / max(factor, 1.0), high=math.exp(spread), text=text)
+    return _Built(factors, low=1 / max(factor, 1.0), high=most / factor, text=text)
 
 
 def _provenance(device: Mapping[str, Any], target: Target, built: _Built) -> str:
@@ -299,9 +301,9 @@ def estimate(graph: Graph, target: Target, variant: Variant | None) -> LatencyEs
         for layer, count in zip(layers, fast, strict=True)
     ]
     # On top of the core's error that of the operators' own costs, by their share of the time.
-    doubted = sum(layer.doubt * count for layer, count in zip(layers, cycles, strict=True))
+    doubted = sum(layer.doubt * count for layer, count in zip(layers, fast, strict=True))
     spread = math.exp(math.hypot(_log_spread(device, target, kind), built.spread))
-    spread *= 1 + doubted / max(sum(cycles), 1.0)
+    spread *= 1 + doubted / max(sum(fast), 1.0)
     to_ms = 1e3 / target.clock.value
     overhead = device["cycles"].get("inference", 0.0) * to_ms
     total = sum(cycles)
