@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pytest_edgequant.measure.probability import binomial_at_least, normal_share
 from pytest_edgequant.records import Chance
 
 if TYPE_CHECKING:
@@ -20,44 +21,6 @@ SIGNIFICANCE = 0.05
 """A value that chance gives more often than this is not told from chance."""
 _IMBALANCED = 0.8
 _CERTAIN = 1e-6
-
-
-def binomial_tail(successes: int, count: int, share: float) -> float:
-    """The exact probability of so many successes or more of `count`, each with chance `share`."""
-    if successes <= 0:
-        return 1.0
-    if share <= 0 or successes > count:
-        return 0.0
-    if share >= 1:
-        return 1.0
-    # The shorter way from where the terms are largest: up from `successes`, or down to the rest.
-    if successes > count * share:
-        return min(1.0, _summed(successes, count, share))
-    return max(0.0, 1.0 - _summed(count - successes + 1, count, 1 - share))
-
-
-def _summed(successes: int, count: int, share: float) -> float:
-    """The terms of a binomial distribution from `successes` up, which is above its mean."""
-    ratio = share / (1 - share)
-    term = math.exp(
-        math.lgamma(count + 1)
-        - math.lgamma(successes + 1)
-        - math.lgamma(count - successes + 1)
-        + successes * math.log(share)
-        + (count - successes) * math.log1p(-share)
-    )
-    total = 0.0
-    for k in range(successes, count + 1):
-        total += term
-        term *= (count - k) / (k + 1) * ratio
-        if term < total * 1e-17:
-            break
-    return total
-
-
-def normal_tail(z: float) -> float:
-    """The probability of a standard normal value above `z`."""
-    return math.erfc(z / math.sqrt(2)) / 2
 
 
 def association(labels: NDArray[Any], predicted: NDArray[Any]) -> float:
@@ -79,7 +42,7 @@ def association(labels: NDArray[Any], predicted: NDArray[Any]) -> float:
     variance = float(apart + together) / (count**2 * (count - 1))
     if variance <= 0:
         return 1.0
-    return normal_tail((recalls - float(taken.sum()) / count) / math.sqrt(variance))
+    return normal_share((float(taken.sum()) / count - recalls) / math.sqrt(variance))
 
 
 def rank_test(positive: NDArray[np.bool_], scores: NDArray[Any]) -> float:
@@ -97,7 +60,7 @@ def rank_test(positive: NDArray[np.bool_], scores: NDArray[Any]) -> float:
     variance = pairs / 12 * (count + 1 - tied)
     if variance <= 0:
         return 1.0
-    return normal_tail((statistic - pairs / 2 - 0.5) / math.sqrt(variance))
+    return normal_share((pairs / 2 + 0.5 - statistic) / math.sqrt(variance))
 
 
 def chance_of_share(
@@ -113,13 +76,13 @@ def chance_of_share(
     classes, own = np.unique(labels, return_counts=True)
     often = np.argsort(-own, kind="stable")[:guesses]
     share = int(own[often].sum()) / count
-    p_value = binomial_tail(right, count, share)
+    p_value = binomial_at_least(right, count, share)
     guess = _answering(classes[np.sort(often)])
     hints = []
     if len(classes) <= guesses:
         hints.append(_only(classes, count))
     else:
-        if binomial_tail(count, count, share) > SIGNIFICANCE:
+        if binomial_at_least(count, count, share) > SIGNIFICANCE:
             hints.append(f"{count} samples can't show more than that, even if all were right")
         shifted = _shifted(labels, predicted)
         if shifted:
@@ -153,7 +116,7 @@ def _shifted(labels: NDArray[Any], predicted: NDArray[Any]) -> str:
     share = float(own.max()) / count
     for step, said in ((1, "one more than"), (-1, "one less than")):
         fits = int((labels == predicted.astype(np.int64) + step).sum())
-        if fits > count / 2 and binomial_tail(fits, count, share) < _CERTAIN:
+        if fits > count / 2 and binomial_at_least(fits, count, share) < _CERTAIN:
             return (
                 f"{fits / count:.0%} of the labels are {said} the model's class: they are counted "
                 "from another number"
@@ -202,7 +165,7 @@ def chance_of_pixels(
         (constant, f"a picture all of class {most}"),
         (strewn, "as many pixels of each class anywhere"),
     )
-    p_value = normal_tail(z)
+    p_value = normal_share(-z)
     beaten = value > chance and p_value <= SIGNIFICANCE
     return Chance(chance, guess, beaten, p_value, "permutation test of pixels")
 

@@ -31,12 +31,14 @@ def binomial_at_most(most: int, count: int, share: float = 0.5) -> float:
 
     To a relative error of 1e-12 in either tail, for any count: small ones by whole numbers, others
     by Loader's saddle point (C. Loader, Fast and Accurate Computation of Binomial Probabilities,
-    2000) and the ratios of neighbouring terms. `share` lies between 0 and 1, both excluded.
+    2000) and the ratios of neighbouring terms.
     """
     if most < 0:
         return 0.0
-    if most >= count:
+    if most >= count or share <= 0:
         return 1.0
+    if share >= 1:
+        return 0.0
     if most > count * share:
         return 1.0 - binomial_at_least(most + 1, count, share)
     return _lower_tail(most, count, share, 1 - share)
@@ -46,8 +48,10 @@ def binomial_at_least(least: int, count: int, share: float = 0.5) -> float:
     """The probability of at least `least` successes; otherwise as `binomial_at_most`."""
     if least <= 0:
         return 1.0
-    if least > count:
+    if least > count or share <= 0:
         return 0.0
+    if share >= 1:
+        return 1.0
     if least < count * share:
         return 1.0 - binomial_at_most(least - 1, count, share)
     return _lower_tail(count - least, count, 1 - share, share)

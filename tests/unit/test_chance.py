@@ -8,10 +8,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from pytest_edgequant.measure.chance import association, binomial_tail, rank_test
+from pytest_edgequant.measure.chance import association, rank_test
 from pytest_edgequant.measure.metrics import TaskMetric, compute, get_metric, mean_iou, roc_auc
 from pytest_edgequant.records import Chance
 
@@ -30,22 +28,6 @@ def decided(labels: Any, classes: int) -> Any:
 
 
 # -- the tests ----------------------------------------------------------------------------------
-
-
-@given(st.integers(1, 3000), st.data())
-def test_the_binomial_tail_is_scipys(count: int, data: st.DataObject) -> None:
-    stats = pytest.importorskip("scipy.stats")
-    successes = data.draw(st.integers(0, count))
-    share = data.draw(st.integers(0, count)) / count
-    theirs = stats.binom.sf(successes - 1, count, share)
-    assert binomial_tail(successes, count, share) == pytest.approx(theirs, rel=1e-8, abs=1e-300)
-
-
-def test_the_binomial_tail_of_many_samples() -> None:
-    stats = pytest.importorskip("scipy.stats")
-    for successes in (99_000, 100_000, 100_700, 101_500):
-        theirs = stats.binom.sf(successes - 1, 1_000_000, 0.1)
-        assert binomial_tail(successes, 1_000_000, 0.1) == pytest.approx(theirs, rel=1e-6)
 
 
 def test_the_test_of_ranks_is_scipys() -> None:

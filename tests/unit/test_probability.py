@@ -45,6 +45,13 @@ def test_large_counts_neither_overflow_nor_lose_digits(count: int, deviations: f
     assert mcnemar_exact(count - less, less) == mcnemar_exact(less, count - less)
 
 
+@pytest.mark.parametrize("least", [99_000, 100_000, 100_700, 101_500])
+def test_large_counts_of_any_share(least: int) -> None:
+    """Upper tails on both sides of the mean."""
+    expected = float(stats.binom.sf(least - 1, 1_000_000, 0.1))
+    assert binomial_at_least(least, 1_000_000, 0.1) == pytest.approx(expected, **AS_SCIPY)
+
+
 def test_tails_at_the_ends() -> None:
     """No success, all successes, and what is impossible."""
     assert binomial_at_most(-1, 5, 0.3) == 0.0
@@ -54,6 +61,8 @@ def test_tails_at_the_ends() -> None:
     assert binomial_at_least(6, 5, 0.3) == 0.0
     assert binomial_at_least(700, 700, 0.75) == pytest.approx(0.75**700, rel=1e-12)
     assert mcnemar_exact(0, 1_000_000) == 0.0
+    assert [binomial_at_least(3, 5, share) for share in (0.0, 1.0)] == [0.0, 1.0]
+    assert [binomial_at_most(3, 5, share) for share in (0.0, 1.0)] == [1.0, 0.0]
 
 
 @pytest.mark.parametrize("count", [1, 5, 6, 17, 100, 501, 4000])
