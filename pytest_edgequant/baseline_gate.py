@@ -43,6 +43,7 @@ TOOLCHAIN = (
     "keras",
     "tf-keras",
     "ai-edge-litert",
+    "litert-quantizer",
     "ai-edge-quantizer",
     "tflite-micro",
 )

@@ -1,4 +1,8 @@
-"""Quantizing a float .tflite without TensorFlow, through ai-edge-quantizer. Runs in a child."""
+"""Quantizing a float .tflite without TensorFlow, through litert-quantizer. Runs in a child.
+
+It was called ai-edge-quantizer before version 0.11, with the same API; where only that is
+installed, it serves as well.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +11,8 @@ import os
 import tempfile
 import warnings
 from collections.abc import Sequence
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +24,18 @@ from pytest_edgequant.data import InputSpec
 from pytest_edgequant.errors import ConversionError, missing_extra
 from pytest_edgequant.tflite.graph import read_graph
 
+LIBRARIES = {"litert_quantizer": "litert-quantizer", "ai_edge_quantizer": "ai-edge-quantizer"}
+"""The package to import, and its name on PyPI: the first that is installed serves."""
 
-def _recipe(family: str, dense_per_channel: bool) -> Any:
-    from ai_edge_quantizer import qtyping, recipe_manager
 
-    manager = recipe_manager.RecipeManager()
+def library() -> str | None:
+    """The installed quantizer's package; None where there is none. Imports nothing."""
+    return next((package for package in LIBRARIES if find_spec(package) is not None), None)
+
+
+def _recipe(package: str, family: str, dense_per_channel: bool) -> Any:
+    qtyping = import_module(f"{package}.qtyping")
+    manager = import_module(f"{package}.recipe_manager").RecipeManager()
     names = qtyping.TFLOperationName
     if family == "dynamic_range":
         manager.add_dynamic_config(regex=".*", operation_name=names.ALL_SUPPORTED, num_bits=8)
@@ -99,10 +112,9 @@ def quantize(
 
     Raises `ConversionError` with the quantizer's reason, `CalibrationError`, `MissingExtraError`.
     """
-    try:
-        from ai_edge_quantizer import quantizer
-    except ImportError:
-        raise missing_extra("quantizing a float .tflite", "quantizer") from None
+    package = library()
+    if package is None:
+        raise missing_extra("quantizing a float .tflite", "quantizer")
     ranges, notes = (
         _calibrated(content, where, calibration, specs) if calibration is not None else (None, [])
     )
@@ -117,11 +129,13 @@ def quantize(
                 contextlib.redirect_stderr(nothing),
             ):
                 warnings.simplefilter("ignore")
-                engine = quantizer.Quantizer(str(path), _recipe(family, dense_per_channel))
+                quantizer = import_module(f"{package}.quantizer").Quantizer
+                engine = quantizer(str(path), _recipe(package, family, dense_per_channel))
                 result = engine.quantize(ranges)
         except Exception as error:
             text = " ".join(str(error).split())
             raise ConversionError(
-                f"{where}: ai-edge-quantizer refused {family}: {type(error).__name__}: {text[:600]}"
+                f"{where}: {LIBRARIES[package]} refused {family}: {type(error).__name__}: "
+                f"{text[:600]}"
             ) from None
     return bytes(result.quantized_model), tuple(notes)

@@ -44,7 +44,7 @@ from pytest_edgequant.tflite.ends import file_inputs, file_outputs
 from pytest_edgequant.tflite.graph import Graph, read_graph
 
 _TENSORFLOW = ("tensorflow", "tensorflow-cpu", "tf-nightly", "keras", "tf-keras")
-_QUANTIZER = ("ai-edge-quantizer", "ai-edge-litert", "numpy")
+_QUANTIZER = (*quantizer_worker.LIBRARIES.values(), "ai-edge-litert", "numpy")
 
 
 @cache

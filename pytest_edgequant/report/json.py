@@ -26,6 +26,7 @@ _PACKAGES = (
     "keras",
     "tf-keras",
     "ai-edge-litert",
+    "litert-quantizer",
     "ai-edge-quantizer",
     "tflite-micro",
 )

@@ -108,7 +108,7 @@ def test_files_keep_the_order_or_the_names(kind: str, tmp_path: Path) -> None:
     elif kind == "m.keras":
         model.save(path)
     else:
-        pytest.importorskip("ai_edge_quantizer")
+        pytest.importorskip("litert_quantizer")
         path.write_bytes(convert(model, "float32").content)
     for form, atol in FORMS.items():
         variant = convert(path, form, calibration=X)

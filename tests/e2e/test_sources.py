@@ -164,7 +164,7 @@ def test_broken_files(tmp_path: Path, name: str, damage: str) -> None:
 
 
 def test_float_tflite_is_quantized_without_tensorflow(pipeline: Pipeline) -> None:
-    pytest.importorskip("ai_edge_quantizer")
+    pytest.importorskip("litert_quantizer")
     data = np.load(DATA / "tiny.npz")
     x = data["x"].astype(np.float32) / 16
     calibration = data["x_calibration"].astype(np.float32) / 16

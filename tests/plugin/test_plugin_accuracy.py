@@ -7,8 +7,10 @@ from importlib.util import find_spec
 import pytest
 from edge_project import Project, summary
 
+from pytest_edgequant.conversion.quantizer_worker import library
+
 needs_converter = pytest.mark.skipif(
-    find_spec("ai_edge_quantizer") is None and find_spec("tensorflow") is None,
+    library() is None and find_spec("tensorflow") is None,
     reason="nothing here can convert",
 )
 
