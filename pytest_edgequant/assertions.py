@@ -56,7 +56,7 @@ from pytest_edgequant.records import (
 from pytest_edgequant.session import worst
 from pytest_edgequant.tflite.graph import read_graph
 from pytest_edgequant.units import format_bytes, parse_size_limit
-from pytest_edgequant.wording import facts, short
+from pytest_edgequant.wording import facts, first_of, short
 
 
 def _on_target(variant: Any, target: Target | str | None) -> tuple[Variant, Target]:
@@ -231,7 +231,7 @@ def _judge_ops(variant: Variant, target: Target, reasons: list[str]) -> Verdict:
         return Verdict(
             "ops",
             Outcome.FAIL,
-            f"{variant.label}: {target.name} can't run the model: {'; '.join(reasons)}",
+            facts(f"{variant.label}: {target.name} can't run the model:", reasons),
         )
     return Verdict("ops", Outcome.PASS, f"{variant.label}: {target.name} runs every operator")
 
@@ -246,15 +246,12 @@ def assert_fully_integer(variant: Any) -> None:
     _legal("fully_integer", variant, profile)
     found = float_tensors(read_graph(variant.content, variant.label))
     if found:
-        shown = ", ".join(map(str, found[:6])) + (", ..." if len(found) > 6 else "")
-        verdict = Verdict(
-            "fully_integer",
-            Outcome.FAIL,
-            f"{variant.label}: {len(found)} float tensors: {shown}. "
-            "Use int8 (or uint8_io, int16x8)",
-            0,
-            len(found),
+        count = f"{len(found)} float tensor{'' if len(found) == 1 else 's'}"
+        message = facts(
+            f"{variant.label}: {count}:",
+            (*first_of(map(str, found)), "Use int8 (or uint8_io, int16x8)"),
         )
+        verdict = Verdict("fully_integer", Outcome.FAIL, message, 0, len(found))
     else:
         verdict = Verdict("fully_integer", Outcome.PASS, f"{variant.label}: no float tensors", 0, 0)
     _raise(variant, verdict, NotFullyInteger)

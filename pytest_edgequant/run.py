@@ -591,7 +591,7 @@ class Run:
         lines = list(terminal.summary_lines(self.session, chosen))
         more = list(self.baseline.lines())
         if lines or more:
-            reporter.section("edgequant", sep="-")
+            reporter.write_sep("-", "edgequant")
             for line in lines:
                 # Names may hold newlines, and so begin a line that a workflow obeys.
                 reporter.write_line(printable(line))

@@ -35,6 +35,13 @@ def facts(head: str, found: Iterable[str]) -> str:
     return f"{head} " + "\n  ".join(found)
 
 
+def first_of(found: Iterable[str], limit: int = 6) -> list[str]:
+    """The first of several facts, and how many more there are."""
+    every = list(found)
+    more = [f"and {len(every) - limit} more"] if len(every) > limit else []
+    return [*every[:limit], *more]
+
+
 def one_line(text: str) -> str:
     """The same where there is room for one line: summaries, cells of tables, properties."""
     line = ""

@@ -11,7 +11,7 @@ from pytest_edgequant.conversion.registry import VariantSpec
 from pytest_edgequant.conversion.replacing import replacements
 from pytest_edgequant.errors import ConversionError
 from pytest_edgequant.tflite.graph import Graph, Operator, Subgraph, Tensor
-from pytest_edgequant.wording import short
+from pytest_edgequant.wording import facts, first_of, short
 
 FLOAT_TYPES = ("FLOAT32", "FLOAT16", "FLOAT64", "BFLOAT16")
 _WEIGHTED = {
@@ -162,11 +162,6 @@ def quantized_nothing(graph: Graph) -> bool:
     )
 
 
-def _listing(parts: list[str], limit: int = 6) -> str:
-    more = f", and {len(parts) - limit} more" if len(parts) > limit else ""
-    return ", ".join(parts[:limit]) + more
-
-
 def _ways_out(graph: Graph) -> str:
     """What replaces the operators that fell back to float, in the user's layers."""
     left = {f.operator.split(" ")[0] for f in _inner_float(graph)} - {*_EDGES, "the"}
@@ -182,8 +177,10 @@ def check_inside(graph: Graph, spec: VariantSpec, where: str) -> None:
     problems = [str(f) for f in _inner_float(graph)]
     if problems:
         raise ConversionError(
-            f"{where}: {spec.family} fell back to float in {len(problems)} tensors: "
-            f"{_listing(problems)}. {_ways_out(graph)}, or use float32"
+            facts(
+                f"{where}: {spec.family} fell back to float in {len(problems)} tensors:",
+                (*first_of(problems), f"{_ways_out(graph)}, or use float32"),
+            )
         )
 
 
@@ -202,9 +199,15 @@ def check_float(graph: Graph, spec: VariantSpec, where: str) -> None:
             found.append(operator.place)
     if found:
         raise ConversionError(
-            f"{where}: the model was trained with simulated quantization, from whose ranges the "
-            f"converter made integer operators: {_listing(found)}; this is no {spec.name}. Use "
-            "int8, float32, or the model as it was before (without the layers that simulate)"
+            facts(
+                f"{where}: the model was trained with simulated quantization, from whose ranges "
+                f"the converter made integer operators; this is no {spec.name}:",
+                (
+                    *first_of(found),
+                    "Use int8, float32, or the model as it was before (without the layers that "
+                    "simulate)",
+                ),
+            )
         )
 
 
@@ -234,5 +237,5 @@ def check_integer(graph: Graph, spec: VariantSpec, where: str) -> None:
                 problems.append(f"{role} {tensor.shown} ({tensor.type})")
     if problems:
         raise ConversionError(
-            f"{where}: not a real {spec.name} ({spec.summary}): {_listing(problems)}"
+            facts(f"{where}: not a real {spec.name} ({spec.summary}):", first_of(problems))
         )

@@ -121,7 +121,7 @@ def test_operators_that_tflite_lacks_are_named(form: str) -> None:
 
 def test_what_computes_in_float_is_named_before_its_dequantize() -> None:
     model = _odd(lambda tf, v: tf.abs(tf.signal.stft(v[..., 0], 8, 4)), (32, 4))
-    with pytest.raises(ConversionError, match=r"fell back to float in [^:]*: [^,]*RFFT2D"):
+    with pytest.raises(ConversionError, match=r"fell back to float in [^:]*: .*RFFT2D"):
         convert(model, "int8", calibration=samples(32, 4))
 
 

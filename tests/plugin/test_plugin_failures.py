@@ -64,6 +64,8 @@ FAILING = {
         "tiny_int8/int8: predict: *takes samples of shape (8, 8, 1), got * (397, 4, 8, 1)",
     ),
 }
+SEVERAL = ("NotFullyInteger",)
+"""Errors whose message has more than one fact here."""
 HEAD = """
 def test_it(edge_int8, edge_dataset):
     x, y = edge_dataset
@@ -93,7 +95,11 @@ def test_a_failure_is_the_users_line_and_one_message(
     assert any(line.lstrip("> ") == call for line in lines), text
     result.stdout.fnmatch_lines([f"E  *pytest_edgequant.errors.{error}: {message}"])
     assert own_frames(text) == []
-    assert sum(line.startswith("E ") for line in lines) == 1
+    told = [line for line in lines if line.startswith("E ")]
+    # One message; where it has several facts, each stands on an indented line of its own.
+    margin = len(told[0]) - len(told[0][1:].lstrip())
+    assert all(line[1 : margin + 2].isspace() for line in told[1:]), text
+    assert (len(told) > 1) == (error in SEVERAL), text
     assert "During handling" not in text
     assert "direct cause" not in text
 

@@ -137,8 +137,8 @@ def test_a_fall_back_to_float_names_tensors_operators_and_what_to_do(
         check_inside(graphs["dynamic_range"], VARIANTS["int8"], "tiny")
     said = str(caught.value)
     assert said.startswith("tiny: int8 fell back to float in ")
-    assert "of CONV_2D (operator 0)" in said
-    assert "Replace these operators" in said
+    assert "of CONV_2D (operator 0)\n" in said
+    assert "\n  Replace these operators" in said
 
 
 def test_a_long_list_is_cut(graphs: dict[str, Graph]) -> None:
@@ -159,8 +159,10 @@ def test_wider_weights_and_outputs_are_named() -> None:
     with pytest.raises(ConversionError) as caught:
         check_integer(read_graph(content), VARIANTS["int8"], "m")
     said = str(caught.value)
-    assert "weights 'wide' (INT16) of FULLY_CONNECTED (operator 0)" in said
-    assert "output 'y' (INT16) of FULLY_CONNECTED (operator 0)" in said
+    assert (
+        ": weights 'wide' (INT16) of FULLY_CONNECTED (operator 0)"
+        "\n  output 'y' (INT16) of FULLY_CONNECTED (operator 0)\n"
+    ) in said
 
 
 def test_integer_indices_stay_integer() -> None:
