@@ -19,17 +19,18 @@ from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
-from tabulate import tabulate
-
-from pytest_edgequant.errors import EdgeQuantError
-from pytest_edgequant.measure.latency import fit, fit_instructions, fit_optimization
-from pytest_edgequant.measure.latency.costs import Table, instructions, numeric_type
-from pytest_edgequant.measure.latency.data import (
+from latency_fit import fit, fit_instructions, fit_optimization
+from latency_fit.data import (
     CountedOperator,
     PublishedTime,
     read_operators,
     read_times,
 )
+from tabulate import tabulate
+
+from pytest_edgequant.errors import EdgeQuantError
+from pytest_edgequant.measure.latency import costs
+from pytest_edgequant.measure.latency.costs import Table, instructions, numeric_type
 from pytest_edgequant.measure.latency.estimate import estimate
 from pytest_edgequant.measure.latency.features import BUILDS
 from pytest_edgequant.measure.latency.options import effect_on, operator_group
@@ -37,7 +38,7 @@ from pytest_edgequant.targets import load_target
 from pytest_edgequant.tflite.graph import read_graph
 
 DATA = Path(__file__).parent / "latency_data"
-COEFFICIENTS = Path(fit.__file__).parent / "coefficients.json"
+COEFFICIENTS = Path(costs.__file__).parent / "coefficients.json"
 
 
 def percent(value: float) -> str:

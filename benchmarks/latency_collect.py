@@ -16,11 +16,12 @@ from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
-from pytest_edgequant.measure.latency.data import (
+from latency_fit.data import (
     LATENCY_FIELDS,
     OPERATOR_FIELDS,
     shape_to_row,
 )
+
 from pytest_edgequant.measure.latency.shapes import operator_shape
 from pytest_edgequant.tflite.graph import Graph, Operator, Subgraph, read_graph
 from pytest_edgequant.tflite.macs import operator_macs

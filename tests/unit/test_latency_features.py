@@ -9,17 +9,17 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
-from pytest_edgequant.errors import MeasurementUnavailable
-from pytest_edgequant.measure.latency import fit, fit_instructions, fit_optimization
-from pytest_edgequant.measure.latency.costs import coefficients, instructions
-from pytest_edgequant.measure.latency.data import (
+from latency_fit import fit, fit_instructions, fit_optimization
+from latency_fit.data import (
     CountedOperator,
     as_variant,
     read_operators,
     read_times,
     shape_to_row,
 )
+
+from pytest_edgequant.errors import MeasurementUnavailable
+from pytest_edgequant.measure.latency.costs import coefficients, instructions
 from pytest_edgequant.measure.latency.features import BUILDS, build_of, inside, work_of
 from pytest_edgequant.measure.latency.shapes import OperatorShape, operator_shape
 from pytest_edgequant.tflite.graph import Operator, Subgraph, Tensor, read_graph

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from latency_fit import fit_optimization
+from latency_fit.data import read_operators, read_times
 
 import pytest_edgequant as eq
 from pytest_edgequant.errors import TargetError
-from pytest_edgequant.measure.latency import fit_optimization
 from pytest_edgequant.measure.latency.costs import coefficients
-from pytest_edgequant.measure.latency.data import read_operators, read_times
 from pytest_edgequant.measure.latency.options import effect_on, factor_of, option_in
 from pytest_edgequant.targets import Targets
 

@@ -14,10 +14,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from latency_fit.data import CountedOperator, PublishedTime, as_variant
+from latency_fit.fit_instructions import Rates, relative_fit
 from pytest_edgequant.measure.latency.costs import Table, instructions, numeric_type
-from pytest_edgequant.measure.latency.data import CountedOperator, PublishedTime, as_variant
 from pytest_edgequant.measure.latency.features import build_of
-from pytest_edgequant.measure.latency.fit_instructions import Rates, relative_fit
 from pytest_edgequant.measure.latency.options import (
     SIZE,
     SPEED,

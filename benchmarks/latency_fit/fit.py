@@ -19,10 +19,10 @@ from typing import Any
 import numpy as np
 from scipy.stats import t as student
 
+from latency_fit.data import CountedOperator, PublishedTime, as_variant
+from latency_fit.fit_instructions import LEVEL, Rates, relative_fit
 from pytest_edgequant.measure.latency.costs import Table, instructions, numeric_type
-from pytest_edgequant.measure.latency.data import CountedOperator, PublishedTime, as_variant
 from pytest_edgequant.measure.latency.features import build_of
-from pytest_edgequant.measure.latency.fit_instructions import LEVEL, Rates, relative_fit
 
 FEWEST = 3
 """Measured models below which a core, or a kind of arithmetic on it, is not estimated."""

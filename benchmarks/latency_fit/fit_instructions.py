@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.optimize import nnls
 
+from latency_fit.data import CountedOperator
 from pytest_edgequant.measure.latency.costs import Table
-from pytest_edgequant.measure.latency.data import CountedOperator
 from pytest_edgequant.measure.latency.features import BUILDS, Work, work_of
 
 LEVEL = 0.9
