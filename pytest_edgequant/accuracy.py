@@ -15,6 +15,7 @@ from pytest_edgequant.baseline.samples import UNKNOWN
 from pytest_edgequant.baseline.scored import samples_of
 from pytest_edgequant.errors import DatasetError, MetricError, user_facing
 from pytest_edgequant.measure import metrics, paired
+from pytest_edgequant.measure.chance import chance_of_one_answer
 from pytest_edgequant.measure.evaluation.engine import Consumer
 from pytest_edgequant.measure.evaluation.parity import ParityAccumulator
 from pytest_edgequant.measure.evaluation.runtimes import TITLES, check_runtime
@@ -31,6 +32,7 @@ from pytest_edgequant.measurements import for_target
 from pytest_edgequant.pipeline import current_pipeline, load_variant
 from pytest_edgequant.records import (
     AccuracyComparison,
+    Chance,
     Evaluation,
     Fidelity,
     Metric,
@@ -238,8 +240,8 @@ def compare_accuracy(
             confidence=level,
             fidelity=distances[0].fidelity(),
             agreement=distances[0].agreement(chosen, before),
-            baseline_chance=chosen.chance(before.kept),
-            candidate_chance=chosen.chance(after.kept),
+            baseline_chance=_chance(chosen, before),
+            candidate_chance=_chance(chosen, after),
             notes=_notes(found.coverage.count, before, after),
         ),
         runtime=runtimes[1],
@@ -248,6 +250,14 @@ def compare_accuracy(
     )
     _record_comparison(candidate, baseline, comparison)
     return comparison
+
+
+def _chance(metric: metrics.TaskMetric, found: metrics.Score) -> Chance | None:
+    """What guessing gives; of any metric it is known where one answer is all that a model has."""
+    known = metric.chance(found.kept)
+    if known is None and found.constant:
+        return chance_of_one_answer(found.value, metric.share)
+    return known
 
 
 def _notes(count: int, before: metrics.Score, after: metrics.Score) -> tuple[str, ...]:

@@ -255,6 +255,10 @@ class Session:
         self.end(failure.test, state)
         self.failures.append(failure)
 
+    def has_failed(self, test: str) -> bool:
+        """Whether a failure of the test is known."""
+        return any(failure.test == test for failure in self.failures)
+
     def add_changes(self, key: Key, changes: Iterable[Change]) -> None:
         """Differences to the baseline of one (model, target, variant); no target is ""."""
         self._changes.setdefault(key, []).extend(changes)

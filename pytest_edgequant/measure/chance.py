@@ -124,6 +124,30 @@ def _shifted(labels: NDArray[Any], predicted: NDArray[Any]) -> str:
     return ""
 
 
+def chance_of_agreement(decided: NDArray[Any]) -> Chance | None:
+    """Chance for equal decisions, where the baseline `decided` the same of all samples.
+
+    Then a candidate that never looks at the sample agrees with it on every one. Decisions that
+    differ say something, however few of them do.
+    """
+    classes = np.unique(decided)
+    if len(decided) < 2 or len(classes) > 1:
+        return None
+    guess = f"always deciding class {int(classes[0])}, as the baseline does,"
+    return Chance(1.0, guess, False, hint="give samples that it tells apart")
+
+
+def chance_of_one_answer(value: float, share: bool) -> Chance:
+    """Chance for any metric, where the outputs are the same for every sample."""
+    return Chance(
+        value,
+        "one answer for every sample, which is all that it has,",
+        False,
+        hint="check that the samples differ, and that the model is the trained one",
+        share=share,
+    )
+
+
 def chance_of_recall(
     value: float, constant: float, labels: NDArray[Any], predicted: NDArray[Any]
 ) -> Chance:

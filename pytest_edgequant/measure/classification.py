@@ -10,7 +10,12 @@ import numpy as np
 
 from pytest_edgequant.conversion.calibration import class_labels
 from pytest_edgequant.errors import DatasetError, MetricError
-from pytest_edgequant.measure.chance import chance_of_pixels, chance_of_recall, chance_of_share
+from pytest_edgequant.measure.chance import (
+    chance_of_agreement,
+    chance_of_pixels,
+    chance_of_recall,
+    chance_of_share,
+)
 from pytest_edgequant.measure.scores import (
     WHERE,
     Classes,
@@ -256,6 +261,9 @@ class Agreement(TaskMetric):
 
     def outcomes(self, kept: Kept) -> NDArray[np.bool_]:
         return np.asarray(kept[0] == kept[1])
+
+    def chance(self, kept: Kept) -> Chance | None:
+        return chance_of_agreement(kept[0])
 
     def resampled(self, kept: Kept, weights: NDArray[Any]) -> NDArray[np.float64]:
         return weighted_mean(self.outcomes(kept), weights)

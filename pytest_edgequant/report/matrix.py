@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 
 from pytest_edgequant.conversion.registry import VARIANTS
 from pytest_edgequant.records import Outcome, Result, Target
-from pytest_edgequant.report.overview import WORDS, tone, verdict_text
+from pytest_edgequant.report.overview import WORDS, noted, tone, verdict_text
 from pytest_edgequant.standing import Standing, Standings
 from pytest_edgequant.units import format_size
 
@@ -49,8 +49,9 @@ def _passes(standings: Iterable[Standing]) -> bool:
     """Whether checks passed and nothing else happened, save variants that can't run there."""
     found = list(standings)
     good = {"good", "plain"}
-    accepted = [s for s in found if s.outcome is Outcome.PASS and not s.causes and not s.failed]
-    return bool(accepted) and all(tone(s) in good or s in accepted for s in found)
+    accepted = [s for s in found if s.outcome in (Outcome.PASS, None) and not s.causes]
+    passed = any(s.outcome is Outcome.PASS and not s.causes for s in found)
+    return passed and all(tone(s) in good or s in accepted for s in found)
 
 
 def matrix_lines(
@@ -62,7 +63,7 @@ def matrix_lines(
     """
     from tabulate import tabulate
 
-    results = [r for r in results if r.target in targets and standings.of(r).outcome is not None]
+    results = [r for r in results if r.target in targets and _cell(standings.of(r)) != "-"]
     by_key = {(r.target, r.form): standings.of(r) for r in results}
     boards = sorted((targets[name] for name in {str(r.target) for r in results}), key=room)
     position = {name: i for i, name in enumerate(VARIANTS)}
@@ -79,7 +80,9 @@ def matrix_lines(
         return
     good = [b for b in boards if _passes(standings.of(r) for r in results if r.target == b.name)]
     if good:
-        yield f"the smallest boards on which everything passes: {_described(good)}"
+        there = [standings.of(r) for r in results if r.target in {b.name for b in good}]
+        excused = " but what is accepted or informational" if any(map(noted, there)) else ""
+        yield f"the smallest boards on which everything passes{excused}: {_described(good)}"
     else:
         yield "there is no board on which everything passes"
     for variant in variants if len(variants) > 1 else ():

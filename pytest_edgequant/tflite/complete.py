@@ -24,6 +24,7 @@ def check_complete(graph: Graph, where: str) -> None:
             f"{where}: the model has no operators: it computes nothing from its "
             f"{len(main.inputs)} inputs. {_AGAIN}"
         )
+    _check_reads(main, where)
     made = _made(main)
     for index in main.outputs:
         if index not in made and not main.tensors[index].constant:
@@ -36,6 +37,26 @@ def check_complete(graph: Graph, where: str) -> None:
             f"{where}: every output is an input or a constant: no operator has a part in what "
             f"can be read. {_AGAIN}"
         )
+
+
+def _check_reads(main: Subgraph, where: str) -> None:
+    """Raise `ModelError` where an operator reads what nothing wrote before it.
+
+    Custom operators are left out: their own memory may stand among their inputs, as Vela's does.
+    """
+    known = set(main.inputs)
+    for operator in main.operators:
+        for index in operator.inputs if operator.name != "CUSTOM" else ():
+            if index < 0 or index in known:
+                continue
+            tensor = main.tensors[index]
+            if not (tensor.constant or tensor.is_variable or tensor.elements == 0):
+                raise ModelError(
+                    f"{where}: {operator.place} reads {tensor.shown}, which is no input, no "
+                    "constant, and computed by no operator before it: it would be whatever memory "
+                    f"holds. {_AGAIN}"
+                )
+        known.update(operator.outputs)
 
 
 def _made(main: Subgraph) -> set[int]:

@@ -122,6 +122,23 @@ def test_every_kind_of_error_makes_its_rows_red(gate: Project, workers: tuple[st
     assert [row["variant"] for row in states["test_qat"]["rows"]] == ["qat_int8"]
 
 
+@pytest.mark.skipif(pytest.version_tuple < (9,), reason="subtests came with pytest 9")
+@pytest.mark.parametrize("workers", [(), ("-n", "2")])
+def test_failed_subtests_are_said_once(gate: Project, workers: tuple[str, ...]) -> None:
+    gate.test(
+        "def test_parts(edge_int8, edge_float32, subtests):\n"
+        "    with subtests.test('small'): assert_size_within(edge_int8, '1 B')\n"
+        "    with subtests.test('large'): assert_size_within(edge_float32, '1 MiB')\n"
+    )
+    path = gate.path / "report.json"
+    result = gate.run_subprocess("--edge-target=pico", *workers, f"--edge-report={path}")
+    run = Report(result, json.loads(path.read_text("utf-8")))
+    assert result.ret == 1
+    assert verdicts(run) == {"float32": (False, "pass"), "int8": (True, "FAIL: size")}
+    assert len(run.document["failures"]) == 1
+    assert headline(run) == "edgequant failed: 1 of 2 checks not passed, 1 test failed"
+
+
 def test_what_may_be_missing_and_what_is_expected_to_fail_is_no_pass(gate: Project) -> None:
     gate.test(OPEN)
     run = gate.report("--edge-target=pico", "--edge-report=r.md")

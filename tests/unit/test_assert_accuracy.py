@@ -256,6 +256,15 @@ def test_agreement_gates_without_labels(models: Any, tiny_dataset: Any) -> None:
     assert_max_accuracy_drop(*models, (x, np.roll(y, 7)), "5 pt", metric="agreement")
 
 
+def test_agreement_with_decisions_that_are_all_the_same_proves_nothing(
+    models: Any, tiny_dataset: Any
+) -> None:
+    x, y = tiny_dataset
+    same = load_variant(models[1]).predict(x).argmax(axis=-1) == 4
+    with pytest.raises(Inconclusive, match="always deciding class 4, as the baseline does"):
+        assert_max_accuracy_drop(*models, (x[same], y[same]), "5 pt", metric="agreement")
+
+
 def test_a_broken_drop_stays_broken_where_the_baseline_is_at_chance(
     tiny: Tiny, models: Any
 ) -> None:
@@ -288,13 +297,12 @@ def test_few_samples_are_told_beside_the_verdict(
     assert verdict["message"].endswith(f" Note: {note}.") is few
 
 
-def test_outputs_that_are_all_the_same_are_told(models: Any) -> None:
-    def score(y_true: Any, y_pred: Any) -> float:
-        return 0.9
-
+@pytest.mark.parametrize("metric", [lambda y_true, y_pred: 0.9, "agreement"])
+def test_outputs_that_are_all_the_same_are_told(metric: Any, models: Any) -> None:
+    """One answer is all that the baseline has: with no metric is it more than chance."""
     x = np.full((120, 8, 8, 1), 0.3)
-    with recording() as events:
-        assert_max_accuracy_drop(*models, (x, np.arange(120)), 0.1, metric=score)
+    with recording() as events, pytest.raises(Inconclusive, match="is not better than chance"):
+        assert_max_accuracy_drop(*models, (x, np.arange(120)), 0.1, metric=metric)
     _, message = messages(events)["accuracy_drop"]
     assert "the baseline's outputs are the same for every sample" in message
     assert "the candidate's outputs are the same for every sample" in message

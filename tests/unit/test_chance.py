@@ -133,6 +133,17 @@ def test_of_what_chance_is_not_known_nothing_is_said(metric: Any) -> None:
 
 
 @pytest.mark.parametrize(
+    "decisions, known", [([2] * 30, True), ([2] * 29 + [1], False), ([2], False)]
+)
+def test_equal_decisions_say_nothing_where_the_baseline_has_one(
+    decisions: list[int], known: bool
+) -> None:
+    found = get_metric("agreement")
+    scores = decided(decisions, 3)
+    assert (found.chance(compute(found, scores, scores, "m").kept) is not None) is known
+
+
+@pytest.mark.parametrize(
     "y_true, y_pred, said",
     [
         (LABELS % 9 + 1, decided(LABELS % 9, 10), "one more than the model's class"),

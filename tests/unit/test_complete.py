@@ -71,12 +71,29 @@ def without_anything() -> bytes:
     return pack(model)
 
 
+def without_inputs() -> bytes:
+    """Its operator reads x, which nobody gives it."""
+    model = relu()
+    model.subgraphs[0].inputs = np.asarray([], np.int32)
+    return pack(model)
+
+
+def of_another_input() -> bytes:
+    """Its input is z, and its operator reads x."""
+    model = relu()
+    model.subgraphs[0].tensors.append(tensor("z", [1, 4], "INT8", scales=[0.5], zero_points=[0]))
+    model.subgraphs[0].inputs = np.asarray([2], np.int32)
+    return pack(model)
+
+
 EMPTY = {
     without_outputs: "the model has no outputs",
     without_operators: "the model has no operators",
     without_anything: "the model has no outputs",
     beside_the_operators: "every output is an input or a constant",
     out_of_nothing: "the output 'z' is computed by no operator",
+    without_inputs: "RELU (operator 0) reads 'x', which is no input",
+    of_another_input: "RELU (operator 0) reads 'x', which is no input",
 }
 DATA = (np.zeros((200, 4), np.float32), np.zeros(200, int))
 ASKED: dict[str, Callable[[Any], object]] = {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from recorded_events import verdict_event
 
-from pytest_edgequant.records import Outcome
+from pytest_edgequant.records import Change, Outcome
 from pytest_edgequant.report.matrix import room
 from pytest_edgequant.report.terminal import summary_lines
 from pytest_edgequant.session import Event, Session
@@ -69,3 +69,22 @@ def test_boards_without_limits_come_last() -> None:
     targets = sorted(Targets(), key=room)
     limited = [target.sram_for_arena is not None for target in targets]
     assert limited == sorted(limited, reverse=True)
+
+
+def test_what_is_accepted_is_said_of_the_boards_on_which_the_rest_passes() -> None:
+    session = Session()
+    session.add([on("pico", "int8", Outcome.PASS), on("rpi4", "int8", Outcome.PASS)])
+    session.add([{**on("pico", "float32", Outcome.PASS), "kind": "variant", "notes": []}])
+    change = Change(
+        "accuracy", "", 0.9, 0.8, Outcome.PASS, "worse", accepted="until 2030-01-31: later"
+    )
+    session.add_changes(("digits", "pico", "float32"), [change])
+    lines = [line.split() for line in summary_lines(session, Targets())]
+    assert ["pico", "1", "accepted", "regression", "pass"] in lines
+    assert any(
+        " ".join(line).startswith(
+            "the smallest boards on which everything passes but what is accepted or informational: "
+            "pico"
+        )
+        for line in lines
+    )
