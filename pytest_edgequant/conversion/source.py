@@ -30,6 +30,7 @@ from pytest_edgequant.conversion.qat.recipe import Training
 from pytest_edgequant.conversion.registry import VariantSpec
 from pytest_edgequant.conversion.tensorflow_worker import Converted, Description
 from pytest_edgequant.conversion.tracing import Exported
+from pytest_edgequant.conversion.wrapped import unwrapped
 from pytest_edgequant.data import InputSpec
 from pytest_edgequant.errors import (
     ConversionError,
@@ -229,6 +230,7 @@ class LiveModel:
 
     def __init__(self, model: Any) -> None:
         self._reference = weakref.ref(model)
+        self._unwrapped: Any = None
         self._folders: dict[bool, tuple[tempfile.TemporaryDirectory[str], Exported]] = {}
         self._traces: dict[bool, tracing.Traced] = {}
         self.default_name: str | None = None
@@ -239,7 +241,12 @@ class LiveModel:
         model = self._reference()
         if model is None:
             raise ModelError(f"{self.where} is gone; keep the model alive while it is converted")
-        return model
+        if self._unwrapped is None:
+            found = unwrapped(model, self.where)
+            if found is model:
+                return model
+            self._unwrapped = found
+        return self._unwrapped
 
     def _trace(self, unrolled: bool) -> tracing.Traced:
         if unrolled not in self._traces:

@@ -295,6 +295,12 @@ def convert_exported(
                 "records float values alone. The samples are not the matter. Use int8, or look "
                 "vectors up in the application and make them the model's float input"
             ) from None
+        if family not in ("float32", "int8") and _simulates(exported):
+            raise ConversionError(
+                f"{where}: {family}: the model was trained with simulated quantization, whose "
+                "ranges are those of int8. Use int8, float32, or the model as it was before "
+                "(without the layers that simulate)"
+            ) from None
         reason = converter_reason(error)
         ways = _ways_out(exported, str(error))
         raise ConversionError(
@@ -308,6 +314,11 @@ def convert_exported(
         tuple(zip(exported.output_names, exported.output_keys, strict=True)),
         tuple(notes),
     )
+
+
+def _simulates(exported: Exported) -> bool:
+    """Whether the model rounds as its quantized form will."""
+    return b"FakeQuantWithMinMax" in Path(exported.folder, "saved_model.pb").read_bytes()
 
 
 def _ways_out(exported: Exported, message: str) -> list[str]:

@@ -237,4 +237,32 @@ def test_the_float_form_of_a_model_that_was_trained_with_simulated_quantization(
     for form in ("float16", "dynamic_range"):
         with pytest.raises(ConversionError, match=r"simulated quantization.*FULLY_CONNECTED"):
             convert(model, form)
+    with pytest.raises(ConversionError, match="simulated quantization, whose ranges are those of"):
+        convert(model, "int16x8", calibration=x)
     assert relative_error(convert(model, "int8", calibration=x).predict(x), model(x)) < 0.1
+
+
+@pytest.mark.parametrize("kind", ["pruned", "clustered"])
+def test_the_wrappers_of_pruning_and_clustering_are_taken_off(kind: str) -> None:
+    """With them the weights are variables: LiteRT refuses the int8 file, int16x8 is nonsense."""
+    tfmot = pytest.importorskip("tensorflow_model_optimization")
+    tf_keras = pytest.importorskip("tf_keras")
+    tf_keras.utils.set_random_seed(0)
+    layers = tf_keras.layers
+    inner = tf_keras.Sequential([tf_keras.Input((6, 6, 2)), layers.Conv2D(4, 3), layers.ReLU()])
+    given = tf_keras.Input((8, 8, 1))
+    hidden = inner(layers.Conv2D(2, 3, activation="relu")(given))
+    plain = tf_keras.Model(given, layers.Dense(3)(layers.Flatten()(hidden)))
+    if kind == "pruned":
+        model = tfmot.sparsity.keras.prune_low_magnitude(plain)
+    else:
+        linear = tfmot.clustering.keras.CentroidInitialization.LINEAR
+        model = tfmot.clustering.keras.cluster_weights(
+            plain, number_of_clusters=16, cluster_centroids_init=linear
+        )
+    x = samples(8, 8, 1)
+    right = model.predict(x, verbose=0)
+    for form, limit in (("float32", 1e-5), ("int16x8", 0.02), ("int8", 0.1)):
+        variant = convert(model, form, calibration=x)
+        assert not {"READ_VARIABLE", "ASSIGN_VARIABLE", "ARG_MIN"} & set(operators(variant))
+        assert relative_error(variant.predict(x), right) < limit

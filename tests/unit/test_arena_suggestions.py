@@ -47,6 +47,24 @@ def test_int8_saves_what_the_int8_model_really_saves(form: str, name: str) -> No
     assert saved == pytest.approx(minimum(before) - minimum(after), abs=64)
 
 
+def test_integer_ends_save_what_the_file_with_them_really_saves() -> None:
+    before = (DATA / "tiny_int8_float_io.tflite").read_bytes()
+    after = (DATA / "tiny_int8.tflite").read_bytes()
+    found = effects(before)
+    assert "int8 instead of float32" not in found
+    saved = found["int8 inputs and outputs instead of float32"]
+    assert saved == minimum(before) - minimum(after)
+
+
+@pytest.mark.parametrize(("operator", "possible"), [("COS", False), ("NEG", False), ("ABS", True)])
+def test_int8_is_a_way_out_only_where_kernels_take_it(operator: str, possible: bool) -> None:
+    b = GraphBuilder()
+    x = b.activation((1, 8, 8, 2), "FLOAT32")
+    b.inputs = [x]
+    b.outputs = [b.add(operator, [x], (1, 8, 8, 2), "FLOAT32")]
+    assert ("int8 instead of float32" in effects(b.build())) is possible
+
+
 def test_an_offline_plan_saves_what_it_says() -> None:
     content = (DATA / "residual_int8.tflite").read_bytes()
     saved = effects(content)["an offline memory plan (optimize_arena)"]

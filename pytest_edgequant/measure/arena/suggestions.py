@@ -7,6 +7,7 @@ whose effect is zero.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
@@ -28,8 +29,10 @@ from pytest_edgequant.measure.arena.unrolled import (
     unrolled_layers,
     with_fewer_steps,
 )
+from pytest_edgequant.measure.legality.tflm import kernels
 from pytest_edgequant.records import Quantization, Suggestion
 from pytest_edgequant.tflite.graph import Graph, Operator, Subgraph, Tensor, read_graph
+from pytest_edgequant.tflite.io_types import with_io_type
 from pytest_edgequant.wording import short
 
 _SCALED = Quantization((1.0,), (0,))
@@ -224,14 +227,40 @@ def _rolled(graph: Graph, layers: Sequence[Unrolled]) -> Iterator[_Way]:
 # -- all of them -----------------------------------------------------------------------------------
 
 
-def _changes(graph: Graph, found: Calculation, profile: Profile) -> Iterator[_Way]:
-    kinds = {t.type for t in graph.main.tensors if not t.constant}
+def _to_int8(content: bytes, graph: Graph) -> Iterator[_Way]:
+    """int8 where the model computes otherwise; at its inputs and outputs where only they don't."""
+    main = graph.main
+    # Some tensors only carry the scales of what a kernel keeps to itself: no operator has them.
+    touched = {i for o in main.operators for i in (*o.inputs, *o.outputs) if i >= 0}
+    computed = {
+        main.tensors[i].type
+        for o in main.operators
+        for i in (*o.inputs, *o.outputs)
+        if o.name not in ("QUANTIZE", "DEQUANTIZE") and i >= 0 and not main.tensors[i].constant
+    }
+    if "FLOAT32" in {main.tensors[i].type for i in touched} and "FLOAT32" not in computed:
+        inner = "int16" if "INT16" in computed else "int8"
+        with contextlib.suppress(EdgeQuantError):
+            integer = with_io_type(content, inner, inner, "the model")
+            yield f"{inner} inputs and outputs instead of float32", read_graph(integer)
     # A loop is unrolled for int8, which takes more and not less.
-    loops = any(operator.name == "WHILE" for operator in graph.main.operators)
+    if any(o.name == "WHILE" or _without_int8(o) for o in main.operators):
+        return
     for kind, name in (("FLOAT32", "float32"), ("INT16", "int16x8")):
-        if kind in kinds and not loops:
+        if kind in computed:
             yield f"int8 instead of {name}", _changed(graph, _as_int8)
-            break
+            return
+
+
+def _without_int8(operator: Operator) -> bool:
+    """Whether TFLM's kernel takes float data and no int8."""
+    kernel = kernels().get(operator.name)
+    types = {row[0] for row in kernel.accepts} if kernel is not None else set()
+    return "FLOAT32" in types and "INT8" not in types
+
+
+def _changes(content: bytes, graph: Graph, found: Calculation, profile: Profile) -> Iterator[_Way]:
+    yield from _to_int8(content, graph)
     if any(o.name == "SHAPE" for o in graph.main.operators):
         yield "pin the batch at 1 (no shapes computed on the device)", _changed(graph, _pinned)
     layers = unrolled_layers(graph.main)
@@ -273,7 +302,7 @@ def suggest(content: bytes, profile: Profile) -> tuple[Suggestion, ...]:
             saved = found.minimum - after.minimum
             suggestions[text] = Suggestion(text, saved, _next_bottleneck(after))
 
-    for text, changed in _changes(graph, found, profile):
+    for text, changed in _changes(content, graph, found, profile):
         consider(text, changed)
     better = optimized(content, graph, profile)
     if better != content:
