@@ -26,8 +26,9 @@ class Comparison:
 
     `absent` are entries that this run did not measure, `new` those that the baseline does not
     have. `improved` are judged figures that became better, `apart` those that can't be compared,
-    by the reason. `unused` are accepted entries that met no regression, `unmet` rules that met no
-    figure of this run, `unknown` the errors of rules and entries for what neither run has.
+    by the reason; `parts` those that were compared on a part of the samples, by which. `unused`
+    are accepted entries that met no regression, `unmet` rules that met no figure of this run,
+    `unknown` the errors of rules and entries for what neither run has.
     `versions` says how the toolchain changed.
     """
 
@@ -36,6 +37,7 @@ class Comparison:
     new: tuple[Key, ...] = ()
     improved: frozenset[tuple[Key, str]] = frozenset()
     apart: Mapping[str, Sequence[tuple[Key, str]]] = field(default_factory=dict)
+    parts: Mapping[str, Sequence[tuple[Key, str]]] = field(default_factory=dict)
     unused: tuple[Accepted, ...] = ()
     unmet: tuple[Rule, ...] = ()
     unknown: tuple[UnknownNameError, ...] = ()
@@ -134,6 +136,7 @@ class _Comparer:
         self.used: set[str] = set()
         self.improved: set[tuple[Key, str]] = set()
         self.apart: dict[str, list[tuple[Key, str]]] = {}
+        self.parts: dict[str, list[tuple[Key, str]]] = {}
 
     def entry(self, key: Key) -> Iterator[Change]:
         """The changes of a variant that both have."""
@@ -184,6 +187,8 @@ class _Comparer:
         old, new = found.old, found.new
         assert old.value is not None
         assert new.value is not None
+        if found.where:
+            self.parts.setdefault(found.where, []).append((key, name))
         told = f"{name_of(key)}: {name} {values(old.value, new.value, new.unit)}"
         told += found.where or on_samples(new, found.both and found.both[1].count)
         finding = judge(name, old, new, found.both, rule)
@@ -342,6 +347,7 @@ def compare(
         tuple(key for key in sorted(after.entries) if key not in before.entries),
         frozenset(comparer.improved),
         comparer.apart,
+        comparer.parts,
         tuple(entry for entry in accepted if entry.place not in comparer.used),
         tuple(unmet),
         tuple(unknown_names),

@@ -19,6 +19,10 @@ OF_A_DATASET = frozenset(
 """Figures that are computed from the samples of an evaluation, beside task metrics."""
 
 
+SAVE_ANEW = ". Save the baseline anew"
+"""What to do about another dataset, where a figure of it is judged."""
+
+
 @dataclass(frozen=True)
 class Pair:
     """Two figures of the same thing.
@@ -85,7 +89,4 @@ def _changed(then: Samples, now: Samples, part: int | None = None) -> str:
     if UNKNOWN in (then.dataset, now.dataset) and part is None:
         return "which samples were evaluated is not known"
     met = f", {part:,} of them the same" if part is not None else ""
-    return (
-        f"the dataset changed ({then.count:,} samples then, {now.count:,} now{met}). "
-        "Save the baseline anew"
-    )
+    return f"the dataset changed ({then.count:,} samples then, {now.count:,} now{met}){SAVE_ANEW}"

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from fnmatch import fnmatchcase
 
 from pytest_edgequant.baseline.comparison import Comparison
-from pytest_edgequant.baseline.document import name_of
+from pytest_edgequant.baseline.document import Key, name_of
+from pytest_edgequant.baseline.pairs import SAVE_ANEW
 from pytest_edgequant.names import unknown
 from pytest_edgequant.records import Change, Outcome
 
@@ -38,17 +39,9 @@ def comparison_lines(comparison: Comparison) -> Iterator[tuple[str, Outcome]]:
     for _, change in comparison.each(Outcome.UNAVAILABLE):
         if change.after is None:
             yield f"UNAVAILABLE: {change.message}", Outcome.UNAVAILABLE
-    undecided = {(key, c.metric) for key, c in comparison.each(Outcome.INCONCLUSIVE)}
-    for reason, members in comparison.apart.items():
-        figures: dict[str, list[str]] = {}
-        for key, metric in members:
-            figures.setdefault(name_of(key), []).append(metric)
-        shown = "; ".join(f"{name} ({', '.join(names)})" for name, names in figures.items())
-        open_ones = sorted({name for key, name in members if (key, name) in undecided})
-        line = f"NOT COMPARABLE: {reason}: {shown}"
-        if open_ones:
-            line += f"; inconclusive by {', '.join(open_ones)}"
-        yield line, Outcome.INCONCLUSIVE if open_ones else Outcome.NOT_APPLICABLE
+    yield from _apart_lines(comparison)
+    for where, members in comparison.parts.items():
+        yield f"compared{where}: {_figures(members)}", Outcome.NOT_APPLICABLE
     for key, change in comparison.each(Outcome.PASS):
         if (key, change.metric) in comparison.improved:
             yield f"better: {change.message}", Outcome.PASS
@@ -64,6 +57,35 @@ def comparison_lines(comparison: Comparison) -> Iterator[tuple[str, Outcome]]:
     if comparison.unmet:
         places = ", ".join(rule.place for rule in comparison.unmet)
         yield f"rules that met no figure of this run: {places}", Outcome.NOT_APPLICABLE
+
+
+def _figures(members: Iterable[tuple[Key, str]]) -> str:
+    """Figures by entry: `digits/int8 on pico (accuracy, agreement); ...`."""
+    figures: dict[str, list[str]] = {}
+    for key, metric in members:
+        figures.setdefault(name_of(key), []).append(metric)
+    return "; ".join(f"{name} ({', '.join(names)})" for name, names in figures.items())
+
+
+def _apart_lines(comparison: Comparison) -> Iterator[tuple[str, Outcome]]:
+    """What can't be compared, by the reason: what is judged, and what is only shown."""
+    outcomes = {
+        (key, change.metric): change.verdict
+        for key, changes in comparison.changes.items()
+        for change in changes
+    }
+    for reason, members in comparison.apart.items():
+        found = {outcomes[member] for member in members}
+        if found <= {Outcome.NOT_APPLICABLE}:
+            why = reason.removesuffix(SAVE_ANEW)
+            line = f"not compared, which fails nothing: {_figures(members)}: {why}"
+            yield line, Outcome.NOT_APPLICABLE
+            continue
+        line = f"NOT COMPARABLE: {reason}: {_figures(members)}"
+        open_ones = {name for key, name in members if outcomes[key, name] is Outcome.INCONCLUSIVE}
+        if open_ones:
+            line += f"; inconclusive by {', '.join(sorted(open_ones))}"
+        yield line, Outcome.INCONCLUSIVE if open_ones else Outcome.NOT_APPLICABLE
 
 
 def failed(comparison: Comparison) -> dict[str, list[Change]]:

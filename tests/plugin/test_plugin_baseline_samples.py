@@ -108,6 +108,11 @@ def test_parts_are_compared_on_what_both_evaluated(saved: Project, parts: tuple[
     assert where in found["zebra", "nano33ble"]["message"]
     assert found["zebra", "nano33ble"]["before"] == found["zebra", "nano33ble"]["after"]
     assert "that both have" not in found["ant", "rpi4"]["message"]
+    (line,) = (line for line in summary(result) if line.startswith("compared on "))
+    assert line.startswith(
+        f"compared {where}: ant/int8 on nano33ble (accuracy); zebra/int8 on nano"
+    )
+    assert not any(line.startswith("NOT COMPARABLE: ") for line in summary(result))
 
 
 EDITS = {

@@ -237,6 +237,15 @@ def test_another_dataset_is_not_comparable_and_leaves_the_rest_in_force() -> Non
     )
 
 
+def test_what_can_not_be_compared_and_nothing_judges_does_not_sound_like_a_finding() -> None:
+    before = entry({"output_sqnr": 40}, outcomes(90, 100), dataset="old")
+    after = entry({"output_sqnr": 10}, outcomes(90, 120), dataset="new")
+    found = between(before, after, {"informational": True})
+    (line,) = [line for line, outcome in comparison_lines(found) if "output_sqnr" in line]
+    assert line.startswith("not compared, which fails nothing: digits/int8 on pico (accuracy, out")
+    assert line.endswith("the dataset changed (100 samples then, 120 now)")
+
+
 def test_a_rule_that_does_not_fit_its_metric_fails_and_says_so() -> None:
     before, after = (entry(values=[v, v], metric="mae") for v in (1.0, 2.0))
     change = only(between(before, after, {"mae": "2 pt"}), "mae")
@@ -426,7 +435,10 @@ def test_few_samples_in_common_decide_nothing() -> None:
         found = between(evaluated(right, range(100)), evaluated(right, ids))
         assert only(found, "accuracy").verdict is Outcome[verdict]
         lines = list(comparison_lines(found))
-        assert any("digits/int8 on pico" in line for line, _ in lines) == (shared < 50)
+        apart = [line for line, _ in lines if line.startswith("NOT COMPARABLE: ")]
+        assert any("digits/int8 on pico" in line for line in apart) == (shared < 50)
+        part = "compared on the 50 samples that both have (100 then, 100 now): digits/int8 on pico"
+        assert any(line.startswith(part) for line, _ in lines) == (shared == 50)
         if shared < 50:
             assert f"100 now, {shared} of them the same" in only(found, "accuracy").message
             assert lines[0][1] is Outcome.INCONCLUSIVE
