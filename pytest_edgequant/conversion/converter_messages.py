@@ -9,7 +9,9 @@ _LISTS = re.compile(r"^(TF Select|Custom) ops: (.+)$", re.MULTILINE)
 _LOCATED = re.compile(r"fused\[\"(\w+):\", \"([^\"@]+)@?[^\"]*\"\].*?'tf\.(\w+)' op is neither")
 _ERRORS = re.compile(r"error: (.+)")
 _NOT_YET = re.compile(r"^.*not yet supported for op.*$", re.MULTILINE)
-_NOISE = re.compile(r"failed while converting: '|is neither a custom op nor a flex op|^loc\(")
+_NOISE = re.compile(r"failed while converting: '|is neither a custom op nor a flex op")
+_BEHIND_LOCATION = re.compile(r"^loc\((.*)\): (\S.*)$")
+_SCOPE = re.compile(r"fused\[\"\w+:\", \"([^\"@]+)@")
 
 
 def _names(listed: str) -> list[str]:
@@ -38,12 +40,22 @@ def _unknown_operators(text: str) -> list[str]:
     return list(dict.fromkeys(told))
 
 
+def _located(part: str) -> str:
+    """A reason with its layer instead of its stack of locations."""
+    found = _BEHIND_LOCATION.match(part)
+    if found is None:
+        return "" if part.startswith("loc(") else part
+    scope = _SCOPE.search(found[1])
+    where = scope[1].rpartition("/")[0] if scope else ""
+    return f"{found[2]} (in {where!r})" if where else found[2]
+
+
 def converter_reason(error: BaseException) -> str:
     """The converter's reason without its stack of locations; it names operators and layers."""
     text = str(error)
     unknown = _unknown_operators(text)
     told = [part.split(": called from")[0].strip() for part in _ERRORS.findall(text)]
-    told = [part for part in dict.fromkeys(told) if part and not _NOISE.search(part)]
+    told = [part for part in dict.fromkeys(map(_located, told)) if part and not _NOISE.search(part)]
     not_yet = list(dict.fromkeys(line.strip() for line in _NOT_YET.findall(text)))
     if unknown:
         reason = (

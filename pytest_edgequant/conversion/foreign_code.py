@@ -28,12 +28,14 @@ _LARGEST = 100_000_000
 class Finding:
     """What a loader would run or import: where in the file, and why.
 
-    `custom` tells that it is a class or function of another package, not code in the file.
+    `custom` tells that it is a class or function of another package, not code in the file, and
+    `kind` the name of that class.
     """
 
     place: str
     reason: str
     custom: bool = False
+    kind: str = ""
 
     def __str__(self) -> str:
         return f"{self.place} {self.reason}"
@@ -43,11 +45,13 @@ class Finding:
 class Configuration:
     """A model's configuration as it stands in a file.
 
-    `loaded` is what Keras makes the model from; `aside` what it reads only for training.
+    `loaded` is what Keras makes the model from; `aside` what it reads only for training; `version`
+    that of the Keras which wrote it, where the file tells.
     """
 
     loaded: Any
     aside: Any = None
+    version: str = ""
 
 
 # -- reading -----------------------------------------------------------------------------------
@@ -70,11 +74,15 @@ def _of_zip(path: str) -> Configuration:
         if archive.getinfo("config.json").file_size > _LARGEST:
             raise _Unreadable
         whole = _parsed(archive.read("config.json"))
+        version = ""
+        with contextlib.suppress(KeyError, ValueError, AttributeError, _Unreadable):
+            if archive.getinfo("metadata.json").file_size <= _LARGEST:
+                version = str(_parsed(archive.read("metadata.json")).get("keras_version", ""))
     if not isinstance(whole, dict):
         raise _Unreadable
     # With compile=False both loaders set this one aside; those of nested models they do not.
     aside = whole.pop("compile_config", None)
-    return Configuration(whole, aside)
+    return Configuration(whole, aside, version)
 
 
 def _of_hdf5(path: str) -> Configuration:
@@ -82,8 +90,10 @@ def _of_hdf5(path: str) -> Configuration:
 
     with h5py.File(path, "r") as file:
         texts = [file.attrs.get(name) for name in ("model_config", "training_config")]
+        version = file.attrs.get("keras_version", "")
+        version = version.decode("utf-8", "replace") if hasattr(version, "decode") else version
     aside = _parsed(texts[1]) if texts[1] is not None else None
-    return Configuration(_parsed(texts[0]), aside)
+    return Configuration(_parsed(texts[0]), aside, str(version))
 
 
 def _is_hdf5(path: str) -> bool:
@@ -158,7 +168,8 @@ def _first(value: Any, rules: Iterable[Rule], where: str = "") -> Finding | None
             reason = rule(node)
             if reason is not None:
                 custom = rule is _of_another_package
-                return Finding(where or _place(labels), reason, custom)
+                kind = str(node.get("class_name", "")) if custom else ""
+                return Finding(where or _place(labels), reason, custom, kind)
     return None
 
 
@@ -273,6 +284,24 @@ def for_tf_keras(found: Sequence[Configuration]) -> Finding | None:
     return next(filter(None, (_first(*search) for search in searches)), None)
 
 
+# -- what means something else by now -----------------------------------------------------------
+
+
+def _changed(node: Mapping[str, Any]) -> str | None:
+    for key, value in node.items():
+        if isinstance(value, Mapping) and value.get("class_name") == "function":
+            value = value.get("config")
+        if value == "hard_sigmoid" and str(key).endswith("activation"):
+            return "uses hard_sigmoid, which Keras 3 computes with another slope than Keras 2"
+    return None
+
+
+def changed_since_keras_2(found: Iterable[Configuration]) -> Finding | None:
+    """What Keras 3 loads from a file of Keras 1 or 2, and computes otherwise than those did."""
+    older = [one.loaded for one in found if one.version.startswith(("1.", "2."))]
+    return next(filter(None, (_first(loaded, (_changed,)) for loaded in older)), None)
+
+
 # -- SavedModels ---------------------------------------------------------------------------------
 
 OUTSIDE = frozenset(
@@ -294,6 +323,15 @@ def _nodes(saved: Any) -> Iterator[tuple[Any, str]]:
         for function in meta.graph_def.library.function:
             for node in function.node_def:
                 yield node, f"its function {function.signature.name[:60]!r}"
+
+
+def saved_operators(folder: str) -> Iterator[tuple[str, str]]:
+    """Every operator of a SavedModel with its name."""
+    from tensorflow.core.protobuf import saved_model_pb2
+
+    saved = saved_model_pb2.SavedModel()
+    saved.ParseFromString((Path(folder) / "saved_model.pb").read_bytes())
+    yield from ((node.op, node.name) for node, _ in _nodes(saved))
 
 
 def check_saved_model(folder: str, where: str) -> None:

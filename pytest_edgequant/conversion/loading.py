@@ -5,10 +5,11 @@ No loader sees a file before `foreign_code` has read it: what it brings is not r
 
 from __future__ import annotations
 
+import contextlib
 import re
 from typing import Any
 
-from pytest_edgequant.conversion import foreign_code, tracing
+from pytest_edgequant.conversion import foreign_code, tracing, wrapped
 from pytest_edgequant.conversion.foreign_code import Finding
 from pytest_edgequant.errors import ModelError
 
@@ -23,6 +24,9 @@ _HAND_OVER = (
 
 def _refusal(path: str, where: str, finding: Finding) -> ModelError:
     """The error for a file that would run something, and what its owner can do."""
+    known = wrapped.advice(finding.kind)
+    if known is not None:
+        return ModelError(f"{where}: {finding.place} can't be loaded from a file: {known}")
     if finding.custom:
         return ModelError(f"{where}: {finding}: nothing is imported for a file, and {_HAND_OVER}")
     load = _BY_KERAS_3 if path.endswith(".keras") else f"{_BY_TF_KERAS} or {_BY_KERAS_3}"
@@ -65,14 +69,30 @@ def tf_keras_model(path: str, where: str) -> Any:
     return None
 
 
+def _as_keras_2_means_it(path: str, where: str, changed: Finding) -> Any:
+    """A file that Keras 3 would load without a word, and compute something else."""
+    with contextlib.suppress(ImportError):
+        model = tf_keras_model(path, where)
+        if model is not None:
+            return model
+    raise ModelError(
+        f"{where}: {changed}. The file is of Keras 2, and only tf_keras reads it as it was meant: "
+        "install tf-keras (extra `qat`), or load the model yourself and hand over the object"
+    )
+
+
 def keras_model(path: str, where: str) -> Any:
     """A `.keras` or `.h5` file through Keras 3, or tf_keras for what only that can read.
 
     Raises `ModelError`, which names the layer where the file would run something.
     """
-    finding = foreign_code.for_any_loader(foreign_code.configurations(path) or ())
+    found = foreign_code.configurations(path) or ()
+    finding = foreign_code.for_any_loader(found)
     if finding is not None:
         raise _refusal(path, where, finding)
+    changed = foreign_code.changed_since_keras_2(found)
+    if changed is not None:
+        return _as_keras_2_means_it(path, where, changed)
     import keras
 
     try:
@@ -80,7 +100,10 @@ def keras_model(path: str, where: str) -> Any:
     except Exception as error:
         first = error
     reason = _check_reason(path, where, "Keras", first)
-    unknown = re.search(r"Could not locate \w+ '[^']+'|Unknown layer: '?\w+'?", reason)
+    unknown = re.search(r"Could not locate \w+ '([^']+)'|Unknown layer: '?([\w>]+)'?", reason)
+    known = wrapped.advice(unknown[1] or unknown[2]) if unknown else None
+    if unknown and known:
+        raise ModelError(f"{where}: Keras can't load it: {unknown.group()}: {known}") from None
     told = f"{type(first).__name__}: {unknown.group() if unknown else reason[:400]}"
     advice = "write the file again, or hand over the model object itself"
     try:

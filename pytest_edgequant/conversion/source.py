@@ -137,8 +137,8 @@ def _recurrent_hint(error: ConversionError, description: Description | None) -> 
     """SavedModels hide their layers: say what helps where those may be the reason."""
     if description is not None and description.recurrent is None:
         return ConversionError(
-            f"{error} If the model has recurrent layers: give the .keras file or the model object "
-            "instead of a SavedModel, so that they can be unrolled"
+            f"{str(error).removesuffix('.')}. If the model has recurrent layers: give the .keras "
+            "file or the model object instead of a SavedModel, so that they can be unrolled"
         )
     return error
 

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pytest_edgequant.conversion import loading, tracing
+from pytest_edgequant.conversion import foreign_code, loading, tracing, wrapped
 from pytest_edgequant.conversion.calibration import Calibration, calibration_inputs, quality_notes
 from pytest_edgequant.conversion.converter_messages import converter_reason
 from pytest_edgequant.conversion.replacing import replacements
@@ -269,8 +269,13 @@ def convert_exported(
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
     if family == "float16":
         converter.target_spec.supported_types = [tf.float16]
+    writing = wrapped.writing_wrapper(foreign_code.saved_operators(exported.folder))
+    if writing is not None:
+        notes.append(writing)
     if family in ("int8", "int16x8"):
         assert calibration is not None
+        if writing is not None:
+            raise ConversionError(f"{where}: {family} can't be made of the model: {writing}")
         inputs, _ = calibration_inputs(calibration, exported.inputs)
         notes += quality_notes(calibration, inputs, exported.inputs)
         converter.representative_dataset = _representative(inputs, exported)

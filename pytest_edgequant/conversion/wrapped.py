@@ -7,6 +7,8 @@ the model that is meant.
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterable
 from typing import Any
 
 from pytest_edgequant.conversion.tracing import flatten_layers, shortened
@@ -16,8 +18,14 @@ _PACKAGE = "tensorflow_model_optimization"
 _STRIPPED_BY = {
     "PruneLowMagnitude": ("sparsity", "strip_pruning"),
     "ClusterWeights": ("clustering", "strip_clustering"),
+    "ClusterWeightsMHA": ("clustering", "strip_clustering"),
 }
 """The class of a wrapper; the part of the package and the function that takes it off."""
+
+
+_SIMULATING = ("QuantizeWrapper", "QuantizeWrapperV2", "QuantizeLayer", "QuantizeAwareActivation")
+_SCOPES = {"prune_low_magnitude_": "PruneLowMagnitude", "cluster_": "ClusterWeights"}
+"""How the names begin that the wrappers give themselves."""
 
 
 def _wrappers(model: Any) -> dict[str, str]:
@@ -28,6 +36,17 @@ def _wrappers(model: Any) -> dict[str, str]:
             if cls.__name__ in _STRIPPED_BY and cls.__module__.split(".")[0] == _PACKAGE:
                 found.setdefault(cls.__name__, str(layer.name))
     return found
+
+
+def _copied(model: Any) -> Any:
+    """The model again where it can be made: taking wrappers off calls the layers once more."""
+    import tf_keras
+
+    with contextlib.suppress(Exception):  # a custom layer without a configuration
+        copy = tf_keras.models.clone_model(model)
+        copy.set_weights(model.get_weights())
+        return copy
+    return model
 
 
 def unwrapped(model: Any, where: str) -> Any:
@@ -41,7 +60,7 @@ def unwrapped(model: Any, where: str) -> Any:
         import tensorflow_model_optimization as tfmot
 
         try:
-            model = getattr(getattr(tfmot, part).keras, function)(model)
+            model = getattr(getattr(tfmot, part).keras, function)(_copied(model))
         except Exception as error:
             raise ModelError(
                 f"{where}: the layer {layer!r} is {kind} of {_PACKAGE}, whose variables change "
@@ -49,3 +68,36 @@ def unwrapped(model: Any, where: str) -> Any:
                 f"failed here: {type(error).__name__}: {shortened(error)}"
             ) from None
     return model
+
+
+def advice(class_name: str) -> str | None:
+    """What to do about a file with a layer of that class; None where it is not the package's."""
+    if class_name in _STRIPPED_BY:
+        part, function = _STRIPPED_BY[class_name]
+        return (
+            "it is wrapped by tensorflow-model-optimization, for training alone: save the model "
+            f"without, as tfmot.{part}.keras.{function}(model) gives it"
+        )
+    if class_name in _SIMULATING:
+        return (
+            "it simulates quantization by tensorflow-model-optimization: load the file yourself "
+            "(with tfmot.quantization.keras.quantize_scope(): tf_keras.models.load_model(path)) "
+            "and hand over the model object from the fixture edge_model"
+        )
+    return None
+
+
+def writing_wrapper(nodes: Iterable[tuple[str, str]]) -> str | None:
+    """What to do about a graph whose wrappers write weights; None where there is none.
+
+    `nodes` are operators with their names, which begin with the layers' and so the wrappers'.
+    """
+    for operator, name in nodes:
+        if operator.startswith("Assign"):
+            for scope in name.split("/"):
+                for prefix, class_name in _SCOPES.items():
+                    if scope.startswith(prefix):
+                        return f"the layer {scope!r} writes its weights in inference: " + str(
+                            advice(class_name)
+                        )
+    return None

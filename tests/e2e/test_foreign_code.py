@@ -241,7 +241,8 @@ def test_settings_for_training_count_for_tf_keras_alone(tmp_path: Path, marker: 
 
 
 def test_the_object_of_a_user_who_trusts_the_file_converts(tmp_path: Path, marker: Path) -> None:
-    path = hdf5(tmp_path / "m.h5", sequential(lambda_layer(marker)))
+    relu = {"class_name": "Activation", "config": {"name": "relu", "activation": "relu"}}
+    path = hdf5(tmp_path / "m.h5", sequential(lambda_layer(marker), relu))
     assert convert(tf_keras.models.load_model(path, compile=False), "float32").size_bytes > 0
 
 

@@ -56,6 +56,16 @@ def test_every_operator_without_16_bits_is_named() -> None:
     assert "\n" not in reason
 
 
+def test_a_reason_behind_its_location_names_the_layer() -> None:
+    text = (
+        '<unknown>:0: error: loc(callsite(fused["Softmax:", "model/last/Softmax@__inference_1"] at '
+        'fused["StatefulPartitionedCall:", "StatefulPartitionedCall"])): \'tfl.softmax\' op failed '
+        'to verify its types\n<unknown>:0: note: loc(fused["x"]): called from\n'
+    )
+    reason = converter_reason(RuntimeError(text))
+    assert reason == "'tfl.softmax' op failed to verify its types (in 'model/last')"
+
+
 def test_other_errors_stay_as_they_are() -> None:
     located = "loc(\"x\"): error: 'tfl.split' op failed: called from somewhere\n"
     assert converter_reason(RuntimeError(located)) == "'tfl.split' op failed"

@@ -130,3 +130,22 @@ def test_what_can_not_be_read_is_nothing_to_judge_by(tmp_path: Path) -> None:
     assert foreign_code.configurations(str(path)) is None
     path.write_bytes(b"neither")
     assert foreign_code.configurations(str(path)) == []
+
+
+def test_what_keras_3_computes_otherwise_is_known_by_the_version_that_wrote_it() -> None:
+    plain = layer("Dense", activation="hard_sigmoid")
+    nested = layer(
+        "LSTM", recurrent_activation={"class_name": "function", "config": "hard_sigmoid"}
+    )
+    for config in (
+        plain,
+        nested,
+        layer("Sequential", "outer", layers=[layer("Dense", "a"), plain]),
+    ):
+        for version, found in (("2.15.0", True), ("1.2.2", True), ("3.8.0", False), ("", False)):
+            given = [Configuration(config, None, version)]
+            finding = foreign_code.changed_since_keras_2(given)
+            assert (finding is not None) == found
+            assert not found or "'it' (" in str(finding)
+    other = layer("Dense", "hard_sigmoid", activation="relu", note="hard_sigmoid")
+    assert foreign_code.changed_since_keras_2([Configuration(other, None, "2.0")]) is None
