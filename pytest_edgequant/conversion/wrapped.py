@@ -8,6 +8,7 @@ the model that is meant.
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Iterable
 from typing import Any
 
@@ -24,8 +25,8 @@ _STRIPPED_BY = {
 
 
 _SIMULATING = ("QuantizeWrapper", "QuantizeWrapperV2", "QuantizeLayer", "QuantizeAwareActivation")
-_SCOPES = {"prune_low_magnitude_": "PruneLowMagnitude", "cluster_": "ClusterWeights"}
-"""How the names begin that the wrappers give themselves."""
+_OWN = re.compile(r"\b((prune_low_magnitude|cluster)_[^/]*)/(mask|pulling_indices)")
+"""The variables of wrappers, by the layers that hold them."""
 
 
 def _wrappers(model: Any) -> dict[str, str]:
@@ -92,12 +93,11 @@ def writing_wrapper(nodes: Iterable[tuple[str, str]]) -> str | None:
 
     `nodes` are operators with their names, which begin with the layers' and so the wrappers'.
     """
-    for operator, name in nodes:
-        if operator.startswith("Assign"):
-            for scope in name.split("/"):
-                for prefix, class_name in _SCOPES.items():
-                    if scope.startswith(prefix):
-                        return f"the layer {scope!r} writes its weights in inference: " + str(
-                            advice(class_name)
-                        )
+    every = list(nodes)
+    own = {found[1]: found[2] for _, name in every if (found := _OWN.search(name))}
+    for operator, name in every:
+        for scope in name.split("/"):
+            if operator.startswith("Assign") and scope in own:
+                kind = "PruneLowMagnitude" if own[scope] != "cluster" else "ClusterWeights"
+                return f"the layer {scope!r} writes its weights in inference: {advice(kind)}"
     return None
