@@ -84,8 +84,9 @@ def judge_flash(
             f"({part}the flash that firmware and TFLM's code leave){described}"
         )
         return Verdict("size", Outcome.PASS, message, certain, size)
+    question = "fit" if share == 1 else f"are within {part}the flash that is left to a model"
     message = (
-        f"{variant.label}: whether {_show(size)} fit is not known: TFLM's code takes "
+        f"{variant.label}: whether {_show(size)} {question} is not known: TFLM's code takes "
         f"{split.runtime.low:,} to {split.runtime.value:,} B, by what the firmware is built with"
         f"{described}. {_measure_firmware(target)}"
     )
@@ -96,9 +97,8 @@ def _too_large(variant: Variant, split: FlashSplit, part: str, at_most: int) -> 
     """Why a model doesn't fit however small the code is, and what would help."""
     size, described = variant.size_bytes, split.describe()
     text = f"{variant.label}: size {_show(size)} "
-    if at_most <= 0:
-        assert split.runtime is not None
-        least = (split.after_firmware or 0) - (split.at_most or 0)
+    if split.at_most is not None and split.at_most <= 0:
+        least = (split.after_firmware or 0) - split.at_most
         text += (
             f"does not fit: TFLM's code for the model's operators takes at least {_show(least)} of "
             f"the {_show(split.after_firmware or 0)} of flash after firmware"
