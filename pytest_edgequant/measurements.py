@@ -31,6 +31,7 @@ from pytest_edgequant.records import (
     Target,
     Variant,
 )
+from pytest_edgequant.targets.cores import check_runtime
 from pytest_edgequant.targets.runtimes import RUNTIMES
 from pytest_edgequant.tflite.graph import read_graph
 
@@ -41,6 +42,8 @@ def for_target(variant: Any, target: Target | str | None) -> tuple[Variant, Targ
     if isinstance(target, str):
         target = current_pipeline().targets.get(target)
     found = target or loaded.target
+    if found is not None:  # one that was made in Python has been read from no file
+        check_runtime(found, {"runtime": found.runtime}, f"the target {found.name}")
     if found is not None and found is not loaded.target:
         loaded = dataclasses.replace(loaded, target=found)
     return loaded, found

@@ -48,6 +48,7 @@ from pytest_edgequant import (
 )
 from pytest_edgequant import pipeline as pipeline_module
 from pytest_edgequant.data import load_pair
+from pytest_edgequant.errors import TargetError
 from pytest_edgequant.pipeline import Pipeline, load_variant
 from pytest_edgequant.records import HeldOut
 from pytest_edgequant.targets import Targets
@@ -100,6 +101,15 @@ def without_tflm(monkeypatch: pytest.MonkeyPatch) -> None:
         return {k: v for k, v in installed(packages).items() if k != "tflite-micro"}
 
     monkeypatch.setattr(pipeline_module, "versions", versions)
+
+
+@pytest.mark.parametrize("check", [assert_deployable, assert_arena_fits, assert_ops_supported])
+def test_a_microcontroller_made_in_python_has_no_litert_either(
+    check: Callable[[Any, Any], None], tiny: Tiny
+) -> None:
+    board = dataclasses.replace(Targets().get("nano33ble"), runtime="litert")
+    with pytest.raises(TargetError, match="the core 'cortex-m4' is a microcontroller's"):
+        check(tiny["int8"], board)
 
 
 # -- what a runtime refuses ---------------------------------------------------------------------
