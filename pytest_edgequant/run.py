@@ -591,6 +591,8 @@ class Run:
 
     def summarize(self, reporter: pytest.TerminalReporter) -> None:
         """Print the tables, then what needs to be seen in red."""
+        if not self._runs_tests:
+            return
         chosen = [target for name in self.settings.target for target in self.targets.expand(name)]
         lines = list(terminal.summary_lines(self.session, chosen))
         more = list(self.baseline.lines())
