@@ -191,9 +191,9 @@ def test_a_share_that_is_the_models_alone_counts_no_code() -> None:
 def test_a_share_of_what_is_left_is_asked_for_as_such() -> None:
     """The model fits in any case here; whether it keeps the rest free is what is not known."""
     verdict = judged(110_848 + 16_000, share="80%")
-    assert verdict.outcome is Outcome.INCONCLUSIVE
+    assert verdict.verdict is Outcome.INCONCLUSIVE
     assert "whether 15,728 B are within 80% of the flash that is left" in verdict.message
     # No share is not no flash: code that fits is not said to take too much.
     nothing = judged(400_000, share="0%")
-    assert nothing.outcome is Outcome.FAIL
+    assert nothing.verdict is Outcome.FAIL
     assert "is over the limit of 0 B by 15,728 B (0% of the flash" in nothing.message
