@@ -81,6 +81,14 @@ def _as_keras_2_means_it(path: str, where: str, changed: Finding) -> Any:
     )
 
 
+def _is_operation(class_name: str) -> bool:
+    """Whether a class of that name is an operation of Keras 3 (`keras.ops`)."""
+    import keras
+
+    kinds = keras.Operation.__subclasses__()
+    return any(kind.__name__ == class_name and ".ops." in kind.__module__ for kind in kinds)
+
+
 def keras_model(path: str, where: str) -> Any:
     """A `.keras` or `.h5` file through Keras 3, or tf_keras for what only that can read.
 
@@ -118,7 +126,9 @@ def keras_model(path: str, where: str) -> Any:
             )
     if model is not None:
         return model
-    if unknown or "custom" in reason.lower():
+    if unknown and _is_operation(unknown[1] or unknown[2]):
+        advice = "Keras does not read operations of keras.ops from HDF5: write it as .keras"
+    elif unknown or "custom" in reason.lower():
         advice = _HAND_OVER
     raise ModelError(f"{where}: Keras can't load it: {told}; {advice}")
 

@@ -97,3 +97,15 @@ def test_keras_3_has_its_own_hard_sigmoid(tmp_path: Path) -> None:
         assert relative_error(variant.predict(x), model(x)) < 1e-5
     with h5py.File(tmp_path / "model.h5") as file:
         assert "hard_sigmoid" in json.dumps(json.loads(file.attrs["model_config"]))
+
+
+def test_operations_in_hdf5_are_no_custom_layers(tmp_path: Path) -> None:
+    keras, x = pytest.importorskip("keras"), samples(6, 3)
+    entry = keras.Input((6, 3))
+    model = keras.Model(entry, keras.layers.Dense(2)(keras.ops.mean(entry, 1)))
+    model.save(tmp_path / "model.h5")
+    with pytest.raises(ModelError, match=r"'Mean'; Keras does not read .* write it as \.keras"):
+        convert(str(tmp_path / "model.h5"), "float32")
+    model.save(tmp_path / "model.keras")
+    variant = convert(str(tmp_path / "model.keras"), "float32")
+    assert relative_error(variant.predict(x), model(x)) < 1e-5
