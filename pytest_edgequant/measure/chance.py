@@ -21,6 +21,8 @@ SIGNIFICANCE = 0.05
 """A value that chance gives more often than this is not told from chance."""
 _IMBALANCED = 0.8
 _CERTAIN = 1e-6
+_FEWEST_FOR_DECISIONS = 30
+"""Below so many samples the normal approximation says little of decisions."""
 
 
 def association(labels: NDArray[Any], predicted: NDArray[Any]) -> float:
@@ -161,6 +163,28 @@ def chance_of_recall(
     beaten = value > constant and p_value <= SIGNIFICANCE
     hint = "" if beaten else _shifted(labels, predicted)
     return Chance(constant, guess, beaten, p_value, "permutation test", hint)
+
+
+def shuffled(predicted: NDArray[Any]) -> NDArray[Any]:
+    """The same decisions, dealt out to the samples by chance; the same in every run."""
+    return np.asarray(np.random.default_rng(0).permutation(predicted))
+
+
+def chance_of_decisions(
+    dealt: float, labels: NDArray[Any], predicted: NDArray[Any], share: bool
+) -> Chance | None:
+    """Chance for a function of labels and decisions that is not known: whether they are related.
+
+    `dealt` is what the function gives for `shuffled` decisions. None for too few samples to tell,
+    and for one class alone, of which such a function may be meant to say something.
+    """
+    if len(labels) < _FEWEST_FOR_DECISIONS or len(np.unique(labels)) < 2:
+        return None
+    p_value = association(labels, predicted)
+    beaten = p_value <= SIGNIFICANCE
+    hint = "" if beaten else _shifted(labels, predicted)
+    guess = "dealing the same decisions out by chance"
+    return Chance(dealt, guess, beaten, p_value, "permutation test", hint, share)
 
 
 def chance_of_pixels(

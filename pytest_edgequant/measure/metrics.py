@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from pytest_edgequant.errors import MetricError
+from pytest_edgequant.measure.chance import chance_of_decisions, shuffled
 from pytest_edgequant.measure.classification import (
     Agreement,
     MacroF1,
@@ -42,6 +43,7 @@ from pytest_edgequant.measure.scores import (
     select_output,
 )
 from pytest_edgequant.names import fold, unknown
+from pytest_edgequant.records import Chance
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -148,6 +150,16 @@ class _Called(TaskMetric):
 
     def classes(self, kept: Kept) -> Classes | None:
         return (kept[0], kept[1]) if self.on == "labels" else None
+
+    def chance(self, kept: Kept) -> Chance | None:
+        if self.on != "labels":
+            return None
+        labels, predicted = kept
+        try:
+            dealt = self.value((labels, shuffled(predicted)))
+        except Exception:
+            return None  # a function that does not take every order of what a model may decide
+        return chance_of_decisions(dealt, labels, predicted, self.share)
 
 
 def _plain(function: Any) -> Any:

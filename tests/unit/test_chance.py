@@ -8,9 +8,17 @@ from typing import Any
 
 import numpy as np
 import pytest
+from sklearn.metrics import accuracy_score, matthews_corrcoef
 
 from pytest_edgequant.measure.chance import association, rank_test
-from pytest_edgequant.measure.metrics import TaskMetric, compute, get_metric, mean_iou, roc_auc
+from pytest_edgequant.measure.metrics import (
+    TaskMetric,
+    compute,
+    get_metric,
+    mean_iou,
+    roc_auc,
+    task_metric,
+)
 from pytest_edgequant.records import Chance
 
 GENERATOR = np.random.default_rng(0)
@@ -70,6 +78,14 @@ def mostly(labels: Any, classes: int, wrong: int) -> Any:
     return decided(labels, classes)
 
 
+def false_alarms(labels: Any, predicted: Any) -> float:
+    """Which no constant answer but the frequent one has: 0, less than any useful model."""
+    return float(((labels == 0) & (predicted == 1)).mean())
+
+
+MATTHEWS = task_metric(matthews_corrcoef, higher_is_better=True, on="labels")
+FALSE_ALARMS = task_metric(false_alarms, higher_is_better=False, on="labels")
+
 GOOD: list[tuple[str | TaskMetric, Any, Any]] = [
     ("accuracy", LABELS, mostly(LABELS, 10, 40)),
     ("accuracy", LABELS, mostly(LABELS, 10, 320)),  # weak, and no accident
@@ -86,6 +102,9 @@ GOOD: list[tuple[str | TaskMetric, Any, Any]] = [
     ("mae", np.tile(TARGETS, 7), np.tile(TARGETS, 7) + 10),
     ("r2", TARGETS, TARGETS + 10),
     ("mean_iou", np.tile([[0, 1]], (9, 4, 1)), decided(np.tile([[0, 1]], (9, 4, 1)), 3)),
+    (accuracy_score, LABELS, mostly(LABELS, 10, 320)),
+    (MATTHEWS, RARE, mostly(RARE, 2, 5)),
+    (FALSE_ALARMS, RARE, mostly(RARE, 2, 5)),
 ]
 BAD: list[tuple[str | TaskMetric, Any, Any]] = [
     ("accuracy", LABELS, decided(np.roll(LABELS, 1), 10)),
@@ -112,6 +131,10 @@ BAD: list[tuple[str | TaskMetric, Any, Any]] = [
     ("mean_iou", np.tile([[0, 1]], (9, 4, 1)), decided(np.zeros((9, 4, 2), int), 2)),
     ("mean_iou", IMAGES, decided(np.roll(IMAGES, 7, axis=1), 3)),
     (mean_iou(), np.zeros((9, 4, 2), int), decided(np.zeros((9, 4, 2), int), 2)),
+    (accuracy_score, LABELS, decided(np.roll(LABELS, 1), 10)),
+    (accuracy_score, RARE, decided(0 * RARE, 2)),
+    (MATTHEWS, RARE, decided(np.roll(RARE, 1), 2)),
+    (FALSE_ALARMS, RARE, decided(np.roll(RARE, 1), 2)),
 ]
 
 
