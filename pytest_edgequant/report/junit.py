@@ -13,7 +13,7 @@ _MOST_NAME, _MOST_VALUE = 200, 2000
 
 def _plain(text: object, most: int) -> str:
     """Text that XML can hold: pytest escapes the values of properties, not their names."""
-    cleaned = printable(one_line(str(text)))
+    cleaned = printable(text)
     return cleaned if len(cleaned) <= most else f"{cleaned[: most - 1]}…"
 
 
@@ -40,6 +40,6 @@ def add_properties(
             name, value = _value(event)
             target = f"@{event['target']}" if event["target"] else ""
             whole = f"edgequant:{event['model']}/{event['variant']}{target}:{name}"
-            found[_plain(whole, _MOST_NAME)] = _plain(value, _MOST_VALUE)
+            found[_plain(whole, _MOST_NAME)] = _plain(one_line(str(value)), _MOST_VALUE)
     properties[:] = [(name, value) for name, value in properties if name not in found]
     properties += found.items()
