@@ -26,6 +26,8 @@ _LOOKUP = (
     "up in the application and make them the model's float input"
 )
 
+_OF_NORMALIZATION = ("NEG", "SQUARE", "SQUARED_DIFFERENCE", "RSQRT")
+
 
 @dataclass(frozen=True)
 class _Way:
@@ -45,7 +47,7 @@ def _way(
 
 _WAYS = (
     _way("SELECT LESS", _LOOKUP, "embedding"),
-    _way("NEG SQUARE SQUARED_DIFFERENCE RSQRT", _NORMALIZE, "(layer|group)_?norm"),
+    _way(" ".join(_OF_NORMALIZATION), _NORMALIZE, "(layer|group)_?norm"),
     _way(
         "SQUARE",
         "Write it as products in a layer of its own: x * keras.ops.rsqrt(keras.ops.mean(x * x, -1, "
@@ -123,6 +125,35 @@ def _looks_up(subgraph: Subgraph, operator: Operator) -> bool:
     )
 
 
+def _kind_of_layer(subgraph: Subgraph, operator: Operator) -> str:
+    """The kind of Keras layer that an operator's neighbours tell, as the ways above name it, or "".
+
+    A layer may have any name; what its operators do together is the same.
+    """
+    layer = layer_of(_result_name(subgraph, operator))
+    names = [other.name for other in subgraph.operators]
+    if operator.name == "NOT_EQUAL" and "REDUCE_ANY" in names:
+        return "masking"  # Keras computes masks outside of the layer's own names
+    if layer is None:
+        return ""
+    beside = [o for o in subgraph.operators if layer_of(_result_name(subgraph, o)) == layer]
+    within = {other.name for other in beside}
+    if operator.name in _OF_NORMALIZATION and "RSQRT" in within:
+        return "layer_norm" if within & {"NEG", "SQUARED_DIFFERENCE"} else "rms_norm"
+    shape = subgraph.tensors[operator.inputs[0]].shape if operator.inputs else ()
+    if operator.name == "TILE" and len(shape) >= 4:  # keras.ops.repeat along an inner axis
+        return "repeat_vector" if all(size == 1 for size in shape[:-1]) else "up_sampling"
+    slices = [o for o in beside if o.name == "STRIDED_SLICE" and o.inputs[0] == operator.inputs[0]]
+    if operator.name == "STRIDED_SLICE" and len(slices) > 1 and len(shape) > 4:
+        return "time_distributed"
+    return ""
+
+
+def _result_name(subgraph: Subgraph, operator: Operator) -> str:
+    first = next((i for i in operator.outputs if i >= 0), None)
+    return subgraph.tensors[first].name if first is not None else ""
+
+
 def instead(operator: str, name: str, kind: str = "", *, lookup: bool = False) -> str | None:
     """What to use for an operator whose output has that name and type; None where nothing is known.
 
@@ -143,9 +174,10 @@ def instead(operator: str, name: str, kind: str = "", *, lookup: bool = False) -
 def replacement(subgraph: Subgraph, operator: Operator, otherwise: str) -> str:
     """What to do about an operator: the layer that it is of, and what replaces it there."""
     first = next((i for i in operator.outputs if i >= 0), None)
-    name = subgraph.tensors[first].name if first is not None else ""
+    name = _result_name(subgraph, operator)
     kind = subgraph.tensors[first].type if first is not None else ""
-    way = instead(operator.name, name, kind, lookup=_looks_up(subgraph, operator)) or otherwise
+    told = f"{name}/{_kind_of_layer(subgraph, operator)}".rstrip("/")
+    way = instead(operator.name, told, kind, lookup=_looks_up(subgraph, operator)) or otherwise
     layer = layer_of(name)
     return f"In the layer {layer!r}: {way}" if layer is not None and way else way
 

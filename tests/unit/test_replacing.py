@@ -90,3 +90,55 @@ def test_each_layer_and_way_is_told_once() -> None:
         builder.graph.tensors[x].name = name.encode()
     told = replacements(read_graph(builder.build()), {"NEG", "ABS"})
     assert [way.split(":")[0] for way in told] == ["In the layer 'one'", "In the layer 'two'"]
+
+
+# Operators and names in a row, their shape, the operator that is asked about, a word of the way
+LAYERS_OF_ANY_NAME = {
+    "layer normalization": (
+        [("MEAN", "mean"), ("SQUARED_DIFFERENCE", "sd"), ("RSQRT", "Rsqrt"), ("NEG", "Neg")],
+        [1, 4],
+        "NEG",
+        "BatchNormalization",
+    ),
+    "rms normalization": (
+        [("SQUARE", "Square"), ("MEAN", "Mean"), ("RSQRT", "Rsqrt")],
+        [1, 4],
+        "SQUARE",
+        "x * keras.ops.rsqrt",
+    ),
+    "repeat vector": ([("TILE", "Repeat/Tile")], [1, 1, 1, 6], "TILE", "axis=1"),
+    "up-sampling": ([("TILE", "Repeat/Tile")], [1, 4, 1, 4, 3], "TILE", "image.resize"),
+    "mask": (
+        [("NOT_EQUAL", "NotEqual"), ("REDUCE_ANY", "Any")],
+        [1, 6, 3],
+        "NOT_EQUAL",
+        "mask_zero=False",
+    ),
+    "own layer": ([("NEG", "Neg"), ("ABS", "Abs")], [1, 4], "NEG", "0.0 - x"),
+}
+
+
+@pytest.mark.parametrize("case", LAYERS_OF_ANY_NAME)
+def test_a_layer_is_told_by_its_operators_whatever_its_name(case: str) -> None:
+    """An operator of that kind in another layer has no part in it."""
+    operators, shape, asked, word = LAYERS_OF_ANY_NAME[case]
+    builder = GraphBuilder()
+    x = builder.activation(shape, "FLOAT32")
+    x = builder.add("RSQRT", [x], shape, "FLOAT32")
+    builder.graph.tensors[x].name = b"model/before/Rsqrt"
+    for operator, name in operators:
+        x = builder.add(operator, [x], shape, "FLOAT32")
+        builder.graph.tensors[x].name = f"model/block_a/{name}".encode()
+    (told,) = replacements(read_graph(builder.build()), {asked})
+    assert told.startswith("In the layer 'block_a': ")
+    assert word in told
+
+
+def test_several_slices_of_more_than_four_dimensions_are_steps() -> None:
+    builder = GraphBuilder()
+    x = builder.activation([1, 4, 8, 8, 1], "INT8")
+    for step in range(2):
+        y = builder.add("STRIDED_SLICE", [x], [1, 8, 8, 1], "INT8")
+        builder.graph.tensors[y].name = f"model/steps/strided_slice_{step}".encode()
+    (told,) = replacements(read_graph(builder.build()), {"STRIDED_SLICE"})
+    assert told.startswith("In the layer 'steps': Give each step as an input of its own")
