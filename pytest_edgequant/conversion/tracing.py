@@ -164,6 +164,20 @@ def stateful_layer_names(model: Any) -> tuple[str, ...]:
     return tuple(str(layer.name) for layer in stateful_layers(model))
 
 
+def _check_states(model: Any, where: str) -> None:
+    """Refuse states of several samples at a time: what is made takes one."""
+    for layer in stateful_layers(model):
+        states = [state for state in layer.states or () if state is not None]
+        batch = next((int(s.shape[0]) for s in states if s.shape[0] not in (None, 1)), 1)
+        if batch != 1:
+            raise ConversionError(
+                f"{where}: the layer {layer.name!r} ({type(layer).__name__}) keeps the state of "
+                f"{batch} samples at a time (stateful=True), and a device gives the model one. "
+                "Build the model again with a batch of 1 (batch_shape=(1, ...) of its Input) and "
+                "load the same weights (set_weights(model.get_weights())), or with stateful=False"
+            )
+
+
 @contextlib.contextmanager
 def initial_states(model: Any) -> Iterator[None]:
     """The states of the model's recurrent layers at zero, then as they were.
@@ -251,6 +265,7 @@ def trace(model: Any, where: str, unrolled: bool = False) -> Traced:
     """
     import tensorflow as tf
 
+    _check_states(model, where)
     structure = _input_structure(model, where)
     tree = _tree(model)
     leaves = tree.flatten(structure)

@@ -13,6 +13,7 @@ from ai_edge_litert.interpreter import Interpreter
 from e2e_helpers import samples
 
 from pytest_edgequant import assert_fully_integer, convert
+from pytest_edgequant.errors import ConversionError
 from pytest_edgequant.quantize import dequantize, quantize
 from pytest_edgequant.tflite.edit import tensor_data, unpack
 from pytest_edgequant.tflite.graph import read_graph
@@ -141,10 +142,30 @@ def test_an_integer_state_begins_at_its_zero_point() -> None:
     assert values <= points
 
 
+@pytest.mark.parametrize("package", [keras, tf_keras], ids=["keras", "tf_keras"])
+def test_the_state_of_several_samples_is_refused_by_name(package: Any) -> None:
+    """And the way out that is told is one."""
+    layers = package.layers
+
+    def of(batch: int) -> Any:
+        first = (
+            keras.Input(batch_shape=(batch, 2, 4))
+            if package is keras
+            else layers.InputLayer(batch_input_shape=(batch, 2, 4))
+        )
+        return package.Sequential([first, layers.GRU(3, stateful=True, name="memory")])
+
+    model = of(4)
+    with pytest.raises(ConversionError, match=r"'memory' \(GRU\) keeps the state of 4 samples"):
+        convert(model, "float32")
+    again = of(1)
+    again.set_weights(model.get_weights())
+    assert convert(again, "float32").inputs[0].shape == (1, 2, 4)
+
+
 def test_what_can_not_be_converted_is_named() -> None:
     from pytest_edgequant.conversion.source import _stateful_hint
     from pytest_edgequant.conversion.tensorflow_worker import Description
-    from pytest_edgequant.errors import ConversionError
 
     description = Description((), (), False, True, ("memory",))
     hinted = str(_stateful_hint(ConversionError("m: failed."), description))

@@ -106,6 +106,13 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
     binary.write_bytes(b"\xff\xfe\x00")
     with pytest.raises(DeviceResultError, match="UTF-8"):
         read_results(binary, TARGETS)
+    pointer = tmp_path / "pointer.jsonl"
+    digest = "0" * 64
+    pointer.write_text(
+        f"version https://git-lfs.github.com/spec/v1\noid sha256:{digest}\nsize 9000\n"
+    )
+    with pytest.raises(DeviceResultError, match=r"pointer\.jsonl: is a Git LFS pointer.*lfs pull"):
+        read_results(pointer, TARGETS)
 
 
 def test_the_median_of_a_variants_own_lines(tmp_path: Path, variant: Variant) -> None:

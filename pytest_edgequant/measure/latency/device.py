@@ -18,6 +18,7 @@ from typing import Any
 from pytest_edgequant.errors import DeviceResultError, EdgeQuantError
 from pytest_edgequant.measure.latency.records import DeviceMeasurement
 from pytest_edgequant.names import fold
+from pytest_edgequant.pointers import pointer_reason
 from pytest_edgequant.records import Metric, Target, Variant
 from pytest_edgequant.targets import Targets
 
@@ -99,6 +100,8 @@ def read_results(path: Path, targets: Targets) -> list[DeviceResult]:
         raise DeviceResultError(f"{path}: can't be read: {error.strerror}") from None
     except UnicodeDecodeError:
         raise DeviceResultError(f"{path}: not a text file in UTF-8") from None
+    if pointer := pointer_reason(text.encode()):
+        raise DeviceResultError(f"{path}: {pointer}")
     found = []
     for number, line in enumerate(text.split("\n"), 1):
         if not line.strip():
