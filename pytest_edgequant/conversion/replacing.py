@@ -173,6 +173,13 @@ def instead(operator: str, name: str, kind: str = "", *, lookup: bool = False) -
 
 def replacement(subgraph: Subgraph, operator: Operator, otherwise: str) -> str:
     """What to do about an operator: the layer that it is of, and what replaces it there."""
+    if operator.name == "CAST" and operator.inputs and operator.inputs[0] in subgraph.inputs:
+        taken = subgraph.tensors[operator.inputs[0]]
+        return (
+            f"The input {taken.name!r} is {taken.type}, and the model makes floats of it: leave "
+            "the dtype of its Input out (float32) and give samples as floats. Quantized forms "
+            "have integer inputs all the same; uint8_io takes bytes"
+        )
     first = next((i for i in operator.outputs if i >= 0), None)
     name = _result_name(subgraph, operator)
     kind = subgraph.tensors[first].type if first is not None else ""

@@ -142,3 +142,19 @@ def test_several_slices_of_more_than_four_dimensions_are_steps() -> None:
         builder.graph.tensors[y].name = f"model/steps/strided_slice_{step}".encode()
     (told,) = replacements(read_graph(builder.build()), {"STRIDED_SLICE"})
     assert told.startswith("In the layer 'steps': Give each step as an input of its own")
+
+
+@pytest.mark.parametrize("kind", ["UINT8", "INT32"])
+def test_an_integer_input_that_is_made_float_is_named(kind: str) -> None:
+    """It is the input that has to change: no layer of the model has that operator."""
+    builder = GraphBuilder()
+    other = builder.activation([1, 4], "FLOAT32", name="serving_default_other:0")
+    pixels = builder.activation([1, 4], kind, name="serving_default_pixels:0")
+    builder.graph.inputs = [other, pixels]
+    cast = builder.add("CAST", [pixels], [1, 4], "FLOAT32")
+    builder.graph.tensors[cast].name = b"model/Cast"
+    builder.add("ADD", [cast, other], [1, 4], "FLOAT32")
+    (told,) = replacements(read_graph(builder.build()), {"CAST"})
+    assert "The input 'serving_default_pixels:0'" in told
+    assert kind in told
+    assert "float32" in told
