@@ -81,6 +81,16 @@ def test_nothing_comes_alive_whatever_stands_beside_it(text: str) -> None:
     assert not render(f"> {markdown.text(text)}\n\n{framed}").live()
 
 
+@pytest.mark.parametrize("number", [39, 64, 91])
+def test_an_entity_behind_a_backslash_is_text_with_a_number_in_it(number: int) -> None:
+    """It is shown as it is written, and so must be no reference."""
+    made = markdown.harmless(f"see \\&#{number};, &#{number};")
+    escaped, entity = made.split(", ")
+    assert f"#{number}" not in escaped
+    assert f"#{number}" in entity
+    assert markdown.harmless(made) == made
+
+
 def test_harmless_keeps_what_a_report_looks_like() -> None:
     report = (
         "❌ **edgequant failed** — `model` on `nano33ble`\n\n"

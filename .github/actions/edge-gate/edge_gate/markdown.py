@@ -19,7 +19,7 @@ _KEPT_TAGS = re.compile(
 )
 # One character as it is shown: the entity of a punctuation mark, or itself.
 _CHARACTER = re.compile(
-    r"&(?:(amp|lt|gt|quot|nbsp)|#(3[2-9]|4[0-7]|5[89]|6[0-4]|9[1-6]|12[3-6]));|[\s\S]"
+    r"(?<!\\)&(?:(amp|lt|gt|quot|nbsp)|#(3[2-9]|4[0-7]|5[89]|6[0-4]|9[1-6]|12[3-6]));|[\s\S]"
 )
 _NAMED = {"amp": "&", "lt": "<", "gt": ">", "quot": '"', "nbsp": "\xa0"}
 # Other control characters, and those that turn the direction of text or are not seen at all.
