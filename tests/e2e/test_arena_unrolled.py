@@ -31,6 +31,7 @@ def layers(kind: str) -> Any:
 
 
 @pytest.mark.parametrize("kind", ["GRU", "LSTM", "two"])
+@pytest.mark.slow
 def test_effects_are_those_of_models_built_that_way(kind: str) -> None:
     whole = make(lambda: layers(kind), (10, 4))
     arena = planned(whole, "int8", 10)
@@ -46,6 +47,7 @@ def test_effects_are_those_of_models_built_that_way(kind: str) -> None:
     assert not ways  # a loop is unrolled for int8, which takes more
 
 
+@pytest.mark.slow
 def test_a_fused_lstm_needs_what_tf_keras_gives() -> None:
     legacy = pytest.importorskip("tf_keras")
     arena = planned(make(lambda: [L.LSTM(8), L.Dense(3)], (10, 4)), "int8", 10)

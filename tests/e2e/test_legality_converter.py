@@ -27,6 +27,7 @@ def processes() -> Iterator[tuple[IsolatedProcess, IsolatedProcess]]:
         process.close()
 
 
+@pytest.mark.slow
 def test_the_rules_agree_with_tflm(processes: tuple[IsolatedProcess, IsolatedProcess]) -> None:
     converter, tflm = processes
     board = dataclasses.replace(Targets().get("nano33ble"), kernels="reference", tflm="2026-08-20")

@@ -132,6 +132,7 @@ def test_tflm_agrees_with_litert_as_on_int8(build: Any, shape: tuple[int, ...]) 
     assert ours.changed <= theirs.changed + len(x) // 50  # ties by one step
 
 
+@pytest.mark.slow
 def test_saved_models_are_trained_too(tmp_path: Path) -> None:
     model, variant, x, y = trained(convolutional, (12, 12, 3))
     model.export(tmp_path / "saved", verbose=False)
@@ -264,6 +265,7 @@ def test_regression_is_judged_by_its_loss() -> None:
     assert variant.training.agreement is None
 
 
+@pytest.mark.slow
 @pytest.mark.slow
 def test_the_same_seed_gives_the_same_file_and_another_does_not(tmp_path: Path) -> None:
     x, y = classes(8, 8, 2, count=120)

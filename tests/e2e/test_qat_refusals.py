@@ -170,6 +170,7 @@ def test_tf_keras_models(engine: str) -> None:
 @pytest.mark.slow
 @pytest.mark.skipif(find_spec("tensorflow_model_optimization") is None, reason="extra qat")
 @pytest.mark.parametrize("structure", [dict, list])
+@pytest.mark.slow
 def test_tf_keras_models_of_any_structure_keep_their_names(structure: Any) -> None:
     legacy = pytest.importorskip("tf_keras")
     layers = legacy.layers

@@ -89,6 +89,7 @@ def test_keras_recurrent_layers_become_int8_unrolled(layer: Any) -> None:
         assert not model.layers[0].unroll
 
 
+@pytest.mark.slow
 def test_legacy_lstm_keeps_its_fused_operator_where_it_can() -> None:
     legacy = pytest.importorskip("tf_keras")
     layers = legacy.layers
@@ -243,6 +244,7 @@ def test_the_float_form_of_a_model_that_was_trained_with_simulated_quantization(
 
 
 @pytest.mark.parametrize("kind", ["pruned", "clustered"])
+@pytest.mark.slow
 def test_the_wrappers_of_pruning_and_clustering_are_taken_off(kind: str) -> None:
     """With them the weights are variables: LiteRT refuses the int8 file, int16x8 is nonsense."""
     tfmot = pytest.importorskip("tensorflow_model_optimization")

@@ -116,6 +116,7 @@ def test_what_a_model_has_seen_does_not_count() -> None:
 
 
 @pytest.mark.parametrize("kind", ["lstm", "tf_keras"])
+@pytest.mark.slow
 def test_files_keep_them_too(tmp_path: Path, kind: str) -> None:
     model, x = build(kind)
     anew = in_turn(model, x[:COUNT], anew=True)
