@@ -217,3 +217,18 @@ class GraphBuilder:
         self.graph.outputs = np.asarray(sorted(made - taken), np.int32)
         self.model.subgraphs = [self.graph]
         return pack(self.model)
+
+
+def kept_in_variable(read: float) -> bytes:
+    """A value that goes through a variable, assigned with the scale 0.1 and read with another."""
+    builder = GraphBuilder()
+    x = builder.activation([1, 4], "INT8", "x")
+    options = schema.VarHandleOptionsT()
+    options.sharedName = b"state"
+    handle = builder.add("VAR_HANDLE", [], (1,), "RESOURCE", options)
+    builder.add("ASSIGN_VARIABLE", [handle, x], (1, 4), "INT8", schema.AssignVariableOptionsT())
+    builder.graph.operators[-1].outputs = np.asarray([], np.int32)
+    y = builder.add("READ_VARIABLE", [handle], (1, 4), "INT8", schema.ReadVariableOptionsT())
+    for tensor_index, scale in ((x, 0.1), (y, read)):
+        builder.graph.tensors[tensor_index].quantization.scale = np.asarray([scale], np.float32)
+    return builder.build()

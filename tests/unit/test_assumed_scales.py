@@ -19,7 +19,12 @@ import pytest
 import scale_probe
 from ai_edge_litert import schema_py_generated as schema
 from kernel_probe import PROBES
-from model_building import BUILTIN_CODES, GraphBuilder, one_operator, tensor
+from model_building import (
+    BUILTIN_CODES,
+    kept_in_variable,
+    one_operator,
+    tensor,
+)
 from scale_probe import Case, Scaled
 
 from pytest_edgequant.isolation import IsolatedProcess
@@ -345,24 +350,9 @@ def test_values_go_into_branches_as_they_are_stored(tflm: IsolatedProcess) -> No
         assert rules_of(branches(inside)) == ({"kept_in_branches"} if inside != 0.1 else set())
 
 
-def variable(read: float) -> bytes:
-    """A variable that is assigned with the scale 0.1 and read with another."""
-    builder = GraphBuilder()
-    x = builder.activation([1, 4], "INT8", "x")
-    options = schema.VarHandleOptionsT()
-    options.sharedName = b"state"
-    handle = builder.add("VAR_HANDLE", [], (1,), "RESOURCE", options)
-    builder.add("ASSIGN_VARIABLE", [handle, x], (1, 4), "INT8", schema.AssignVariableOptionsT())
-    builder.graph.operators[-1].outputs = np.asarray([], np.int32)
-    y = builder.add("READ_VARIABLE", [handle], (1, 4), "INT8", schema.ReadVariableOptionsT())
-    builder.graph.tensors[x].quantization.scale = np.asarray([0.1], np.float32)
-    builder.graph.tensors[y].quantization.scale = np.asarray([read], np.float32)
-    return builder.build()
-
-
 def test_values_go_through_variables_as_they_are_stored() -> None:
-    assert rules_of(variable(0.1)) == set()
-    assert rules_of(variable(0.2)) == {"kept_in_variables"}
+    assert rules_of(kept_in_variable(0.1)) == set()
+    assert rules_of(kept_in_variable(0.2)) == {"kept_in_variables"}
 
 
 def test_scales_of_a_hand_made_case_are_what_its_model_has() -> None:

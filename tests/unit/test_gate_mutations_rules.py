@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from ai_edge_litert import schema_py_generated as schema
 from kernel_probe import PROBES
-from model_building import GraphBuilder, one_operator, tensor
+from model_building import kept_in_variable, one_operator, tensor
 from mutations import Mutation
 from recorded_events import recording
 
@@ -111,21 +111,6 @@ def conv(bias_scale: float = 0.05, weights_zero: int = 0) -> bytes:
     model.subgraphs[0].operators[0].builtinOptionsType = schema.BuiltinOptions.Conv2DOptions
     model.subgraphs[0].operators[0].builtinOptions = options
     return pack(model)
-
-
-def kept_in_variable(read: float) -> bytes:
-    """A value that goes through a variable, assigned with the scale 0.1 and read with another."""
-    builder = GraphBuilder()
-    x = builder.activation([1, 4], "INT8", "x")
-    options = schema.VarHandleOptionsT()
-    options.sharedName = b"state"
-    handle = builder.add("VAR_HANDLE", [], (1,), "RESOURCE", options)
-    builder.add("ASSIGN_VARIABLE", [handle, x], (1, 4), "INT8", schema.AssignVariableOptionsT())
-    builder.graph.operators[-1].outputs = np.asarray([], np.int32)
-    y = builder.add("READ_VARIABLE", [handle], (1, 4), "INT8", schema.ReadVariableOptionsT())
-    for tensor_index, scale in ((x, 0.1), (y, read)):
-        builder.graph.tensors[tensor_index].quantization.scale = np.asarray([scale], np.float32)
-    return builder.build()
 
 
 Pair = tuple[bytes, Target, bytes, Target]
