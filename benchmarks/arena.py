@@ -28,8 +28,8 @@ from tabulate import tabulate
 from pytest_edgequant.errors import EdgeQuantError
 from pytest_edgequant.isolation import IsolatedProcess
 from pytest_edgequant.measure.arena import compute_arena
-from pytest_edgequant.measure.arena.profiles import make_profile
 from pytest_edgequant.measure.arena.verification import smallest_arena
+from pytest_edgequant.targets.profiles import make_profile
 from pytest_edgequant.tflite.edit import pack, unpack
 from pytest_edgequant.tflite.graph import read_graph
 

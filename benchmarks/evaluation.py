@@ -32,8 +32,8 @@ from ai_edge_litert.interpreter import Interpreter
 import pytest_edgequant as eq
 from pytest_edgequant import context
 from pytest_edgequant.measure.evaluation.jobs import Choice
-from pytest_edgequant.pipeline import Pipeline
-from pytest_edgequant.quantize import quantize
+from pytest_edgequant.pipeline.pipeline import Pipeline
+from pytest_edgequant.samples.quantize import quantize
 from pytest_edgequant.tflite.batching import batched_copy
 
 VARIANTS = ("float32", "float16", "dynamic_range", "int8", "int16x8")

@@ -31,7 +31,7 @@ import numpy as np
 import qat_models as models
 
 from pytest_edgequant import TrainingRecipe, compare_accuracy, context, convert
-from pytest_edgequant.pipeline import Pipeline
+from pytest_edgequant.pipeline.pipeline import Pipeline
 from pytest_edgequant.tflite.graph import read_graph
 
 SEEDS = (0, 1, 2)

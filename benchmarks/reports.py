@@ -20,12 +20,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from pytest_edgequant.api.memory import computed_arena
 from pytest_edgequant.errors import EdgeQuantError
-from pytest_edgequant.measurements import computed_arena
 from pytest_edgequant.records import Change, Failure, Metric, Outcome
 from pytest_edgequant.report import html, markdown
 from pytest_edgequant.report import json as json_report
-from pytest_edgequant.session import Event, Session
+from pytest_edgequant.results.session import Event, Session
 from pytest_edgequant.targets import Targets
 
 DATA = Path(__file__).parents[1] / "tests/data"

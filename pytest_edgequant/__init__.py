@@ -12,18 +12,18 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from pytest_edgequant.accuracy import compare_accuracy, evaluate, measure_runtime_parity
-    from pytest_edgequant.assertions import (
-        assert_arena_fits,
-        assert_calibration_robust,
-        assert_deployable,
-        assert_fully_integer,
-        assert_latency_within,
-        assert_max_accuracy_drop,
-        assert_ops_supported,
-        assert_runtime_parity,
-        assert_size_within,
-        assert_speedup,
+    from pytest_edgequant.api.accuracy import compare_accuracy, evaluate, measure_runtime_parity
+    from pytest_edgequant.api.latency import (
+        DeviceMeasurement,
+        HostMeasurement,
+        LatencyEstimate,
+        LayerLatency,
+        estimate_latency,
+        measure_speedup,
+    )
+    from pytest_edgequant.api.memory import (
+        measure_arena,
+        optimize_arena,
     )
     from pytest_edgequant.conversion.qat.recipe import TrainingRecipe
     from pytest_edgequant.diagnose.calibration_quality import calibration_quality
@@ -62,14 +62,17 @@ if TYPE_CHECKING:
         UnknownNameError,
         UnsupportedOperators,
     )
-    from pytest_edgequant.fingerprint import model_fingerprint
-    from pytest_edgequant.latency import (
-        DeviceMeasurement,
-        HostMeasurement,
-        LatencyEstimate,
-        LayerLatency,
-        estimate_latency,
-        measure_speedup,
+    from pytest_edgequant.gate.deployment import (
+        assert_arena_fits,
+        assert_calibration_robust,
+        assert_deployable,
+        assert_fully_integer,
+        assert_latency_within,
+        assert_max_accuracy_drop,
+        assert_ops_supported,
+        assert_runtime_parity,
+        assert_size_within,
+        assert_speedup,
     )
     from pytest_edgequant.measure.metrics import (
         TaskMetric,
@@ -79,11 +82,7 @@ if TYPE_CHECKING:
         top_k,
     )
     from pytest_edgequant.measure.paired import compare_outcomes
-    from pytest_edgequant.measurements import (
-        measure_arena,
-        optimize_arena,
-    )
-    from pytest_edgequant.pipeline import convert
+    from pytest_edgequant.pipeline.pipeline import convert
     from pytest_edgequant.records import (
         AccuracyComparison,
         Arena,
@@ -105,6 +104,7 @@ if TYPE_CHECKING:
         Verdict,
     )
     from pytest_edgequant.targets import load_target
+    from pytest_edgequant.tflite.fingerprint import model_fingerprint
 
 __all__ = [
     "AccuracyComparison",
@@ -204,14 +204,14 @@ _HOMES = (
     "conversion.qat.recipe",
     "measure.metrics",
     "measure.paired",
-    "pipeline",
-    "fingerprint",
-    "measurements",
-    "accuracy",
+    "pipeline.pipeline",
+    "tflite.fingerprint",
+    "api.memory",
+    "api.accuracy",
     "diagnose.calibration_quality",
     "diagnose.robustness",
-    "latency",
-    "assertions",
+    "api.latency",
+    "gate.deployment",
 )
 
 

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, NoReturn
 
 if TYPE_CHECKING:
-    from pytest_edgequant.pipeline import Pipeline
+    from pytest_edgequant.pipeline.pipeline import Pipeline
     from pytest_edgequant.records import Variant
 
 events: list[dict[str, Any]] | None = None

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from pytest_edgequant.pipeline import Pipeline
+    from pytest_edgequant.pipeline.pipeline import Pipeline
 
 pytest_plugins = ["pytester"]
 
@@ -71,7 +71,7 @@ def _use(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="session")
 def _shared_pipeline(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pipeline]:
-    from pytest_edgequant.pipeline import Pipeline
+    from pytest_edgequant.pipeline.pipeline import Pipeline
 
     pipeline = Pipeline(tmp_path_factory.mktemp("edgequant-cache"), timeout=120)
     yield pipeline
@@ -88,7 +88,7 @@ def pipeline(_shared_pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> Pip
 @pytest.fixture
 def fresh_pipeline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Pipeline]:
     """The current pipeline, with an empty cache of this test's own."""
-    from pytest_edgequant.pipeline import Pipeline
+    from pytest_edgequant.pipeline.pipeline import Pipeline
 
     pipeline = Pipeline(tmp_path / "cache", timeout=120)
     _use(pipeline, monkeypatch)

@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 
 from pytest_edgequant.baseline.accepted import Accepted, covering
 from pytest_edgequant.baseline.document import Baseline, Entry, Key, kept, name_of
-from pytest_edgequant.baseline.judging import NOISE, Finding, judge, show, values
 from pytest_edgequant.baseline.pairs import Pair, pair
 from pytest_edgequant.baseline.rules import Rule, Rules, better
+from pytest_edgequant.baseline.verdicts import NOISE, Finding, judge, show, values
 from pytest_edgequant.errors import UnknownNameError
 from pytest_edgequant.records import NOT_COMPARABLE, Change, Metric, Outcome
 from pytest_edgequant.units import format_samples

@@ -163,7 +163,7 @@ def parse_growth(value: object, place: str) -> tuple[float, bool]:
 
 def _check_drop(value: object, metric: str, place: str) -> None:
     """What can be told before the metric is measured; points fit fractions only."""
-    from pytest_edgequant.accuracy_verdicts import parse_drop
+    from pytest_edgequant.gate.accuracy_verdicts import parse_drop
 
     points = isinstance(value, str) and "%" not in value
     limit = parse_drop(value, metric, points or _is_share(metric), place)

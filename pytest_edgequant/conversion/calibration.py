@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pytest_edgequant.data import (
+from pytest_edgequant.errors import CalibrationError, DatasetError
+from pytest_edgequant.records import HeldOut
+from pytest_edgequant.samples.inputs import (
     InputSpec,
     Raw,
     as_inputs,
@@ -21,9 +23,7 @@ from pytest_edgequant.data import (
     fingerprint,
     freeze,
 )
-from pytest_edgequant.errors import CalibrationError, DatasetError
-from pytest_edgequant.records import HeldOut
-from pytest_edgequant.samples import Samples
+from pytest_edgequant.samples.stream import Samples
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -20,8 +20,8 @@ import numpy as np
 
 from pytest_edgequant.conversion.calibration import Calibration, calibration_inputs, quality_notes
 from pytest_edgequant.conversion.ranges import observed_ranges
-from pytest_edgequant.data import InputSpec
 from pytest_edgequant.errors import ConversionError, missing_extra
+from pytest_edgequant.samples.inputs import InputSpec
 from pytest_edgequant.tflite.graph import read_graph
 
 LIBRARIES = {"litert_quantizer": "litert-quantizer", "ai_edge_quantizer": "ai-edge-quantizer"}

@@ -27,11 +27,9 @@ from pytest_edgequant.conversion.calibration import Calibration
 from pytest_edgequant.conversion.check import detect_form
 from pytest_edgequant.conversion.qat import driver, legacy, preconditions
 from pytest_edgequant.conversion.qat.recipe import Training
-from pytest_edgequant.conversion.registry import VariantSpec
 from pytest_edgequant.conversion.tensorflow_worker import Converted, Description
 from pytest_edgequant.conversion.tracing import Exported
 from pytest_edgequant.conversion.wrapped import unwrapped
-from pytest_edgequant.data import InputSpec
 from pytest_edgequant.errors import (
     ConversionError,
     IsolatedProcessError,
@@ -40,6 +38,8 @@ from pytest_edgequant.errors import (
 )
 from pytest_edgequant.isolation import IsolatedProcess
 from pytest_edgequant.pointers import pointer_file, pointer_reason
+from pytest_edgequant.records.forms import VariantSpec
+from pytest_edgequant.samples.inputs import InputSpec
 from pytest_edgequant.tflite.complete import check_complete
 from pytest_edgequant.tflite.ends import file_inputs, file_outputs
 from pytest_edgequant.tflite.graph import Graph, read_graph

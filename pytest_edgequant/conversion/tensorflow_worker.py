@@ -25,8 +25,8 @@ from pytest_edgequant.conversion.calibration import Calibration, calibration_inp
 from pytest_edgequant.conversion.converter_messages import converter_reason
 from pytest_edgequant.conversion.replacing import replacements
 from pytest_edgequant.conversion.tracing import Exported
-from pytest_edgequant.data import InputSpec
 from pytest_edgequant.errors import ConversionError, ModelError, missing_extra
+from pytest_edgequant.samples.inputs import InputSpec
 from pytest_edgequant.tflite.graph import read_graph
 
 if TYPE_CHECKING:

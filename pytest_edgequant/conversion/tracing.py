@@ -18,8 +18,8 @@ from typing import Any
 
 import numpy as np
 
-from pytest_edgequant.data import InputSpec
 from pytest_edgequant.errors import ConversionError, ModelError
+from pytest_edgequant.samples.inputs import InputSpec
 from pytest_edgequant.tflite.ends import unique
 
 

@@ -25,13 +25,11 @@ from pytest_edgequant.conversion.calibration import (
     class_labels,
     read_calibration,
 )
-from pytest_edgequant.data import input_specs
 from pytest_edgequant.diagnose import range_worker
 from pytest_edgequant.diagnose.range_worker import Seen
 from pytest_edgequant.errors import DatasetError, MeasurementUnavailable, user_facing
 from pytest_edgequant.measure.classification import predicted_classes
-from pytest_edgequant.pipeline import current_pipeline, load_variant
-from pytest_edgequant.quantize import quantize
+from pytest_edgequant.pipeline.pipeline import current_pipeline, load_variant
 from pytest_edgequant.records import (
     CalibrationQuality,
     Quantization,
@@ -39,7 +37,9 @@ from pytest_edgequant.records import (
     TensorRange,
     Variant,
 )
-from pytest_edgequant.samples import Preprocess, Samples, Specs
+from pytest_edgequant.samples.inputs import input_specs
+from pytest_edgequant.samples.quantize import quantize
+from pytest_edgequant.samples.stream import Preprocess, Samples, Specs
 from pytest_edgequant.tflite.ends import aligned
 from pytest_edgequant.tflite.graph import Subgraph, read_graph
 from pytest_edgequant.wording import short

@@ -10,7 +10,7 @@ from pytest_edgequant.records.results import Metric
 from pytest_edgequant.wording import short
 
 if TYPE_CHECKING:
-    from pytest_edgequant.measure.arena.profiles import Profile
+    from pytest_edgequant.targets.profiles import Profile
 
 
 @dataclass(frozen=True)
@@ -129,7 +129,7 @@ class Arena:
 
         Raises `MissingExtraError` without Matplotlib.
         """
-        from pytest_edgequant.report.arena_plot import arena_svg
+        from pytest_edgequant.measure.arena.picture import arena_svg
 
         return arena_svg(self)
 

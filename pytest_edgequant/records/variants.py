@@ -146,7 +146,7 @@ class Variant:
         Raises `DatasetError` for shapes that don't fit and `IsolatedProcessError` when the
         interpreter dies.
         """
-        from pytest_edgequant.pipeline import current_pipeline
+        from pytest_edgequant.pipeline.pipeline import current_pipeline
 
         outputs = current_pipeline().predict(self, x)
         return outputs[0] if len(outputs) == 1 else outputs

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from pytest_edgequant.session import Session
+    from pytest_edgequant.results.session import Session
 
 RENDERERS: Mapping[str, str] = {
     ".json": "pytest_edgequant.report.json",

@@ -14,7 +14,7 @@ from pytest_edgequant.records import Failure
 from pytest_edgequant.report.text import printable
 
 if TYPE_CHECKING:
-    from pytest_edgequant.session import Session
+    from pytest_edgequant.results.session import Session
 
 _SHOWN_BY_GITHUB = 10
 """Annotations that GitHub shows for a step; of more than these, those of a line are one."""

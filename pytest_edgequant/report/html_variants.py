@@ -11,18 +11,18 @@ from typing import Any
 
 from markupsafe import Markup
 
+from pytest_edgequant.api.memory import computed_arena
 from pytest_edgequant.diagnose.weights import LayerWeights, layer_weights
 from pytest_edgequant.errors import EdgeQuantError
-from pytest_edgequant.measurements import computed_arena
-from pytest_edgequant.pipeline import current_pipeline
+from pytest_edgequant.measure.arena.picture import arena_svg
+from pytest_edgequant.pipeline.pipeline import current_pipeline
 from pytest_edgequant.records import Metric, ModelFile, Outcome, Result
 from pytest_edgequant.report import plots
-from pytest_edgequant.report.arena_plot import arena_svg
 from pytest_edgequant.report.overview import CHANGE_HEADINGS, change_rows, result_text, tone
 from pytest_edgequant.report.plots.bars import MOST_BARS, bars_svg
 from pytest_edgequant.report.plots.weights import MOST_LAYERS, weights_svg
-from pytest_edgequant.session import Session, worst
-from pytest_edgequant.standing import Standings
+from pytest_edgequant.results.session import Session, worst
+from pytest_edgequant.results.standing import Standings
 
 _MOST_PICTURES = {"overview": 40, "weights": 24, "arena": 16, "bars": 24}
 """Pictures of a kind in one report: it must stay small, and be made in seconds."""

@@ -13,8 +13,8 @@ from pytest_edgequant import __version__
 from pytest_edgequant.conversion.source import versions
 from pytest_edgequant.records import Change, GateTest, Metric, Result
 from pytest_edgequant.report.overview import headline, row_text
-from pytest_edgequant.session import Session
-from pytest_edgequant.standing import Standing, Standings
+from pytest_edgequant.results.session import Session
+from pytest_edgequant.results.standing import Standing, Standings
 
 KIND = "edgequant-report"
 VERSION = 1

@@ -24,7 +24,7 @@ from pytest_edgequant.report.overview import (
     tables,
 )
 from pytest_edgequant.report.training import training_lines
-from pytest_edgequant.session import Session
+from pytest_edgequant.results.session import Session
 
 LIMIT = 65_536
 """Characters that GitHub takes in a comment."""

@@ -10,8 +10,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from pytest_edgequant.records import NOT_COMPARABLE, Change, Metric, Outcome, Result
-from pytest_edgequant.session import WORST_FIRST, Session
-from pytest_edgequant.standing import Cause, Standing, Standings, is_neutral
+from pytest_edgequant.results.session import WORST_FIRST, Session
+from pytest_edgequant.results.standing import Cause, Standing, Standings, is_neutral
 from pytest_edgequant.units import format_bytes, format_samples
 
 WORDS = {

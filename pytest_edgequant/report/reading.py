@@ -7,9 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pytest_edgequant.documents import Damaged, expect, number, parse_document, read_file
 from pytest_edgequant.errors import DocumentError
-from pytest_edgequant.gathered import trust
 from pytest_edgequant.records import (
     STATES,
     Change,
@@ -23,7 +21,9 @@ from pytest_edgequant.records import (
 )
 from pytest_edgequant.report.json import KIND, VERSION
 from pytest_edgequant.report.overview import subject
-from pytest_edgequant.session import Session, worst
+from pytest_edgequant.results.documents import Damaged, expect, number, parse_document, read_file
+from pytest_edgequant.results.gathered import trust
+from pytest_edgequant.results.session import Session, worst
 
 _NOTHING_GATED = 5
 """The exit status of a run in which nothing was gated."""

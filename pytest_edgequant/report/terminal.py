@@ -8,8 +8,8 @@ from pytest_edgequant.records import Metric, Outcome, Result, Target
 from pytest_edgequant.report.matrix import matrix_lines
 from pytest_edgequant.report.overview import headline, row_text
 from pytest_edgequant.report.training import training_lines
-from pytest_edgequant.session import Session
-from pytest_edgequant.standing import Standings
+from pytest_edgequant.results.session import Session
+from pytest_edgequant.results.standing import Standings
 from pytest_edgequant.units import format_bytes, format_samples
 
 _OWN_COLUMNS = (

@@ -15,10 +15,10 @@ from functools import cache
 from importlib import resources
 from typing import Any
 
-from pytest_edgequant.conversion.registry import VARIANTS
 from pytest_edgequant.errors import EdgeQuantError, TargetError, UnitError, user_facing
 from pytest_edgequant.names import closest, fold, unknown
 from pytest_edgequant.records import UNVERIFIED, CompilerOption, Figure, Target
+from pytest_edgequant.records.forms import VARIANTS
 from pytest_edgequant.targets.cores import check_runtime
 from pytest_edgequant.targets.runtimes import RUNTIMES
 from pytest_edgequant.toml import load_toml
@@ -171,7 +171,7 @@ def build_target(
             )
         values["tflm"] = table["tflm"]
     if "release" in table:
-        from pytest_edgequant.measure.arena.profiles import RELEASES
+        from pytest_edgequant.targets.profiles import RELEASES
 
         if table["release"] not in RELEASES:
             raise TargetError(
@@ -353,6 +353,6 @@ def load_target(name: str) -> Target:
     Inside a pytest run the targets of `[tool.edgequant.targets]` are known too. Raises
     `UnknownNameError` with the closest names.
     """
-    from pytest_edgequant.pipeline import current_pipeline
+    from pytest_edgequant.pipeline.pipeline import current_pipeline
 
     return current_pipeline().targets.get(name)

@@ -234,7 +234,7 @@ class World:
 
 def _python() -> dict[str, str]:
     """The package under test, where the runner would have installed it."""
-    plugin = "" if _installed() else "-p pytest_edgequant.plugin"
+    plugin = "" if _installed() else "-p pytest_edgequant.plugin.hooks"
     return {
         "PYTHONPATH": str(ROOT),
         "PYTEST_ADDOPTS": f"{plugin} -p no:cacheprovider -p no:hypothesispytest".strip(),
@@ -244,7 +244,7 @@ def _python() -> dict[str, str]:
 def _installed() -> bool:
     from importlib.metadata import entry_points
 
-    return any(e.value == "pytest_edgequant.plugin" for e in entry_points(group="pytest11"))
+    return any(e.value == "pytest_edgequant.plugin.hooks" for e in entry_points(group="pytest11"))
 
 
 @pytest.fixture

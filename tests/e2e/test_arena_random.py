@@ -11,8 +11,8 @@ from e2e_helpers import samples
 
 from pytest_edgequant import CannotRunError, ConversionError, convert
 from pytest_edgequant.measure.arena.calculator import calculate
-from pytest_edgequant.measure.arena.profiles import make_profile
-from pytest_edgequant.pipeline import Pipeline
+from pytest_edgequant.pipeline.pipeline import Pipeline
+from pytest_edgequant.targets.profiles import make_profile
 from pytest_edgequant.tflite.graph import read_graph
 
 L = keras.layers

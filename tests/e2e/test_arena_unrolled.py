@@ -10,8 +10,8 @@ from e2e_helpers import make, samples
 
 from pytest_edgequant import convert
 from pytest_edgequant.measure.arena import compute_arena
-from pytest_edgequant.measure.arena.profiles import make_profile
 from pytest_edgequant.records import Arena
+from pytest_edgequant.targets.profiles import make_profile
 from pytest_edgequant.tflite.graph import read_graph
 
 L = keras.layers

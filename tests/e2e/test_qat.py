@@ -20,7 +20,7 @@ from pytest_edgequant import (
     measure_runtime_parity,
 )
 from pytest_edgequant.measure.legality import variant_refused
-from pytest_edgequant.pipeline import CalibrationRequest, Pipeline
+from pytest_edgequant.pipeline.pipeline import CalibrationRequest, Pipeline
 from pytest_edgequant.tflite.graph import read_graph
 
 L = keras.layers

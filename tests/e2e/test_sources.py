@@ -13,7 +13,7 @@ from e2e_helpers import make, operators, relative_error, samples
 from pytest_edgequant import ConversionError, ModelError, NotDerivableError, convert
 from pytest_edgequant.conversion import tracing
 from pytest_edgequant.conversion.source import open_source
-from pytest_edgequant.pipeline import Pipeline
+from pytest_edgequant.pipeline.pipeline import Pipeline
 
 L = keras.layers
 DATA = Path(__file__).parents[1] / "data"

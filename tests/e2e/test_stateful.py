@@ -14,7 +14,7 @@ from e2e_helpers import samples
 
 from pytest_edgequant import assert_fully_integer, convert
 from pytest_edgequant.errors import ConversionError
-from pytest_edgequant.quantize import dequantize, quantize
+from pytest_edgequant.samples.quantize import dequantize, quantize
 from pytest_edgequant.tflite.edit import tensor_data, unpack
 from pytest_edgequant.tflite.graph import read_graph
 

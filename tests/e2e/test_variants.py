@@ -16,8 +16,8 @@ from pytest_edgequant import (
     assert_fully_integer,
     convert,
 )
-from pytest_edgequant.conversion.registry import VARIANTS
-from pytest_edgequant.pipeline import Pipeline
+from pytest_edgequant.pipeline.pipeline import Pipeline
+from pytest_edgequant.records.forms import VARIANTS
 
 L = keras.layers
 FORMS = [name for name, spec in VARIANTS.items() if name != "as_is" and not spec.trained]
@@ -159,7 +159,7 @@ def test_calibration_forms_give_the_same_model() -> None:
 def test_a_second_run_starts_no_converter(tmp_path: Path) -> None:
     model = make(lambda: [L.Dense(5)], (7,))
     model.save(tmp_path / "m.keras")
-    from pytest_edgequant.pipeline import CalibrationRequest
+    from pytest_edgequant.pipeline.pipeline import CalibrationRequest
 
     for expected in (1, 0):
         pipeline = Pipeline(tmp_path / "cache")

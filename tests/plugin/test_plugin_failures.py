@@ -325,7 +325,7 @@ def test_a_hang_in_native_code_is_stopped_at_the_time_limit(project: Project) ->
 def test_a_child_that_was_killed_is_started_again(project: Project) -> None:
     project.conftest()
     project.test(
-        "from pytest_edgequant.plugin import get_run\n"
+        "from pytest_edgequant.plugin.hooks import get_run\n"
         "def test_it(edge_int8, edge_dataset, request):\n"
         "    x, y = edge_dataset\n"
         "    first = edge_int8.predict(x)\n"
@@ -362,7 +362,7 @@ def test_a_crash_of_the_converter_is_one_clear_error(project: Project) -> None:
 def test_no_child_process_outlives_the_run(project: Project) -> None:
     project.conftest()
     project.test(
-        "from pytest_edgequant.plugin import get_run\n"
+        "from pytest_edgequant.plugin.hooks import get_run\n"
         "def test_it(edge_int8, edge_dataset, request):\n"
         "    edge_int8.predict(edge_dataset[0][:1])\n"
         "    child = get_run(request.config).pipeline._interpreter._process\n"

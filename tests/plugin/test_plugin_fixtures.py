@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from edge_project import Project, failures, own_frames, summary
 
-from pytest_edgequant.pipeline import Pipeline
+from pytest_edgequant.pipeline.pipeline import Pipeline
 
 
 @pytest.fixture

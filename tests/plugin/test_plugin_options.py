@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from edge_project import Project
 
-from pytest_edgequant.plugin import get_run
+from pytest_edgequant.plugin.hooks import get_run
 from pytest_edgequant.settings import OPTIONS, Settings
 
 # One value for each option, as it is written in each place, and what it then is.

@@ -113,9 +113,9 @@ def test_idle_loads_nothing_heavy(project: Project, suite: str) -> None:
         project.write("pyproject.toml", "[project]\nname = 'x'\n[tool.ruff]\nline-length = 100\n")
     heavy, ours = _loaded(project)
     assert heavy == []
-    assert "pytest_edgequant.plugin" in ours
-    assert "pytest_edgequant.pipeline" not in ours
-    assert "pytest_edgequant.run" not in ours
+    assert "pytest_edgequant.plugin.hooks" in ours
+    assert "pytest_edgequant.pipeline.pipeline" not in ours
+    assert "pytest_edgequant.plugin.run" not in ours
 
 
 def test_importing_the_package_loads_nothing_heavy() -> None:

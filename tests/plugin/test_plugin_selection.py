@@ -148,7 +148,7 @@ def test_n_2_converts_a_cold_cache_once(suite: Project) -> None:
     suite.conftest(
         """
 from pathlib import Path
-from pytest_edgequant.pipeline import Pipeline
+from pytest_edgequant.pipeline.pipeline import Pipeline
 convert_now = Pipeline._convert
 
 def counted(self, source, spec, *args):

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 from pytest_edgequant import context
 from pytest_edgequant.records import Outcome
-from pytest_edgequant.session import Event
+from pytest_edgequant.results.session import Event
 
 
 @contextmanager

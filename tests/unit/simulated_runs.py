@@ -14,9 +14,9 @@ from typing import Any
 
 import pytest
 
+from pytest_edgequant.plugin.run import Run
 from pytest_edgequant.records import Change, Outcome
-from pytest_edgequant.run import Run
-from pytest_edgequant.session import Event, Session
+from pytest_edgequant.results.session import Event, Session
 
 Row = tuple[str, str, str]
 # Out of alphabetical order; "host" may have no row of a variant that another target has.

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from pytest_edgequant import AccuracyComparison, Outcome, compare_outcomes
-from pytest_edgequant.accuracy_verdicts import (
+from pytest_edgequant.errors import SettingsError
+from pytest_edgequant.gate.accuracy_verdicts import (
     DropLimit,
     judge_agreement,
     judge_drop,
@@ -18,7 +19,6 @@ from pytest_edgequant.accuracy_verdicts import (
     parse_drop,
     parse_floor,
 )
-from pytest_edgequant.errors import SettingsError
 from pytest_edgequant.measure.metrics import compute, get_metric
 from pytest_edgequant.measure.paired import compare_scores
 

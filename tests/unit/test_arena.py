@@ -18,7 +18,7 @@ from pytest_edgequant.isolation import IsolatedProcess
 from pytest_edgequant.measure.arena import compute_arena, tflm_worker
 from pytest_edgequant.measure.arena.calculator import calculate
 from pytest_edgequant.measure.arena.planner import Buffer, lower_bound, plan
-from pytest_edgequant.measure.arena.profiles import Profile, make_profile
+from pytest_edgequant.targets.profiles import Profile, make_profile
 from pytest_edgequant.tflite.graph import Graph, read_graph
 
 DATA = Path(__file__).parents[1] / "data"

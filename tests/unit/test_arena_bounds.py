@@ -16,8 +16,8 @@ from pytest_edgequant.measure.arena import compute_arena
 from pytest_edgequant.measure.arena.bounds import KNOWN, unknown_needs
 from pytest_edgequant.measure.arena.calculator import calculate
 from pytest_edgequant.measure.arena.kernels import DATA, PREPARED
-from pytest_edgequant.measure.arena.profiles import Profile, make_profile
 from pytest_edgequant.measure.arena.view import Needs, View
+from pytest_edgequant.targets.profiles import Profile, make_profile
 from pytest_edgequant.targets.tflm_operators import TFLM_OPERATORS
 from pytest_edgequant.tflite.graph import Graph, read_graph
 

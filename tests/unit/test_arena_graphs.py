@@ -15,7 +15,7 @@ from random_models import LAYERS, options, random_model
 from pytest_edgequant.errors import CannotRunError
 from pytest_edgequant.isolation import IsolatedProcess
 from pytest_edgequant.measure.arena import compute_arena, tflm_worker
-from pytest_edgequant.measure.arena.profiles import make_profile
+from pytest_edgequant.targets.profiles import make_profile
 from pytest_edgequant.tflite.graph import read_graph
 
 HOST = make_profile("x86_64", "-", "reference")

@@ -14,7 +14,7 @@ from pytest_edgequant import measure_arena, optimize_arena
 from pytest_edgequant.measure.arena.calculator import calculate
 from pytest_edgequant.measure.arena.optimizer import best_placement, optimized
 from pytest_edgequant.measure.arena.planner import Buffer, lower_bound, plan
-from pytest_edgequant.measure.arena.profiles import make_profile
+from pytest_edgequant.targets.profiles import make_profile
 from pytest_edgequant.tflite.graph import read_graph
 
 DATA = Path(__file__).parents[1] / "data"

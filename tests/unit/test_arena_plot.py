@@ -14,7 +14,7 @@ from random_models import random_model
 
 from pytest_edgequant import Arena, MissingExtraError, measure_arena
 from pytest_edgequant.measure.arena import compute_arena
-from pytest_edgequant.measure.arena.profiles import make_profile
+from pytest_edgequant.targets.profiles import make_profile
 from pytest_edgequant.tflite.graph import read_graph
 
 DATA = Path(__file__).parents[1] / "data"

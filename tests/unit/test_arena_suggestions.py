@@ -11,8 +11,8 @@ from random_models import options, random_model
 
 from pytest_edgequant import SizeExceeded, assert_size_within, measure_arena, optimize_arena
 from pytest_edgequant.measure.arena import compute_arena
-from pytest_edgequant.measure.arena.profiles import make_profile
 from pytest_edgequant.measure.arena.suggestions import suggest
+from pytest_edgequant.targets.profiles import make_profile
 from pytest_edgequant.tflite.graph import read_graph
 
 DATA = Path(__file__).parents[1] / "data"

@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 
 from pytest_edgequant import ArenaMismatch, CannotRunError, context, measure_arena
-from pytest_edgequant import pipeline as pipeline_module
 from pytest_edgequant.isolation import IsolatedProcess
 from pytest_edgequant.measure.arena import compute_arena, tflm_worker, verification
-from pytest_edgequant.measure.arena.profiles import make_profile
 from pytest_edgequant.measure.arena.verification import check_arena, smallest_arena
-from pytest_edgequant.pipeline import Pipeline
+from pytest_edgequant.pipeline import pipeline as pipeline_module
+from pytest_edgequant.pipeline.pipeline import Pipeline
+from pytest_edgequant.targets.profiles import make_profile
 from pytest_edgequant.tflite.graph import read_graph
 
 DATA = Path(__file__).parents[1] / "data"

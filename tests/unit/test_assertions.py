@@ -46,11 +46,11 @@ from pytest_edgequant import (
     evaluate,
     measure_arena,
 )
-from pytest_edgequant import pipeline as pipeline_module
-from pytest_edgequant.data import load_pair
 from pytest_edgequant.errors import TargetError
-from pytest_edgequant.pipeline import Pipeline, load_variant
+from pytest_edgequant.pipeline import pipeline as pipeline_module
+from pytest_edgequant.pipeline.pipeline import Pipeline, load_variant
 from pytest_edgequant.records import HeldOut
+from pytest_edgequant.samples.inputs import load_pair
 from pytest_edgequant.targets import Targets
 
 Tiny = Mapping[str, Path]

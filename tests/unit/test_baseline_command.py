@@ -6,7 +6,7 @@ import shlex
 
 import pytest
 
-from pytest_edgequant.baseline_command import command, repeated, stops_early
+from pytest_edgequant.plugin.baseline_command import command, repeated, stops_early
 
 
 @pytest.mark.parametrize(

@@ -19,9 +19,9 @@ from pytest_edgequant.baseline import (
     save_baseline,
 )
 from pytest_edgequant.baseline.document import read_baseline
-from pytest_edgequant.documents import parse_document
 from pytest_edgequant.errors import DocumentError
 from pytest_edgequant.records import Metric
+from pytest_edgequant.results.documents import parse_document
 
 OUTCOMES = np.array([True] * 90 + [False] * 10)
 KEY = ("digits", "pico", "int8")

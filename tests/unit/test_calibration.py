@@ -20,9 +20,9 @@ from pytest_edgequant.conversion.calibration import (
     read_calibration,
     split_samples,
 )
-from pytest_edgequant.data import InputSpec, load_pair
 from pytest_edgequant.errors import CalibrationError
-from pytest_edgequant.samples import Samples
+from pytest_edgequant.samples.inputs import InputSpec, load_pair
+from pytest_edgequant.samples.stream import Samples
 
 ONE = [InputSpec("image", (1, 4), np.dtype(np.float32))]
 TWO = [

@@ -10,10 +10,10 @@ import pytest
 from recorded_events import metric_event, verdict_event
 
 from pytest_edgequant.baseline import Baseline, Entry, Samples, load_baseline, save_baseline
-from pytest_edgequant.cli import main
+from pytest_edgequant.cli.main import main
 from pytest_edgequant.records import Metric, Outcome
 from pytest_edgequant.report.json import render
-from pytest_edgequant.session import Session
+from pytest_edgequant.results.session import Session
 from pytest_edgequant.toml import load_toml
 
 
@@ -139,14 +139,14 @@ def test_baselines_of_other_models_or_boards_are_not_comparable(
 
 def test_it_is_a_console_script_that_imports_no_pytest() -> None:
     code = (
-        "import sys\nfrom pytest_edgequant.cli import main\n"
+        "import sys\nfrom pytest_edgequant.cli.main import main\n"
         "assert main(['merge', 'a.json', '-o', 'b.json']) == 0\n"
         "found = {'pytest', 'tensorflow'} & set(sys.modules)\nassert not found, found"
     )
     report("a.json", "int8")
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
     project = load_toml(Path(__file__).parents[2].joinpath("pyproject.toml").read_bytes(), "x")
-    assert project["project"]["scripts"] == {"edgequant": "pytest_edgequant.cli:main"}
+    assert project["project"]["scripts"] == {"edgequant": "pytest_edgequant.cli.main:main"}
 
 
 def test_no_command_is_a_usage_error() -> None:

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pytest_edgequant.data import (
+from pytest_edgequant.errors import DatasetError
+from pytest_edgequant.samples.inputs import (
     ContentHash,
     Dataset,
     InputSpec,
@@ -20,8 +21,7 @@ from pytest_edgequant.data import (
     load_pair,
     to_numpy,
 )
-from pytest_edgequant.errors import DatasetError
-from pytest_edgequant.samples import Samples, joined
+from pytest_edgequant.samples.stream import Samples, joined
 
 ONE = [InputSpec("image", (1, 2, 3), np.dtype(np.float32))]
 TWO = [

@@ -16,7 +16,7 @@ from model_building import GraphBuilder
 
 from pytest_edgequant import compare_accuracy, evaluate, measure_runtime_parity, task_metric
 from pytest_edgequant.conversion.finish import build_variant
-from pytest_edgequant.pipeline import Pipeline, load_variant
+from pytest_edgequant.pipeline.pipeline import Pipeline, load_variant
 from pytest_edgequant.records import Variant
 from pytest_edgequant.tflite.edit import pack
 from pytest_edgequant.tflite.ends import (

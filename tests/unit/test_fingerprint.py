@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_edgequant.errors import ModelError
-from pytest_edgequant.fingerprint import logical_fingerprint, model_fingerprint
 from pytest_edgequant.tflite.edit import pack, unpack
+from pytest_edgequant.tflite.fingerprint import logical_fingerprint, model_fingerprint
 
 DATA = Path(__file__).parents[1] / "data"
 SHARED = Path(__file__).parents[2].parent / "shared" / "reference" / "models"

@@ -11,7 +11,7 @@ from recorded_events import metric_event, verdict_event
 from pytest_edgequant.records import Failure, Outcome
 from pytest_edgequant.report.github import annotation_lines, write_summary
 from pytest_edgequant.report.junit import add_properties
-from pytest_edgequant.session import Session
+from pytest_edgequant.results.session import Session
 
 ROOT = Path("/runner/repo/model")
 ACTIONS = {"GITHUB_ACTIONS": "true", "GITHUB_WORKSPACE": "/runner/repo"}

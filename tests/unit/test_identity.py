@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_edgequant.data import InputSpec
 from pytest_edgequant.measure.evaluation.runtimes import stratified_part
-from pytest_edgequant.samples import Drawn, Samples
+from pytest_edgequant.samples.inputs import InputSpec
+from pytest_edgequant.samples.stream import Drawn, Samples
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(60, 4, 3)).astype(np.float32)

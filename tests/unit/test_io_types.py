@@ -12,7 +12,7 @@ from many_ends import signature
 from model_building import GraphBuilder, one_operator, run_litert, tensor
 
 from pytest_edgequant.errors import ConversionError
-from pytest_edgequant.pipeline import Pipeline, load_variant
+from pytest_edgequant.pipeline.pipeline import Pipeline, load_variant
 from pytest_edgequant.tflite.edit import pack, unpack
 from pytest_edgequant.tflite.ends import file_inputs, file_outputs
 from pytest_edgequant.tflite.graph import Graph, read_graph

@@ -10,15 +10,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pytest_edgequant import pipeline as pipeline_module
 from pytest_edgequant.conversion.calibration import Calibration, read_calibration
 from pytest_edgequant.conversion.qat.recipe import Training, read_training
-from pytest_edgequant.conversion.registry import get_spec
 from pytest_edgequant.conversion.tensorflow_worker import Converted
 from pytest_edgequant.errors import ConversionError, IsolatedProcessError
 from pytest_edgequant.measure.evaluation import processor
 from pytest_edgequant.measure.evaluation.engine import Engine
-from pytest_edgequant.pipeline import Pipeline, load_variant
+from pytest_edgequant.pipeline import pipeline as pipeline_module
+from pytest_edgequant.pipeline.pipeline import Pipeline, load_variant
+from pytest_edgequant.records.forms import get_spec
 
 Tiny = Mapping[str, Path]
 X = np.linspace(-1, 1, 480, dtype=np.float32).reshape(120, 4)

@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 from model_building import one_operator, tensor
 
 import pytest_edgequant as eq
-from pytest_edgequant.assertions_latency import _judge_speedup
 from pytest_edgequant.errors import (
     CannotRunError,
     EdgeQuantError,
@@ -22,10 +21,11 @@ from pytest_edgequant.errors import (
     SettingsError,
     UnitError,
 )
+from pytest_edgequant.gate.latency import _judge_speedup
 from pytest_edgequant.measure.latency import host
 from pytest_edgequant.measure.latency.estimate import estimate
 from pytest_edgequant.measure.latency.host import is_target, latency_metric, median_interval
-from pytest_edgequant.pipeline import Pipeline
+from pytest_edgequant.pipeline.pipeline import Pipeline
 from pytest_edgequant.records import Metric, Outcome
 from pytest_edgequant.targets import Targets
 from pytest_edgequant.tflite.graph import read_graph

@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_edgequant import assert_deployable, convert
-from pytest_edgequant.documents import parse_document
 from pytest_edgequant.errors import DocumentError, ModelError
 from pytest_edgequant.pointers import pointer_reason
+from pytest_edgequant.results.documents import parse_document
 
 POINTER = (
     b"version https://git-lfs.github.com/spec/v1\n"

@@ -19,8 +19,8 @@ from pytest_edgequant.conversion.qat.recipe import (
     scale_notes,
     split,
 )
-from pytest_edgequant.data import InputSpec
 from pytest_edgequant.errors import DatasetError, TrainingError
+from pytest_edgequant.samples.inputs import InputSpec
 
 SPEC = (InputSpec("x", (1, 3), np.dtype(np.float32)),)
 X = np.arange(60, dtype=np.float32).reshape(20, 3)

@@ -12,9 +12,9 @@ from hypothesis.extra.numpy import arrays
 from model_building import one_operator, run_litert, tensor
 
 from pytest_edgequant.errors import DatasetError
-from pytest_edgequant.pipeline import Pipeline, load_variant
-from pytest_edgequant.quantize import dequantize, quantize
+from pytest_edgequant.pipeline.pipeline import Pipeline, load_variant
 from pytest_edgequant.records import Quantization, TensorInfo
+from pytest_edgequant.samples.quantize import dequantize, quantize
 
 KINDS = {"int8": -3, "uint8": 130, "int16": 0}
 SCALES = (0.5, 0.0078125, 1 / 255, 0.1)

@@ -11,8 +11,8 @@ import pytest
 
 from pytest_edgequant.conversion import quantizer_worker
 from pytest_edgequant.conversion.calibration import read_calibration
-from pytest_edgequant.data import InputSpec
 from pytest_edgequant.errors import MissingExtraError
+from pytest_edgequant.samples.inputs import InputSpec
 from pytest_edgequant.tflite.graph import read_graph
 
 DATA = Path(__file__).parents[1] / "data"

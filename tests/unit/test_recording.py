@@ -18,7 +18,7 @@ from pytest_edgequant.measure.evaluation.recording import (
     Spool,
     part_length,
 )
-from pytest_edgequant.pipeline import Pipeline
+from pytest_edgequant.pipeline.pipeline import Pipeline
 
 BLOCKS = [
     [np.arange(start, start + count) * 1.5, np.ones((count, 2, 3), np.int8) * start]

@@ -13,13 +13,13 @@ from hypothesis import HealthCheck, given, settings
 from nasty_names import texts
 from recorded_events import metric_event, note_event, verdict_event
 
-from pytest_edgequant.pipeline import Pipeline
+from pytest_edgequant.pipeline.pipeline import Pipeline
 from pytest_edgequant.records import Change, Failure, Outcome
 from pytest_edgequant.report import plots
 from pytest_edgequant.report.html import render
 from pytest_edgequant.report.html_variants import Pictures
 from pytest_edgequant.report.plots.pareto import Point, front
-from pytest_edgequant.session import Event, Session
+from pytest_edgequant.results.session import Event, Session
 
 matplotlib = pytest.importorskip("matplotlib")
 pytestmark = pytest.mark.usefixtures("pipeline")

@@ -14,7 +14,7 @@ from recorded_events import metric_event, note_event, verdict_event
 from pytest_edgequant import __version__
 from pytest_edgequant.records import Change, Outcome
 from pytest_edgequant.report.json import SCHEMA, document, render
-from pytest_edgequant.session import Session
+from pytest_edgequant.results.session import Session
 
 SCHEMA_FILE = resources.files("pytest_edgequant.report") / "schema.json"
 VALIDATOR = jsonschema.Draft202012Validator(json.loads(SCHEMA_FILE.read_text("utf-8")))

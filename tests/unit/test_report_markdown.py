@@ -8,7 +8,7 @@ from recorded_events import metric_event, note_event, verdict_event
 
 from pytest_edgequant.records import Change, Failure, Outcome
 from pytest_edgequant.report.markdown import LIMIT, render
-from pytest_edgequant.session import Event, Session
+from pytest_edgequant.results.session import Event, Session
 
 TAGS = {
     *("p", "strong", "em", "code", "h3", "ul", "li", "details", "summary"),

@@ -7,7 +7,7 @@ from recorded_events import verdict_event
 from pytest_edgequant.records import Change, Outcome
 from pytest_edgequant.report.matrix import room
 from pytest_edgequant.report.terminal import summary_lines
-from pytest_edgequant.session import Event, Session
+from pytest_edgequant.results.session import Event, Session
 from pytest_edgequant.targets import Targets
 
 

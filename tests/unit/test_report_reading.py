@@ -13,7 +13,7 @@ from pytest_edgequant.errors import DocumentError
 from pytest_edgequant.records import Change, Failure, Outcome
 from pytest_edgequant.report.json import document, render
 from pytest_edgequant.report.reading import load_report, merge_reports, read_report
-from pytest_edgequant.session import Session
+from pytest_edgequant.results.session import Session
 
 
 def session(*variants: str, size: float = 5_568) -> Session:

@@ -8,7 +8,7 @@ from recorded_events import metric_event, note_event, verdict_event
 from pytest_edgequant.records import Outcome
 from pytest_edgequant.report.targets import target_lines
 from pytest_edgequant.report.terminal import summary_lines
-from pytest_edgequant.session import Event, Session
+from pytest_edgequant.results.session import Event, Session
 from pytest_edgequant.targets import Targets
 
 EXPECTED = """

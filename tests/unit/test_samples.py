@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pytest_edgequant.data import InputSpec, load_pair
 from pytest_edgequant.errors import DatasetError
-from pytest_edgequant.samples import Drawn, Samples
+from pytest_edgequant.samples.inputs import InputSpec, load_pair
+from pytest_edgequant.samples.stream import Drawn, Samples
 
 SPECS = (InputSpec("image", (1, 2, 3), np.dtype(np.float32)),)
 TWO = (

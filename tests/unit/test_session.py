@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from recorded_events import metric_event, note_event, recording, verdict_event
 
 from pytest_edgequant import context
-from pytest_edgequant.conversion.registry import VARIANTS
-from pytest_edgequant.pipeline import Pipeline, load_variant
+from pytest_edgequant.pipeline.pipeline import Pipeline, load_variant
 from pytest_edgequant.records import Metric, Outcome, Variant, Verdict
-from pytest_edgequant.session import (
+from pytest_edgequant.records.forms import VARIANTS
+from pytest_edgequant.results.session import (
     Event,
     Session,
     record_metric,

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_edgequant.data import InputSpec, as_inputs
 from pytest_edgequant.errors import DatasetError
-from pytest_edgequant.shapes import shape_hint
+from pytest_edgequant.samples.inputs import InputSpec, as_inputs
+from pytest_edgequant.samples.shapes import shape_hint
 
 CALL = re.compile(r"np\.\w+\(x, .*?\)(?:\.reshape\([^)]*\))?(?= or|;| \(|$)|x\.T")
 

@@ -16,8 +16,8 @@ from pytest_edgequant.report import json as documents
 from pytest_edgequant.report.overview import tone
 from pytest_edgequant.report.reading import merge_reports, read_report
 from pytest_edgequant.report.terminal import headline_line, summary_lines
-from pytest_edgequant.session import Session
-from pytest_edgequant.standing import Standings
+from pytest_edgequant.results.session import Session
+from pytest_edgequant.results.standing import Standings
 from pytest_edgequant.targets import Targets
 
 sys.path.insert(0, str(Path(__file__).parents[2] / ".github/actions/edge-gate"))

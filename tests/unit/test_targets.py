@@ -10,13 +10,13 @@ import jsonschema
 import pytest
 
 from pytest_edgequant import load_target
-from pytest_edgequant.conversion.registry import VARIANTS
 from pytest_edgequant.errors import TargetError, UnknownNameError
-from pytest_edgequant.measure.arena.profiles import RELEASES
 from pytest_edgequant.names import fold
-from pytest_edgequant.pipeline import Pipeline
+from pytest_edgequant.pipeline.pipeline import Pipeline
 from pytest_edgequant.records import UNVERIFIED, Figure, Target
+from pytest_edgequant.records.forms import VARIANTS
 from pytest_edgequant.targets import KERNELS, Targets, build_target, known_keys
+from pytest_edgequant.targets.profiles import RELEASES
 from pytest_edgequant.targets.runtimes import RUNTIMES
 from pytest_edgequant.toml import load_toml
 from pytest_edgequant.units import parse_size

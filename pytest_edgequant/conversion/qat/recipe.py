@@ -10,7 +10,8 @@ import numpy as np
 
 from pytest_edgequant.cache import digest
 from pytest_edgequant.conversion.calibration import Calibration, strata_of
-from pytest_edgequant.data import (
+from pytest_edgequant.errors import DatasetError, TrainingError
+from pytest_edgequant.samples.inputs import (
     InputSpec,
     Raw,
     as_inputs,
@@ -19,7 +20,6 @@ from pytest_edgequant.data import (
     freeze,
     to_numpy,
 )
-from pytest_edgequant.errors import DatasetError, TrainingError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -5,8 +5,8 @@ from __future__ import annotations
 import dataclasses
 
 from pytest_edgequant.measure.arena.calculator import Calculation, calculate
-from pytest_edgequant.measure.arena.profiles import Profile
 from pytest_edgequant.records import Arena, Peak
+from pytest_edgequant.targets.profiles import Profile
 from pytest_edgequant.tflite.graph import Graph
 
 _NAMED = 4

@@ -22,10 +22,10 @@ from pytest_edgequant.measure.arena.lifetimes import (
     tensor_bytes,
 )
 from pytest_edgequant.measure.arena.planner import Buffer, align_up, lower_bound, plan
-from pytest_edgequant.measure.arena.profiles import Profile
 from pytest_edgequant.measure.arena.temporaries import quantization_bytes, while_prepared
 from pytest_edgequant.measure.arena.view import Needs, View
 from pytest_edgequant.records import PlannedBuffer
+from pytest_edgequant.targets.profiles import Profile
 from pytest_edgequant.targets.tflm_operators import TFLM_OPERATORS
 from pytest_edgequant.tflite.graph import Graph, Operator, Subgraph
 

@@ -7,8 +7,8 @@ version 7, compiled with GCC), and what TFLM's kernels pass to them (`micro/kern
 from __future__ import annotations
 
 from pytest_edgequant.measure.arena.planner import align_up
-from pytest_edgequant.measure.arena.profiles import Profile
 from pytest_edgequant.measure.arena.view import Needs, View
+from pytest_edgequant.targets.profiles import Profile
 
 _REVERSED_ABOVE = 16
 """Input channels above which CMSIS-NN computes a transposed convolution as a reversed one."""

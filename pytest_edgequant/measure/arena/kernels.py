@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 from pytest_edgequant.measure.arena.convolutions import conv, depthwise, transpose_conv
 from pytest_edgequant.measure.arena.lifetimes import tensor_bytes
-from pytest_edgequant.measure.arena.profiles import Profile
 from pytest_edgequant.measure.arena.view import Needs, View
+from pytest_edgequant.targets.profiles import Profile
 
 KERNEL_ALIGNMENT = 16
 

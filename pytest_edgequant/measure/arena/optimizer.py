@@ -19,8 +19,8 @@ from ai_edge_litert import schema_py_generated as schema
 
 from pytest_edgequant.measure.arena.calculator import calculate
 from pytest_edgequant.measure.arena.planner import Buffer, lower_bound, place, plan
-from pytest_edgequant.measure.arena.profiles import Profile
 from pytest_edgequant.records import PlannedBuffer
+from pytest_edgequant.targets.profiles import Profile
 from pytest_edgequant.tflite.edit import pack, unpack
 from pytest_edgequant.tflite.graph import OFFLINE_PLAN, Graph
 

@@ -22,7 +22,6 @@ from pytest_edgequant.measure.arena.narrowing import (
     with_tensors,
 )
 from pytest_edgequant.measure.arena.optimizer import optimized
-from pytest_edgequant.measure.arena.profiles import Profile
 from pytest_edgequant.measure.arena.rolled import as_float_loop, fused
 from pytest_edgequant.measure.arena.unrolled import (
     Unrolled,
@@ -31,6 +30,7 @@ from pytest_edgequant.measure.arena.unrolled import (
 )
 from pytest_edgequant.measure.legality.tflm import kernels
 from pytest_edgequant.records import Quantization, Suggestion
+from pytest_edgequant.targets.profiles import Profile
 from pytest_edgequant.tflite.graph import Graph, Operator, Subgraph, Tensor, read_graph
 from pytest_edgequant.tflite.io_types import with_io_type
 from pytest_edgequant.wording import short

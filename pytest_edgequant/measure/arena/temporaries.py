@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from pytest_edgequant.measure.arena.planner import align_up
-from pytest_edgequant.measure.arena.profiles import Profile
 from pytest_edgequant.measure.arena.view import View
+from pytest_edgequant.targets.profiles import Profile
 from pytest_edgequant.tflite.graph import Tensor
 
 

@@ -19,7 +19,7 @@ from pytest_edgequant.errors import (
 from pytest_edgequant.isolation import IsolatedProcess
 from pytest_edgequant.measure.arena import compute_arena, tflm_worker
 from pytest_edgequant.measure.arena.planner import ALIGNMENT, align_up
-from pytest_edgequant.measure.arena.profiles import make_profile
+from pytest_edgequant.targets.profiles import make_profile
 from pytest_edgequant.tflite.graph import Graph
 
 MOST_SECONDS = 60.0

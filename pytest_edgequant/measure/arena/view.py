@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from pytest_edgequant.errors import ModelError
-from pytest_edgequant.measure.arena.profiles import Profile
+from pytest_edgequant.targets.profiles import Profile
 from pytest_edgequant.tflite.graph import Operator, Subgraph, Tensor
 
 SAME = 0

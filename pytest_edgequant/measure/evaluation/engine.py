@@ -33,9 +33,9 @@ from pytest_edgequant.measure.evaluation.running import (
     make_task,
     usable_cores,
 )
-from pytest_edgequant.quantize import dequantize
 from pytest_edgequant.records import Variant
-from pytest_edgequant.samples import Samples
+from pytest_edgequant.samples.quantize import dequantize
+from pytest_edgequant.samples.stream import Samples
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pytest_edgequant.measure.evaluation.jobs import Job, cached_samples, output_shape
-from pytest_edgequant.quantize import Quantizer
+from pytest_edgequant.samples.quantize import Quantizer
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
-from pytest_edgequant.data import InputSpec, input_specs
 from pytest_edgequant.errors import CannotRunError, DatasetError, IsolatedProcessError
 from pytest_edgequant.isolation import IsolatedProcess
 from pytest_edgequant.measure import litert_worker
@@ -33,9 +32,10 @@ from pytest_edgequant.measure.evaluation.jobs import (
     lay_out,
     output_shape,
 )
-from pytest_edgequant.quantize import Quantizer, is_stored
 from pytest_edgequant.records import TensorInfo, Variant
-from pytest_edgequant.samples import Samples, Specs, joined, take
+from pytest_edgequant.samples.inputs import InputSpec, input_specs
+from pytest_edgequant.samples.quantize import Quantizer, is_stored
+from pytest_edgequant.samples.stream import Samples, Specs, joined, take
 from pytest_edgequant.tflite.ends import positions_of
 from pytest_edgequant.tflite.graph import read_graph
 from pytest_edgequant.tflite.macs import model_macs

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pytest_edgequant.cache import digest
-from pytest_edgequant.data import input_specs
 from pytest_edgequant.errors import MetricError
 from pytest_edgequant.measure.evaluation.engine import Consumer, Engine, Outputs, Selection
 from pytest_edgequant.measure.evaluation.runtimes import (
@@ -22,7 +21,8 @@ from pytest_edgequant.measure.evaluation.runtimes import (
 )
 from pytest_edgequant.measure.scores import Score, TaskMetric
 from pytest_edgequant.records import Target, Variant
-from pytest_edgequant.samples import Drawn, Samples
+from pytest_edgequant.samples.inputs import input_specs
+from pytest_edgequant.samples.stream import Drawn, Samples
 from pytest_edgequant.tflite.ends import aligned
 from pytest_edgequant.tflite.graph import read_graph
 from pytest_edgequant.tflite.macs import model_macs

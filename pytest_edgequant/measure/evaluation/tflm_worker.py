@@ -22,7 +22,7 @@ from pytest_edgequant.measure.evaluation.jobs import (
     attach,
     output_shape,
 )
-from pytest_edgequant.quantize import Quantizer
+from pytest_edgequant.samples.quantize import Quantizer
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

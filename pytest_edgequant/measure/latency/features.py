@@ -13,8 +13,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from math import prod
 
-from pytest_edgequant.measure.arena.profiles import core_extension
 from pytest_edgequant.measure.latency.shapes import OperatorShape
+from pytest_edgequant.targets.profiles import core_extension
 
 BUILDS = ("reference", "dsp", "mve")
 """TFLM with reference kernels, with CMSIS-NN for DSP (M4, M7, M33), with CMSIS-NN for Helium."""

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from pytest_edgequant.errors import CannotRunError, MeasurementUnavailable, missing_extra
 from pytest_edgequant.measure.latency.records import LatencyEstimate, LayerLatency
-from pytest_edgequant.pipeline import current_pipeline
+from pytest_edgequant.pipeline.pipeline import current_pipeline
 from pytest_edgequant.records import Metric, Target, Variant
 
 _ACCELERATOR = re.compile(r"ethos-u(55|65|85)-\d+")

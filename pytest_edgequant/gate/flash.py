@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from fractions import Fraction
 
-from pytest_edgequant.budget import judge
 from pytest_edgequant.errors import EdgeQuantError
+from pytest_edgequant.gate.budget import judge
 from pytest_edgequant.measure.arena.unrolled import described
 from pytest_edgequant.measure.flash import FlashSplit
 from pytest_edgequant.records import Metric, Outcome, Target, Variant, Verdict

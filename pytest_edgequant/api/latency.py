@@ -6,7 +6,7 @@ import dataclasses
 import math
 from typing import Any
 
-from pytest_edgequant import session
+from pytest_edgequant.api.memory import for_target
 from pytest_edgequant.errors import (
     CannotRunError,
     MeasurementUnavailable,
@@ -24,9 +24,9 @@ from pytest_edgequant.measure.latency.records import (
     LatencyEstimate,
     LayerLatency,
 )
-from pytest_edgequant.measurements import for_target
-from pytest_edgequant.pipeline import current_pipeline, load_variant
+from pytest_edgequant.pipeline.pipeline import current_pipeline, load_variant
 from pytest_edgequant.records import CompilerOption, Metric, Target, Variant
+from pytest_edgequant.results import session
 from pytest_edgequant.targets import check_optimization
 from pytest_edgequant.tflite.graph import read_graph
 from pytest_edgequant.wording import facts

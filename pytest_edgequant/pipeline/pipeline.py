@@ -22,7 +22,6 @@ import numpy as np
 
 from pytest_edgequant import context
 from pytest_edgequant.cache import Cache, Entry, digest
-from pytest_edgequant.conversion import registry
 from pytest_edgequant.conversion.calibration import (
     WHERE,
     Calibration,
@@ -34,10 +33,8 @@ from pytest_edgequant.conversion.calibration import (
 )
 from pytest_edgequant.conversion.finish import build_variant, finish
 from pytest_edgequant.conversion.qat.recipe import Training, calibration_from, read_training
-from pytest_edgequant.conversion.registry import VariantSpec, get_spec
 from pytest_edgequant.conversion.source import Order, Source, TFLiteFile, open_source, versions
 from pytest_edgequant.conversion.tensorflow_worker import Description
-from pytest_edgequant.data import InputSpec, as_inputs, input_specs
 from pytest_edgequant.errors import (
     CalibrationError,
     CannotRunError,
@@ -53,8 +50,10 @@ from pytest_edgequant.measure.arena.tflm_worker import TFLMAllocation
 from pytest_edgequant.measure.arena.verification import MOST_SECONDS, check_arena, smallest_arena
 from pytest_edgequant.measure.evaluation.engine import Engine
 from pytest_edgequant.measure.evaluation.processor import machine
-from pytest_edgequant.records import HeldOut, Target, Variant
-from pytest_edgequant.samples import Samples
+from pytest_edgequant.records import HeldOut, Target, Variant, forms
+from pytest_edgequant.records.forms import VariantSpec, get_spec
+from pytest_edgequant.samples.inputs import InputSpec, as_inputs, input_specs
+from pytest_edgequant.samples.stream import Samples
 from pytest_edgequant.settings import DEFAULT_TFLM_MACS
 from pytest_edgequant.targets import Targets
 from pytest_edgequant.tflite.graph import read_graph
@@ -350,7 +349,7 @@ class Pipeline:
             converted = source.convert(self._converter, order)
         self.converted += 1
         wanted: Entry | None = None
-        for member in registry.family_members(spec.family):
+        for member in forms.family_members(spec.family):
             try:
                 content, notes = finish(converted, member, source.where)
             except EdgeQuantError:
@@ -532,7 +531,7 @@ def convert(
     """Convert a model to a variant, from the cache where it was made before.
 
     `model` is a Keras 3 or tf_keras model object, a path (.keras, .h5, SavedModel folder, .tflite),
-    or the bytes of a .tflite. `variant` is a name of the registry ("int8", ...). `calibration`
+    or the bytes of a .tflite. `variant` is a name of the registry of forms ("int8", ...). `calibration`
     are representative samples: an array (N, ...), list, generator, `tf.data.Dataset`, or a dict by
     input name; the integer variants need them, 100 at least. `training` is what "qat_int8" is
     fine-tuned with: (x, y) of the training set, or a `TrainingRecipe`; it is calibrated with

@@ -110,7 +110,7 @@ def _drop(
     name: str, before: Metric, after: Metric, samples: tuple[Samples, Samples] | None, rule: Rule
 ) -> Finding:
     """A task metric, or another that is limited by how far it may fall."""
-    from pytest_edgequant.accuracy_verdicts import parse_drop
+    from pytest_edgequant.gate.accuracy_verdicts import parse_drop
 
     assert before.value is not None
     assert after.value is not None

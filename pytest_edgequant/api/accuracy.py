@@ -10,7 +10,8 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from pytest_edgequant import context, session
+from pytest_edgequant import context
+from pytest_edgequant.api.memory import for_target
 from pytest_edgequant.baseline.samples import UNKNOWN
 from pytest_edgequant.baseline.scored import samples_of
 from pytest_edgequant.errors import DatasetError, MetricError, user_facing
@@ -28,8 +29,7 @@ from pytest_edgequant.measure.evaluation.scoring import (
     select,
 )
 from pytest_edgequant.measure.fidelity import FidelityAccumulator
-from pytest_edgequant.measurements import for_target
-from pytest_edgequant.pipeline import current_pipeline, load_variant
+from pytest_edgequant.pipeline.pipeline import current_pipeline, load_variant
 from pytest_edgequant.records import (
     AccuracyComparison,
     Chance,
@@ -40,7 +40,8 @@ from pytest_edgequant.records import (
     Target,
     Variant,
 )
-from pytest_edgequant.samples import Preprocess, Samples
+from pytest_edgequant.results import session
+from pytest_edgequant.samples.stream import Preprocess, Samples
 from pytest_edgequant.tflite.ends import aligned
 from pytest_edgequant.tflite.graph import read_graph
 

@@ -15,7 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pytest_edgequant.data import (
+from pytest_edgequant.errors import DatasetError, EdgeQuantError
+from pytest_edgequant.samples.identity import Identities
+from pytest_edgequant.samples.inputs import (
     ContentHash,
     Dataset,
     InputSpec,
@@ -30,8 +32,6 @@ from pytest_edgequant.data import (
     sliced,
     to_numpy,
 )
-from pytest_edgequant.errors import DatasetError, EdgeQuantError
-from pytest_edgequant.identity import Identities
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from pytest_edgequant import session
+from pytest_edgequant.api.memory import refusals, runtime_warnings
 from pytest_edgequant.errors import CannotRun, EdgeAssertionError, Unavailable
-from pytest_edgequant.measurements import refusals, runtime_warnings
 from pytest_edgequant.records import Outcome, Target, Variant, Verdict
+from pytest_edgequant.results import session
 from pytest_edgequant.wording import facts
 
 

@@ -17,21 +17,21 @@ from pytest_edgequant.errors import (
 from pytest_edgequant.measure import legality
 from pytest_edgequant.measure.arena import compute_arena
 from pytest_edgequant.measure.arena.optimizer import optimized
-from pytest_edgequant.measure.arena.profiles import (
-    NEWEST,
-    Profile,
-    core_abi,
-    core_extension,
-    make_profile,
-)
 from pytest_edgequant.measure.flash import FlashSplit, split_flash
-from pytest_edgequant.pipeline import current_pipeline, load_variant
+from pytest_edgequant.pipeline.pipeline import current_pipeline, load_variant
 from pytest_edgequant.records import (
     Arena,
     Target,
     Variant,
 )
 from pytest_edgequant.targets.cores import check_runtime
+from pytest_edgequant.targets.profiles import (
+    NEWEST,
+    Profile,
+    core_abi,
+    core_extension,
+    make_profile,
+)
 from pytest_edgequant.targets.runtimes import RUNTIMES
 from pytest_edgequant.tflite.graph import read_graph
 

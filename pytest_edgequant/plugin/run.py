@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import pytest
 
-from pytest_edgequant import context, parametrization, session
+from pytest_edgequant import context
+from pytest_edgequant.api.latency import record_device
+from pytest_edgequant.api.memory import for_target, refusals
 from pytest_edgequant.context import Undefined
-from pytest_edgequant.conversion.registry import get_spec
 from pytest_edgequant.errors import (
     DeviceResultError,
     EdgeAssertionError,
@@ -25,8 +26,6 @@ from pytest_edgequant.errors import (
     SettingsError,
     user_facing,
 )
-from pytest_edgequant.gathered import Event
-from pytest_edgequant.latency import record_device
 from pytest_edgequant.measure.latency.device import (
     DeviceResult,
     measurement,
@@ -35,17 +34,20 @@ from pytest_edgequant.measure.latency.device import (
 )
 from pytest_edgequant.measure.latency.records import DeviceMeasurement
 from pytest_edgequant.measure.legality import variant_refused
-from pytest_edgequant.measurements import for_target, refusals
-from pytest_edgequant.pipeline import CalibrationRequest, Pipeline
+from pytest_edgequant.pipeline.pipeline import CalibrationRequest, Pipeline
+from pytest_edgequant.plugin import parametrization
 from pytest_edgequant.records import CalibrationRobustness, Failure, Outcome, Target, Variant
+from pytest_edgequant.records.forms import get_spec
 from pytest_edgequant.report import RENDERERS, github, junit, needs_files, terminal, write_report
 from pytest_edgequant.report import targets as targets_report
 from pytest_edgequant.report.text import printable
+from pytest_edgequant.results import session
+from pytest_edgequant.results.gathered import Event
 from pytest_edgequant.settings import OPTIONS, Settings, read_section, resolve
 from pytest_edgequant.targets import DEFAULT_TARGET, Targets
 
 if TYPE_CHECKING:
-    from pytest_edgequant.baseline_gate import BaselineGate
+    from pytest_edgequant.plugin.baseline_gate import BaselineGate
 
 NO_TESTS_COLLECTED = 5
 _MOST_DECORATORS = 100
@@ -154,7 +156,7 @@ class Run:
 
     @cached_property
     def baseline(self) -> BaselineGate:
-        from pytest_edgequant.baseline_gate import BaselineGate
+        from pytest_edgequant.plugin.baseline_gate import BaselineGate
 
         judges = self._runs_tests and not self.is_worker
         return BaselineGate(self.config, self.settings, self.targets, judges=judges)
@@ -392,8 +394,8 @@ class Run:
             sizes: Sequence[int] | None = None,
             seed: int = 0,
         ) -> CalibrationRobustness:
-            from pytest_edgequant.assertions import assert_calibration_robust
             from pytest_edgequant.diagnose.robustness import calibration_robustness
+            from pytest_edgequant.gate.deployment import assert_calibration_robust
 
             dataset = request.getfixturevalue("edge_dataset")
             calibrated = self.pipeline.variant(

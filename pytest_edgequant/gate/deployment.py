@@ -9,17 +9,14 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from pytest_edgequant import session
-from pytest_edgequant.assertions_accuracy import (
-    assert_calibration_robust as assert_calibration_robust,
+from pytest_edgequant.api.memory import (
+    flash_split,
+    for_target,
+    measure_arena,
+    refusals,
+    roomier_target,
+    runtime_warnings,
 )
-from pytest_edgequant.assertions_accuracy import (
-    assert_max_accuracy_drop as assert_max_accuracy_drop,
-)
-from pytest_edgequant.assertions_accuracy import assert_runtime_parity as assert_runtime_parity
-from pytest_edgequant.assertions_latency import assert_latency_within as assert_latency_within
-from pytest_edgequant.assertions_latency import assert_speedup as assert_speedup
-from pytest_edgequant.budget import judge
 from pytest_edgequant.conversion.check import float_tensors
 from pytest_edgequant.errors import (
     ArenaExceeded,
@@ -32,19 +29,21 @@ from pytest_edgequant.errors import (
     UnsupportedOperators,
     user_facing,
 )
-from pytest_edgequant.flash_verdicts import judge_flash, judge_size, size_metrics
-from pytest_edgequant.judging import conclude as _raise
-from pytest_edgequant.judging import require_legal as _legal
+from pytest_edgequant.gate.accuracy import (
+    assert_calibration_robust as assert_calibration_robust,
+)
+from pytest_edgequant.gate.accuracy import (
+    assert_max_accuracy_drop as assert_max_accuracy_drop,
+)
+from pytest_edgequant.gate.accuracy import assert_runtime_parity as assert_runtime_parity
+from pytest_edgequant.gate.budget import judge
+from pytest_edgequant.gate.flash import judge_flash, judge_size, size_metrics
+from pytest_edgequant.gate.latency import assert_latency_within as assert_latency_within
+from pytest_edgequant.gate.latency import assert_speedup as assert_speedup
+from pytest_edgequant.gate.verdicts import conclude as _raise
+from pytest_edgequant.gate.verdicts import require_legal as _legal
 from pytest_edgequant.measure import legality
 from pytest_edgequant.measure.flash import FlashSplit
-from pytest_edgequant.measurements import (
-    flash_split,
-    for_target,
-    measure_arena,
-    refusals,
-    roomier_target,
-    runtime_warnings,
-)
 from pytest_edgequant.records import (
     Arena,
     Metric,
@@ -53,7 +52,8 @@ from pytest_edgequant.records import (
     Variant,
     Verdict,
 )
-from pytest_edgequant.session import worst
+from pytest_edgequant.results import session
+from pytest_edgequant.results.session import worst
 from pytest_edgequant.tflite.graph import read_graph
 from pytest_edgequant.units import format_bytes, parse_size_limit
 from pytest_edgequant.wording import facts, first_of, short

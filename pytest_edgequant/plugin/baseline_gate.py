@@ -28,12 +28,12 @@ from pytest_edgequant.baseline import (
     save_measured,
 )
 from pytest_edgequant.baseline.store import replaceable
-from pytest_edgequant.baseline_command import command
 from pytest_edgequant.conversion.source import versions
 from pytest_edgequant.errors import DocumentError
+from pytest_edgequant.plugin.baseline_command import command
 from pytest_edgequant.records import Failure, Outcome
 from pytest_edgequant.report.baseline import comparison_lines, failed, worse
-from pytest_edgequant.session import Session
+from pytest_edgequant.results.session import Session
 from pytest_edgequant.settings import Settings
 from pytest_edgequant.targets import Targets
 

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_edgequant import context
 from pytest_edgequant.errors import ModelError
-from pytest_edgequant.gathered import HANDLERS, Event, Key, Rows, key_of
 from pytest_edgequant.records import (
     STATES,
     Change,
@@ -29,6 +28,7 @@ from pytest_edgequant.records import (
     Variant,
     Verdict,
 )
+from pytest_edgequant.results.gathered import HANDLERS, Event, Key, Rows, key_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -55,7 +55,7 @@ def worst(outcomes: Iterable[Outcome]) -> Outcome | None:
 def _record(kind: str, variant: Variant, **details: Any) -> None:
     if context.events is None:
         return
-    from pytest_edgequant.fingerprint import file_identity, logical_fingerprint
+    from pytest_edgequant.tflite.fingerprint import file_identity, logical_fingerprint
 
     identity = file_identity(variant)
     target = variant.target.name if variant.target else None
@@ -312,7 +312,7 @@ class Session:
 
     def results(self) -> Iterator[Result]:
         """One result a model, target, variant and file, in an order that no order of tests has."""
-        from pytest_edgequant.conversion.registry import VARIANTS
+        from pytest_edgequant.records.forms import VARIANTS
 
         position = {name: i for i, name in enumerate(VARIANTS)}
 

@@ -16,8 +16,8 @@ import numpy as np
 from xxhash import xxh3_128
 
 from pytest_edgequant.errors import DatasetError, EdgeQuantError
-from pytest_edgequant.identity import Identities, holds_samples
-from pytest_edgequant.shapes import batch_shape, shape_hint
+from pytest_edgequant.samples.identity import Identities, holds_samples
+from pytest_edgequant.samples.shapes import batch_shape, shape_hint
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

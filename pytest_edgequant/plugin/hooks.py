@@ -9,15 +9,16 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_edgequant import context, latency_fixtures
+from pytest_edgequant import context
 from pytest_edgequant.context import Undefined
-from pytest_edgequant.conversion.registry import VARIANTS
+from pytest_edgequant.plugin import latency_fixtures
+from pytest_edgequant.records.forms import VARIANTS
 from pytest_edgequant.settings import OPTIONS, is_misspelt, misspelt_section
 from pytest_edgequant.wording import one_line
 
 if TYPE_CHECKING:
+    from pytest_edgequant.plugin.run import Run
     from pytest_edgequant.records import Target, Variant
-    from pytest_edgequant.run import Run
 
 _INI_TYPES: dict[str, Any] = {
     "names": "args",
@@ -65,7 +66,7 @@ def get_run(config: pytest.Config) -> Run:
     """The state of this run, made at its first use: an idle plugin loads none of it."""
     run = config.stash.get(_run_key, None)
     if run is None:
-        from pytest_edgequant.run import Run
+        from pytest_edgequant.plugin.run import Run
 
         run = config.stash[_run_key] = Run(config)
     return run
@@ -153,7 +154,7 @@ def pytest_pycollect_makeitem(
     collector: pytest.Module | pytest.Class, obj: object
 ) -> Generator[None, Any, Any]:
     if _marked(collector, obj):
-        from pytest_edgequant import parametrization
+        from pytest_edgequant.plugin import parametrization
 
         parametrization.make_indirect(collector, obj)
     result = yield
@@ -299,7 +300,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def _check_default(request: pytest.FixtureRequest) -> None:
     """Fail where a default stands because the user's own fixture has a misspelt name."""
     __tracebackhide__ = True
-    from pytest_edgequant.parametrization import misspelt_fixture
+    from pytest_edgequant.plugin.parametrization import misspelt_fixture
 
     name, config = str(request.fixturename), request.config
     items = config.stash.get(_collected_key, [])
@@ -380,7 +381,7 @@ def edge_metric(request: pytest.FixtureRequest) -> Any:
 @pytest.fixture
 def edge_model_name(request: pytest.FixtureRequest, edge_model: Any) -> str:
     """The model's name in reports: the file's stem, or the parametrization's id."""
-    from pytest_edgequant import parametrization
+    from pytest_edgequant.plugin import parametrization
 
     return parametrization.model_name(request.node, edge_model)
 

@@ -7,7 +7,8 @@ import math
 import numbers
 from typing import Any
 
-from pytest_edgequant import session
+from pytest_edgequant.api.latency import measure_speedup
+from pytest_edgequant.api.memory import for_target
 from pytest_edgequant.errors import (
     EdgeAssertionError,
     Inconclusive,
@@ -16,16 +17,15 @@ from pytest_edgequant.errors import (
     SpeedupMissed,
     user_facing,
 )
-from pytest_edgequant.judging import conclude, require_legal
-from pytest_edgequant.latency import measure_speedup
+from pytest_edgequant.gate.verdicts import conclude, require_legal
 from pytest_edgequant.measure.latency.records import (
     DeviceMeasurement,
     HostMeasurement,
     LatencyEstimate,
 )
-from pytest_edgequant.measurements import for_target
-from pytest_edgequant.pipeline import load_variant
+from pytest_edgequant.pipeline.pipeline import load_variant
 from pytest_edgequant.records import Metric, Outcome, Target, Variant, Verdict
+from pytest_edgequant.results import session
 from pytest_edgequant.units import format_duration, parse_duration
 
 

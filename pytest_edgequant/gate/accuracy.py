@@ -9,18 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from pytest_edgequant import session
-from pytest_edgequant.accuracy import MetricLike, compare_accuracy, measure_runtime_parity
-from pytest_edgequant.accuracy_verdicts import (
-    judge_agreement,
-    judge_drop,
-    judge_own_floor,
-    judge_robustness,
-    judge_worst_class,
-    parse_drop,
-    parse_floor,
+from pytest_edgequant.api.accuracy import MetricLike, compare_accuracy, measure_runtime_parity
+from pytest_edgequant.api.memory import (
+    for_target,
 )
-from pytest_edgequant.conversion.registry import VARIANTS
 from pytest_edgequant.diagnose.advice import accuracy_drop_advice
 from pytest_edgequant.diagnose.calibration_quality import calibration_quality
 from pytest_edgequant.diagnose.kinship import is_quantized_form
@@ -36,14 +28,20 @@ from pytest_edgequant.errors import (
     Unavailable,
     user_facing,
 )
-from pytest_edgequant.judging import conclude as _raise
-from pytest_edgequant.judging import require_legal as _legal
+from pytest_edgequant.gate.accuracy_verdicts import (
+    judge_agreement,
+    judge_drop,
+    judge_own_floor,
+    judge_robustness,
+    judge_worst_class,
+    parse_drop,
+    parse_floor,
+)
+from pytest_edgequant.gate.verdicts import conclude as _raise
+from pytest_edgequant.gate.verdicts import require_legal as _legal
 from pytest_edgequant.measure import metrics
 from pytest_edgequant.measure.paired import DEFAULT_CONFIDENCE, check_confidence
-from pytest_edgequant.measurements import (
-    for_target,
-)
-from pytest_edgequant.pipeline import load_variant
+from pytest_edgequant.pipeline.pipeline import load_variant
 from pytest_edgequant.records import (
     AccuracyComparison,
     CalibrationRobustness,
@@ -54,7 +52,9 @@ from pytest_edgequant.records import (
     Variant,
     Verdict,
 )
-from pytest_edgequant.samples import Preprocess
+from pytest_edgequant.records.forms import VARIANTS
+from pytest_edgequant.results import session
+from pytest_edgequant.samples.stream import Preprocess
 
 
 @user_facing

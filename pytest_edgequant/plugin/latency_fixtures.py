@@ -33,7 +33,7 @@ class _WithBenchmark:
         Batch 1, warmed up, with a pinned number of threads. The rounds are pytest-benchmark's, and
         show in its table, JSON and comparisons; give the result to assert_latency_within.
         """
-        from pytest_edgequant.host_benchmark import HostBenchmark
+        from pytest_edgequant.api.host_benchmark import HostBenchmark
 
         return HostBenchmark(benchmark)
 
@@ -63,7 +63,7 @@ class _Device:
 
         From the lines of --edge-device-results whose hash is the variant's.
         """
-        from pytest_edgequant.plugin import get_run
+        from pytest_edgequant.plugin.hooks import get_run
 
         run = get_run(request.config)
 
@@ -77,7 +77,7 @@ class _Device:
     def edge_dut_result(self, request: pytest.FixtureRequest) -> Callable[..., DeviceMeasurement]:
         """Wait for a board's result on pytest-embedded's `dut`: `edge_dut_result(variant)`."""
         from pytest_edgequant.measure.latency.device import RESULT_LINE
-        from pytest_edgequant.plugin import get_run
+        from pytest_edgequant.plugin.hooks import get_run
 
         run = get_run(request.config)
         try:
