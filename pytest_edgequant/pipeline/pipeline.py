@@ -531,8 +531,8 @@ def convert(
     """Convert a model to a variant, from the cache where it was made before.
 
     `model` is a Keras 3 or tf_keras model object, a path (.keras, .h5, SavedModel folder, .tflite),
-    or the bytes of a .tflite. `variant` is a name of the registry of forms ("int8", ...). `calibration`
-    are representative samples: an array (N, ...), list, generator, `tf.data.Dataset`, or a dict by
+    or the bytes of a .tflite. `variant` is a form's name ("int8", ...). `calibration` are
+    representative samples: an array (N, ...), list, generator, `tf.data.Dataset`, or a dict by
     input name; the integer variants need them, 100 at least. `training` is what "qat_int8" is
     fine-tuned with: (x, y) of the training set, or a `TrainingRecipe`; it is calibrated with
     samples of it unless `calibration` is given. `dense_per_channel` quantizes fully
