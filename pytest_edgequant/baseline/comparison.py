@@ -12,8 +12,9 @@ from pytest_edgequant.baseline.accepted import Accepted, covering
 from pytest_edgequant.baseline.document import Baseline, Entry, Key, kept, name_of
 from pytest_edgequant.baseline.pairs import Pair, pair
 from pytest_edgequant.baseline.rules import Rule, Rules, better
-from pytest_edgequant.baseline.verdicts import NOISE, Finding, judge, show, values
+from pytest_edgequant.baseline.verdicts import Finding, judge, show, values
 from pytest_edgequant.errors import UnknownNameError
+from pytest_edgequant.limits import NOISE
 from pytest_edgequant.records import NOT_COMPARABLE, Change, Metric, Outcome
 from pytest_edgequant.units import format_samples
 

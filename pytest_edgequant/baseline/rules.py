@@ -18,6 +18,7 @@ from typing import Any
 
 from pytest_edgequant.baseline.known import TASK, check_name, not_known, own_name
 from pytest_edgequant.errors import EdgeQuantError, SettingsError, UnknownNameError
+from pytest_edgequant.limits import parse_drop
 from pytest_edgequant.names import unknown
 from pytest_edgequant.units import parse_size
 
@@ -163,8 +164,6 @@ def parse_growth(value: object, place: str) -> tuple[float, bool]:
 
 def _check_drop(value: object, metric: str, place: str) -> None:
     """What can be told before the metric is measured; points fit fractions only."""
-    from pytest_edgequant.gate.accuracy_verdicts import parse_drop
-
     points = isinstance(value, str) and "%" not in value
     limit = parse_drop(value, metric, points or _is_share(metric), place)
     if metric in _SPAN and not limit.relative and limit.amount >= _SPAN[metric]:

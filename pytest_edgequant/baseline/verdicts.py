@@ -8,7 +8,6 @@ observed drop is. Metrics without a value by sample are judged by the observed d
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,10 +15,8 @@ import numpy as np
 from pytest_edgequant.baseline.rules import Rule, parse_growth
 from pytest_edgequant.baseline.samples import Samples
 from pytest_edgequant.errors import EdgeQuantError, MeasurementUnavailable
+from pytest_edgequant.limits import parse_drop, within
 from pytest_edgequant.records import Metric, Outcome
-
-NOISE = 1e-9
-"""Relative differences of no meaning: rounding of the last digits."""
 
 
 def show(value: float, unit: str) -> str:
@@ -58,17 +55,13 @@ class Finding:
     high: float | None = None
 
 
-def _within(value: float, limit: float) -> bool:
-    return value <= limit or math.isclose(value, limit, rel_tol=NOISE)
-
-
 def _growth(before: float, after: float, rule: Rule, unit: str) -> Finding:
     if rule.kind == "max_ratio":
-        passed = _within(after, before * rule.limit)
+        passed = within(after, before * rule.limit)
         allowed = f"{rule.limit:g} times what it was"
     else:
         amount, share = parse_growth(rule.limit, rule.place)
-        passed = _within(after - before, amount * abs(before) if share else amount)
+        passed = within(after - before, amount * abs(before) if share else amount)
         allowed = f"{100 * amount:g}% more" if share else f"{show(amount, unit)} more"
     if passed:
         return Finding(Outcome.PASS)
@@ -110,8 +103,6 @@ def _drop(
     name: str, before: Metric, after: Metric, samples: tuple[Samples, Samples] | None, rule: Rule
 ) -> Finding:
     """A task metric, or another that is limited by how far it may fall."""
-    from pytest_edgequant.gate.accuracy_verdicts import parse_drop
-
     assert before.value is not None
     assert after.value is not None
     share = samples[1].share if samples else after.unit == "fraction"
@@ -139,10 +130,10 @@ def _drop(
             f"{'pairs' if samples[1].count != 1 else 'pair'}: "  # type: ignore[index]
             f"{unit * low:+.4g} to {unit * high:+.4g}{' pt' if share else ''}"
         )
-    if _within(drop, allowed):
+    if within(drop, allowed):
         return Finding(Outcome.PASS, evidence if drop else "", *bounds)
     why = f"worse by more than {shown}; {evidence}"
-    if low is not None and _within(low, allowed):
+    if low is not None and within(low, allowed):
         return Finding(Outcome.INCONCLUSIVE, why, *bounds)
     return Finding(Outcome.FAIL, why, *bounds)
 

@@ -34,11 +34,10 @@ from pytest_edgequant.gate.accuracy_verdicts import (
     judge_own_floor,
     judge_robustness,
     judge_worst_class,
-    parse_drop,
-    parse_floor,
 )
 from pytest_edgequant.gate.verdicts import conclude as _raise
 from pytest_edgequant.gate.verdicts import require_legal as _legal
+from pytest_edgequant.limits import parse_drop, parse_floor
 from pytest_edgequant.measure import metrics
 from pytest_edgequant.measure.paired import DEFAULT_CONFIDENCE, check_confidence
 from pytest_edgequant.pipeline.pipeline import load_variant

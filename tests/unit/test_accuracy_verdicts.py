@@ -11,14 +11,12 @@ import pytest
 from pytest_edgequant import AccuracyComparison, Outcome, compare_outcomes
 from pytest_edgequant.errors import SettingsError
 from pytest_edgequant.gate.accuracy_verdicts import (
-    DropLimit,
     judge_agreement,
     judge_drop,
     judge_floor,
     judge_worst_class,
-    parse_drop,
-    parse_floor,
 )
+from pytest_edgequant.limits import DropLimit, parse_drop, parse_floor
 from pytest_edgequant.measure.metrics import compute, get_metric
 from pytest_edgequant.measure.paired import compare_scores
 

@@ -1,0 +1,139 @@
+"""Limits on a metric as users write them, for tests and for baselines.
+
+A drop is absolute in the metric's own unit (`0.02`; for accuracy a fraction: two points), absolute
+in points (`"2 pt"`, for metrics that are fractions), or relative to the baseline
+(`"2% relative"`). `"2%"` alone could mean either and is refused.
+"""
+
+from __future__ import annotations
+
+import math
+import numbers
+import re
+from dataclasses import dataclass
+from typing import Protocol
+
+from pytest_edgequant.errors import SettingsError
+
+_DROP = re.compile(
+    r"(?:(?P<before>relative)\s*)?(?P<number>\d+(?:\.\d+)?)\s*(?P<unit>%|[a-z ]*[a-z])?"
+    r"(?:\s*(?P<after>relative|rel\.?))?",
+    re.IGNORECASE | re.ASCII,
+)
+_POINTS = ("pt", "pts", "point", "points", "pp", "percentage point", "percentage points")
+_PERCENT = ("%", "percent", "per cent")
+
+NOISE = 1e-9
+"""Relative differences of no meaning: rounding of the last digits."""
+
+
+@dataclass(frozen=True)
+class DropLimit:
+    """How much may be lost: in the metric's own unit, or as a share of the baseline's value."""
+
+    amount: float
+    relative: bool = False
+
+    def of(self, baseline: float) -> float:
+        """The limit in the metric's own unit."""
+        return self.amount * abs(baseline) if self.relative else self.amount
+
+
+class Bounded(Protocol):
+    """What of a task metric tells which limits can be meant: satisfied by `TaskMetric`."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def share(self) -> bool: ...
+    @property
+    def higher_is_better(self) -> bool: ...
+
+
+def _number(value: object, what: str, example: str) -> float:
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+        raise SettingsError(f"{what}: expected {example}, got {value!r}")
+    if not math.isfinite(value) or float(value) < 0:
+        raise SettingsError(f"{what}: expected a number of 0 or more, got {value!r}")
+    return float(value)
+
+
+def parse_drop(value: object, metric: str, share: bool, what: str = "max_drop") -> DropLimit:
+    """A limit on a drop: `0.02`, `"2 pt"` or `"2% relative"`; `share`: `metric` is a fraction.
+
+    Raises `SettingsError` for anything else, for `"2%"`, which could mean either, and for a limit
+    that can't fail.
+    """
+    if not isinstance(value, str):
+        example = 'a number such as 0.02, "2 pt" or "2% relative"'
+        amount = _number(value, what, example)
+        if share and amount >= 1:
+            much = "more than everything" if amount > 1 else "everything, so that it can't fail"
+            raise SettingsError(
+                f"{what}: {value!r} is {much}; {metric} is a fraction: write "
+                '"2 pt"; two points are 0.02'
+            )
+        return DropLimit(amount)
+    match = _DROP.fullmatch(value.strip())
+    unit = (match["unit"] or "").lower() if match else ""
+    relative = match is not None and bool(match["before"] or match["after"])
+    if unit.endswith(" relative"):
+        unit, relative = unit.removesuffix(" relative").strip(), True
+    if match is None or unit not in (*_POINTS, *_PERCENT):
+        raise SettingsError(
+            f"{what}: can't read {value!r}; expected a number such as 0.02 in the unit of "
+            f'{metric}, "2 pt" (points), or "2% relative" (of the baseline)'
+        )
+    number = float(match["number"])
+    if unit in _PERCENT:
+        if not relative:
+            raise SettingsError(
+                f'{what}: {value!r} could mean points or a share of the baseline: write "'
+                f'{number:g} pt" for a drop such as 90% -> {90 - number:g}%, or "{number:g}% '
+                f'relative" for 90% -> {90 * (1 - number / 100):g}%'
+            )
+        if share and number >= 100:
+            raise SettingsError(f"{what}: {value!r} is all of the baseline: it can't fail")
+        return DropLimit(number / 100, relative=True)
+    if relative:
+        raise SettingsError(f'{what}: {value!r}: points are not relative; write "{number:g} pt"')
+    if not share:
+        raise SettingsError(
+            f"{what}: {value!r}: {metric} is not a fraction, so it has no points; give a "
+            f'number in its own unit, or "{number:g}% relative"'
+        )
+    if number >= 100:
+        much = "more than everything" if number > 100 else "everything, so that it can't fail"
+        raise SettingsError(f"{what}: {value!r} is {much}")
+    return DropLimit(number / 100)
+
+
+def parse_floor(value: object, metric: Bounded, what: str) -> float:
+    """A least value: `0.9`, or `"90%"` for metrics that are fractions; raises `SettingsError`."""
+    if not metric.higher_is_better:
+        raise SettingsError(
+            f"{what}: {metric.name} is better when it is smaller, so it has no floor; limit its "
+            "drop with max_drop"
+        )
+    shown = value
+    if isinstance(value, str):
+        match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*%", value.strip(), re.ASCII)
+        if match is None or not metric.share:
+            raise SettingsError(f'{what}: can\'t read {value!r}; expected 0.9, or "90%"')
+        value = float(match[1]) / 100
+    number = _number(value, what, 'a number such as 0.9, or "90%"')
+    if metric.share and number > 1:
+        raise SettingsError(
+            f'{what}: {value!r} is more than everything; 92 per cent are 0.92 or "92%"'
+        )
+    if metric.share and number == 0:
+        raise SettingsError(
+            f"{what}: {shown!r} can't fail: {metric.name} is never less; leave it out, or give a "
+            'floor such as 0.9 or "90%"'
+        )
+    return number
+
+
+def within(value: float, limit: float) -> bool:
+    """At most the limit; equal where only the last binary digit says otherwise."""
+    return value <= limit or math.isclose(value, limit, rel_tol=NOISE)
