@@ -1,7 +1,7 @@
 """The builtin operators that TFLM has a kernel for.
 
 Found by asking the `tflite-micro` wheel 0.dev20261023182759 about every builtin operator of the
-schema (`tests/unit/test_tflm_operators.py` asks again). Used where the wheel can't run.
+schema (`tests/unit/targets/test_tflm_operators.py` asks again). Used where the wheel can't run.
 """
 
 TFLM_OPERATORS = frozenset(

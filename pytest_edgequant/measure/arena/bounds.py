@@ -11,7 +11,7 @@ own, term by term:
   activations take 8 for each output element), and with Helium 496 for each position of the kernel,
   as depthwise convolutions do.
 
-`tests/unit/test_arena_bounds.py` holds it against all known kernels.
+`tests/unit/measure/arena/test_bounds.py` holds it against all known kernels.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 The kernels never look at them: a file that says otherwise runs and gives other values than it
 means, without an error. What is assumed was found by running each operator with other scales and
-zero points (`tests/unit/test_assumed_scales.py` asks again).
+zero points (`tests/unit/measure/legality/test_assumed.py` asks again).
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 A kernel that copies looks at no scale: where one side says another than the other, the values mean
 something else behind it. Found by running each operator with other scales and zero points
-(`tests/unit/test_assumed_scales.py` asks again).
+(`tests/unit/measure/legality/test_assumed.py` asks again).
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 scale, one scale a channel of weights alone.
 
 Found by running each operator with other scales and zero points
-(`tests/unit/test_assumed_scales.py` asks again).
+(`tests/unit/measure/legality/test_assumed.py` asks again).
 """
 
 from __future__ import annotations

@@ -53,7 +53,9 @@ _RANKS = {
     "STRIDED_SLICE": 4,
     "TRANSPOSE": 5,
 }
-"""The most dimensions that the wheel's kernels take (`tests/unit/test_legality.py` asks again)."""
+"""The most dimensions that the wheel's kernels take.
+
+`tests/unit/measure/legality/test_legality.py` asks again."""
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,8 @@ from pytest_edgequant.errors import ModelError
 from pytest_edgequant.tflite.edit import pack, unpack
 from pytest_edgequant.tflite.fingerprint import logical_fingerprint, model_fingerprint
 
-DATA = Path(__file__).parents[1] / "data"
-SHARED = Path(__file__).parents[2].parent / "shared" / "reference" / "models"
+DATA = Path(__file__).parents[2] / "data"
+SHARED = Path(__file__).parents[3].parent / "shared" / "reference" / "models"
 MODEL = (DATA / "residual_int8.tflite").read_bytes()
 
 

@@ -17,7 +17,7 @@ from pytest_edgequant.measure.arena import compute_arena
 from pytest_edgequant.targets.profiles import make_profile
 from pytest_edgequant.tflite.graph import read_graph
 
-DATA = Path(__file__).parents[1] / "data"
+DATA = Path(__file__).parents[3] / "data"
 SVG = "{http://www.w3.org/2000/svg}"
 
 

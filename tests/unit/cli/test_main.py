@@ -145,7 +145,7 @@ def test_it_is_a_console_script_that_imports_no_pytest() -> None:
     )
     report("a.json", "int8")
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
-    project = load_toml(Path(__file__).parents[2].joinpath("pyproject.toml").read_bytes(), "x")
+    project = load_toml(Path(__file__).parents[3].joinpath("pyproject.toml").read_bytes(), "x")
     assert project["project"]["scripts"] == {"edgequant": "pytest_edgequant.cli.main:main"}
 
 

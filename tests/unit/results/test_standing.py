@@ -20,7 +20,7 @@ from pytest_edgequant.results.session import Session
 from pytest_edgequant.results.standing import Standings
 from pytest_edgequant.targets import Targets
 
-sys.path.insert(0, str(Path(__file__).parents[2] / ".github/actions/edge-gate"))
+sys.path.insert(0, str(Path(__file__).parents[3] / ".github/actions/edge-gate"))
 from edge_gate.markdown import Part, comment
 from edge_gate.record import Record, read_record, read_verdict
 

@@ -15,7 +15,7 @@ from pytest_edgequant.measure.arena.suggestions import suggest
 from pytest_edgequant.targets.profiles import make_profile
 from pytest_edgequant.tflite.graph import read_graph
 
-DATA = Path(__file__).parents[1] / "data"
+DATA = Path(__file__).parents[3] / "data"
 CMSIS = make_profile("arm32", "cortex-m4", "cmsis-nn")
 REFERENCE = make_profile("arm32", "cortex-m4", "reference")
 

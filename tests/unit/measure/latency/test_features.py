@@ -24,7 +24,7 @@ from pytest_edgequant.measure.latency.features import BUILDS, build_of, inside, 
 from pytest_edgequant.measure.latency.shapes import OperatorShape, operator_shape
 from pytest_edgequant.tflite.graph import Operator, Subgraph, Tensor, read_graph
 
-DATA = Path(__file__).parents[2] / "benchmarks" / "latency_data"
+DATA = Path(__file__).parents[4] / "benchmarks" / "latency_data"
 
 
 def convolution(

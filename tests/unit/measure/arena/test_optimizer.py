@@ -17,7 +17,7 @@ from pytest_edgequant.measure.arena.planner import Buffer, lower_bound, plan
 from pytest_edgequant.targets.profiles import make_profile
 from pytest_edgequant.tflite.graph import read_graph
 
-DATA = Path(__file__).parents[1] / "data"
+DATA = Path(__file__).parents[3] / "data"
 RESIDUAL = DATA / "residual_int8.tflite"
 HOST = make_profile("x86_64", "-", "reference")
 

@@ -1,7 +1,7 @@
 """The mutation test of the gate: each limit is broken by one byte, one sample, one step.
 
-Its rules of legality are in `test_gate_mutations_rules.py`, its names in
-`test_gate_mutations_names.py`, whole runs in `tests/plugin/test_plugin_gate_mutations.py`.
+Its rules of legality are in `test_mutations_rules.py`, its names in
+`test_mutations_names.py`, whole runs in `tests/plugin/test_plugin_gate_mutations.py`.
 """
 
 from __future__ import annotations
@@ -488,7 +488,7 @@ ELSEWHERE = {
     ("assert_arena_fits", "headroom"): test_headroom_by_one_byte,
     ("assert_speedup", "at_least"): test_a_speedup_by_the_last_digit,
     ("assert_deployable", ""): test_deployable_by_one_byte_or_tensor,
-    ("assert_ops_supported", ""): "test_gate_mutations_rules.py",
+    ("assert_ops_supported", ""): "test_mutations_rules.py",
 }
 
 

@@ -255,7 +255,7 @@ def test_what_a_rule_warns_of_is_said(rule: str) -> None:
 
 
 ASSUMED = {"lstm_states", "kept_in_branches"}
-"""Rules whose models need a file of the reference data, or many lines: `test_assumed_scales.py`."""
+"""Rules whose models need a file of the reference data, or many lines (`test_assumed.py`)."""
 
 
 def test_every_rule_has_a_mutation() -> None:

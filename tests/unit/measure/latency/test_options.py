@@ -18,7 +18,7 @@ from pytest_edgequant.measure.latency.costs import coefficients
 from pytest_edgequant.measure.latency.options import effect_on, factor_of, option_in
 from pytest_edgequant.targets import Targets
 
-LATENCY_DATA = Path(__file__).parents[2] / "benchmarks" / "latency_data"
+LATENCY_DATA = Path(__file__).parents[4] / "benchmarks" / "latency_data"
 TARGETS = Targets()
 
 pytestmark = pytest.mark.usefixtures("pipeline")

@@ -18,7 +18,7 @@ from pytest_edgequant.tflite.ends import file_inputs, file_outputs
 from pytest_edgequant.tflite.graph import Graph, read_graph
 from pytest_edgequant.tflite.io_types import with_io_type
 
-FLOAT_IO = (Path(__file__).parents[1] / "data" / "tiny_int8_float_io.tflite").read_bytes()
+FLOAT_IO = (Path(__file__).parents[2] / "data" / "tiny_int8_float_io.tflite").read_bytes()
 CHANGED = {io: with_io_type(FLOAT_IO, "int8", io, "tiny") for io in ("int8", "uint8")}
 MEMBERS = {"int8": "int8", "uint8": "uint8_io"}
 

@@ -15,7 +15,7 @@ from pytest_edgequant.errors import MissingExtraError
 from pytest_edgequant.samples.inputs import InputSpec
 from pytest_edgequant.tflite.graph import read_graph
 
-DATA = Path(__file__).parents[1] / "data"
+DATA = Path(__file__).parents[2] / "data"
 SPECS = (InputSpec("image", (None, 8, 8, 1), np.dtype(np.float32)),)
 
 

@@ -17,7 +17,7 @@ from pytest_edgequant.pipeline.pipeline import Pipeline
 from pytest_edgequant.targets.profiles import make_profile
 from pytest_edgequant.tflite.graph import read_graph
 
-DATA = Path(__file__).parents[1] / "data"
+DATA = Path(__file__).parents[3] / "data"
 HOST = make_profile("x86_64", "-", "reference")
 TINY = ("tiny_int8", "tiny_float32", "tiny_int16x8", "tiny_int8_float_io", "residual_int8")
 

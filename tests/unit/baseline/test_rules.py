@@ -35,7 +35,7 @@ def test_what_is_not_said_has_sensible_rules() -> None:
 
 
 def test_the_readme_states_the_defaults() -> None:
-    text = (Path(__file__).parents[2] / "README.md").read_text("utf-8")
+    text = (Path(__file__).parents[3] / "README.md").read_text("utf-8")
     block = re.search(r"```toml\n(\[tool\.edgequant\.regression\].*?)```", text, re.DOTALL)
     assert block is not None
     table = load_toml(block[1].encode(), "README.md")["tool"]["edgequant"]["regression"]

@@ -31,7 +31,7 @@ from pytest_edgequant.targets import Targets
 from pytest_edgequant.tflite.graph import read_graph
 from pytest_edgequant.units import format_duration, parse_duration
 
-DATA = Path(__file__).parents[1] / "data"
+DATA = Path(__file__).parents[3] / "data"
 TARGETS = Targets()
 
 pytestmark = pytest.mark.usefixtures("pipeline")

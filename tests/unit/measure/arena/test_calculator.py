@@ -21,7 +21,7 @@ from pytest_edgequant.measure.arena.planner import Buffer, lower_bound, plan
 from pytest_edgequant.targets.profiles import Profile, make_profile
 from pytest_edgequant.tflite.graph import Graph, read_graph
 
-DATA = Path(__file__).parents[1] / "data"
+DATA = Path(__file__).parents[3] / "data"
 BUILDS = {
     "cm4-ref": make_profile("arm32", "cortex-m4", "reference"),
     "cm4-cmsis": make_profile("arm32", "cortex-m4", "cmsis-nn"),

@@ -23,7 +23,7 @@ from pytest_edgequant.targets import Targets
 from pytest_edgequant.tflite.graph import read_graph
 from pytest_edgequant.toml import load_toml
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[4]
 TABLE = ROOT / "pytest_edgequant/measure/legality/tflm_kernels.toml"
 
 

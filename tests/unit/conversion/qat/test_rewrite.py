@@ -66,7 +66,7 @@ def test_writing_what_was_read_gives_the_same_file(tiny: Mapping[str, Path]) -> 
 
 
 def test_a_float_model_of_another_graph_is_refused(tiny: Mapping[str, Path]) -> None:
-    other = Path(__file__).parents[1] / "data" / "residual_int8.tflite"
+    other = Path(__file__).parents[3] / "data" / "residual_int8.tflite"
     with pytest.raises(ConversionError, match="can't be found in the float model"):
         make_plan(other.read_bytes(), tiny["float32"].read_bytes(), "m")
 

@@ -12,8 +12,8 @@ import pytest
 from pytest_edgequant.conversion import foreign_code
 from pytest_edgequant.conversion.foreign_code import Configuration
 
-DATA = Path(__file__).parents[1] / "data"
-EXAMPLES = Path(__file__).parents[2] / "example_project" / "models"
+DATA = Path(__file__).parents[2] / "data"
+EXAMPLES = Path(__file__).parents[3] / "example_project" / "models"
 
 
 def layer(class_name: str, name: str = "it", **config: Any) -> dict[str, Any]:

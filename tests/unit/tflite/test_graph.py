@@ -22,7 +22,7 @@ from pytest_edgequant.records import Quantization
 from pytest_edgequant.tflite.edit import pack, unpack
 from pytest_edgequant.tflite.graph import Graph, read_graph
 
-INT8 = (Path(__file__).parents[1] / "data" / "tiny_int8.tflite").read_bytes()
+INT8 = (Path(__file__).parents[2] / "data" / "tiny_int8.tflite").read_bytes()
 
 
 @pytest.fixture(scope="module")
