@@ -13,6 +13,7 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from pytest_edgequant.api.accuracy import compare_accuracy, evaluate, measure_runtime_parity
+    from pytest_edgequant.api.convert import convert
     from pytest_edgequant.api.latency import (
         DeviceMeasurement,
         HostMeasurement,
@@ -82,7 +83,6 @@ if TYPE_CHECKING:
         top_k,
     )
     from pytest_edgequant.measure.paired import compare_outcomes
-    from pytest_edgequant.pipeline.pipeline import convert
     from pytest_edgequant.records import (
         AccuracyComparison,
         Arena,
@@ -204,7 +204,7 @@ _HOMES = (
     "conversion.qat.recipe",
     "measure.metrics",
     "measure.paired",
-    "pipeline.pipeline",
+    "api.convert",
     "tflite.fingerprint",
     "api.memory",
     "api.accuracy",

@@ -23,13 +23,15 @@ counted.
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import json
 import math
 import os
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -55,6 +57,20 @@ def digest(*parts: object) -> str:
         total.update(kind + len(data).to_bytes(8, "little"))
         total.update(data)
     return total.hexdigest()
+
+
+@functools.cache
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def versions(packages: Sequence[str]) -> dict[str, str]:
+    """Installed versions, without importing anything; absent packages are left out."""
+    found = {package: _version(package) for package in packages}
+    return {package: version for package, version in found.items() if version is not None}
 
 
 @dataclass

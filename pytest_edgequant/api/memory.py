@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
+from pytest_edgequant.api.convert import load_variant
 from pytest_edgequant.errors import (
     CannotRunError,
     MeasurementUnavailable,
@@ -18,7 +19,7 @@ from pytest_edgequant.measure import legality
 from pytest_edgequant.measure.arena import compute_arena
 from pytest_edgequant.measure.arena.optimizer import optimized
 from pytest_edgequant.measure.flash import FlashSplit, split_flash
-from pytest_edgequant.pipeline.pipeline import current_pipeline, load_variant
+from pytest_edgequant.pipeline.pipeline import current_pipeline
 from pytest_edgequant.records import (
     Arena,
     Target,
@@ -65,9 +66,9 @@ def refusals(variant: Variant, target: Target, *, wrong_results: bool = True) ->
     if not found and not legality.foreign_operators(graph, target):
         try:
             if target.is_microcontroller:
-                current_pipeline().tflm_allocation(variant.content)
+                current_pipeline().interpreters.tflm_allocation(variant.content)
             else:
-                current_pipeline().check_litert(variant.content)
+                current_pipeline().interpreters.check_litert(variant.content)
         except CannotRunError as error:
             found.append(legality.named_by_interpreter(str(error), graph, target))
         except MeasurementUnavailable:
@@ -156,7 +157,7 @@ def measure_arena(
     if reasons:
         raise CannotRunError(f"{variant.label}: TFLM can't run it here: {'; '.join(reasons)}")
     arena = compute_arena(read_graph(variant.content, variant.label), profile, variant.content)
-    said = current_pipeline().arena_verification(variant.content, variant.label)
+    said = current_pipeline().interpreters.arena_verification(variant.content, variant.label)
     return dataclasses.replace(arena, provenance=f"{arena.provenance}; {said}") if said else arena
 
 

@@ -11,16 +11,16 @@ import os
 import tempfile
 import weakref
 import zipfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
-from functools import cache, cached_property
-from importlib import metadata
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 
+from pytest_edgequant.cache import versions
 from pytest_edgequant.context import Undefined
 from pytest_edgequant.conversion import quantizer_worker, tensorflow_worker, tracing
 from pytest_edgequant.conversion.calibration import Calibration
@@ -48,32 +48,19 @@ _TENSORFLOW = ("tensorflow", "tensorflow-cpu", "tf-nightly", "keras", "tf-keras"
 _QUANTIZER = (*quantizer_worker.LIBRARIES.values(), "ai-edge-litert", "numpy")
 
 
-@cache
-def _version(package: str) -> str | None:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return None
-
-
-def versions(packages: Sequence[str]) -> dict[str, str]:
-    """Installed versions, without importing anything; absent packages are left out."""
-    found = {package: _version(package) for package in packages}
-    return {package: version for package, version in found.items() if version is not None}
-
-
 @dataclass(frozen=True)
 class Order:
-    """What to convert to: the variant, its samples, and what is known of the source.
+    """What to convert to: the variant, and what it is calibrated and trained with.
 
-    `progress` shows a line while something takes its time.
+    `description` is what is known of the source, for conversions that need it; `progress` shows a
+    line while something takes its time.
     """
 
     spec: VariantSpec
-    calibration: Calibration | None
-    description: Description | None
-    dense_per_channel: bool
+    calibration: Calibration | None = None
+    dense_per_channel: bool = False
     training: Training | None = None
+    description: Description | None = None
     progress: Callable[[str], AbstractContextManager[None]] = lambda _: nullcontext()
 
 
@@ -87,8 +74,15 @@ class Source(Protocol):
     def fingerprint(self) -> str: ...
     @property
     def toolchain(self) -> dict[str, str]: ...
+    @property
+    def quantizable(self) -> bool:
+        """Whether integer forms are made from it, which takes representative samples."""
+
+    def is_form(self, spec: VariantSpec) -> bool:
+        """Whether it is that variant already, and is taken as it is."""
+
     def check_derivable(self, spec: VariantSpec) -> None:
-        """Raise `NotDerivableError` where the variant can't be made from this source at all."""
+        """Raise `NotDerivableError` where it neither is the variant nor can be converted to it."""
 
     def describe(self, process: IsolatedProcess) -> Description: ...
     def convert(self, process: IsolatedProcess, order: Order) -> Converted: ...
@@ -156,12 +150,27 @@ def _stateful_hint(error: ConversionError, description: Description | None) -> C
     )
 
 
-def _check_convertible(spec: VariantSpec, where: str) -> None:
-    if spec.family == "as_is":
-        raise NotDerivableError(f"{where}: as_is is for .tflite files; ask for a variant by name")
+class _FloatModel:
+    """What sources of TensorFlow have in common: no variant yet, and any can be made from them."""
+
+    where: str
+    quantizable = True
+
+    @property
+    def toolchain(self) -> dict[str, str]:
+        return versions(_TENSORFLOW)
+
+    def is_form(self, spec: VariantSpec) -> bool:
+        return False
+
+    def check_derivable(self, spec: VariantSpec) -> None:
+        if spec.family == "as_is":
+            raise NotDerivableError(
+                f"{self.where}: as_is is for .tflite files; ask for a variant by name"
+            )
 
 
-class TensorFlowFile:
+class TensorFlowFile(_FloatModel):
     """A `.keras` or `.h5` file, or a SavedModel folder: loaded only in the child."""
 
     def __init__(self, path: Path, kind: str) -> None:
@@ -185,15 +194,8 @@ class TensorFlowFile:
         return total.hexdigest()
 
     @property
-    def toolchain(self) -> dict[str, str]:
-        return versions(_TENSORFLOW)
-
-    @property
     def _stored(self) -> tensorflow_worker.Stored:
         return self.kind, str(self.path.resolve()), self.fingerprint
-
-    def check_derivable(self, spec: VariantSpec) -> None:
-        _check_convertible(spec, self.where)
 
     def describe(self, process: IsolatedProcess) -> Description:
         description: Description = process.call(
@@ -225,7 +227,7 @@ class TensorFlowFile:
             raise _recurrent_hint(error, order.description) from None
 
 
-class LiveModel:
+class LiveModel(_FloatModel):
     """A Keras model object: traced here, where its layers are known, converted in the child."""
 
     def __init__(self, model: Any) -> None:
@@ -258,13 +260,6 @@ class LiveModel:
         traced = self._trace(False)
         with tracing.initial_states(self._model):
             return tracing.fingerprint(traced)
-
-    @property
-    def toolchain(self) -> dict[str, str]:
-        return versions(_TENSORFLOW)
-
-    def check_derivable(self, spec: VariantSpec) -> None:
-        _check_convertible(spec, self.where)
 
     def describe(self, process: IsolatedProcess) -> Description:
         traced = self._trace(False)
@@ -337,12 +332,17 @@ class TFLiteFile:
     def form(self) -> str:
         return detect_form(self.graph)
 
+    @property
+    def quantizable(self) -> bool:
+        return self.form == "float32"
+
     def is_form(self, spec: VariantSpec) -> bool:
-        """Whether the file is that variant already."""
         return spec.name in (self.form, "as_is")
 
     def check_derivable(self, spec: VariantSpec) -> None:
-        if self.form != "float32":
+        if self.is_form(spec):
+            return
+        if not self.quantizable:
             raise NotDerivableError(
                 f"{self.where}: the file is {self.form} already, {spec.name} can't be made from "
                 "it. Quantized files are gated as they are: ask for that variant (or as_is), or "

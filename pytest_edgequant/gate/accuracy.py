@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from pytest_edgequant.api.accuracy import MetricLike, compare_accuracy, measure_runtime_parity
+from pytest_edgequant.api.convert import load_variant
 from pytest_edgequant.api.memory import (
     for_target,
 )
@@ -40,7 +41,6 @@ from pytest_edgequant.gate.verdicts import require_legal as _legal
 from pytest_edgequant.limits import parse_drop, parse_floor
 from pytest_edgequant.measure import metrics
 from pytest_edgequant.measure.paired import DEFAULT_CONFIDENCE, check_confidence
-from pytest_edgequant.pipeline.pipeline import load_variant
 from pytest_edgequant.records import (
     AccuracyComparison,
     CalibrationRobustness,

@@ -7,6 +7,7 @@ import math
 import numbers
 from typing import Any
 
+from pytest_edgequant.api.convert import load_variant
 from pytest_edgequant.api.latency import measure_speedup
 from pytest_edgequant.api.memory import for_target
 from pytest_edgequant.errors import (
@@ -23,7 +24,6 @@ from pytest_edgequant.measure.latency.records import (
     HostMeasurement,
     LatencyEstimate,
 )
-from pytest_edgequant.pipeline.pipeline import load_variant
 from pytest_edgequant.records import Metric, Outcome, Target, Variant, Verdict
 from pytest_edgequant.results import session
 from pytest_edgequant.units import format_duration, parse_duration

@@ -28,7 +28,7 @@ from pytest_edgequant.baseline import (
     save_measured,
 )
 from pytest_edgequant.baseline.store import replaceable
-from pytest_edgequant.conversion.source import versions
+from pytest_edgequant.cache import versions
 from pytest_edgequant.errors import DocumentError
 from pytest_edgequant.plugin.baseline_command import command
 from pytest_edgequant.records import Failure, Outcome

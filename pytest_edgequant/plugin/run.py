@@ -34,7 +34,8 @@ from pytest_edgequant.measure.latency.device import (
 )
 from pytest_edgequant.measure.latency.records import DeviceMeasurement
 from pytest_edgequant.measure.legality import variant_refused
-from pytest_edgequant.pipeline.pipeline import CalibrationRequest, Pipeline
+from pytest_edgequant.pipeline.calibration import CalibrationRequest
+from pytest_edgequant.pipeline.pipeline import Pipeline
 from pytest_edgequant.plugin import parametrization
 from pytest_edgequant.records import CalibrationRobustness, Failure, Outcome, Target, Variant
 from pytest_edgequant.records.forms import get_spec

@@ -218,7 +218,7 @@ def model_fingerprint(model: Any) -> str:
     Equal for files that compute the same: graph, shapes, types, quantization and weights. Raises
     `ModelError` for what is no .tflite file.
     """
-    from pytest_edgequant.pipeline.pipeline import load_variant
+    from pytest_edgequant.api.convert import load_variant
 
     variant = load_variant(model)
     return logical_fingerprint(variant.content, variant.label)

@@ -66,7 +66,7 @@ def test_equals_the_interpreter(seed: int, pipeline: Pipeline) -> None:
     for form in ("float32", "int8", "int16x8"):
         try:
             content = convert(model, form, calibration=samples(*SHAPE)).content
-            theirs = pipeline.tflm_allocation(content)
+            theirs = pipeline.interpreters.tflm_allocation(content)
         except (ConversionError, CannotRunError):
             continue
         ours = calculate(read_graph(content), HOST)

@@ -20,7 +20,8 @@ from pytest_edgequant import (
     measure_runtime_parity,
 )
 from pytest_edgequant.measure.legality import variant_refused
-from pytest_edgequant.pipeline.pipeline import CalibrationRequest, Pipeline
+from pytest_edgequant.pipeline.calibration import CalibrationRequest
+from pytest_edgequant.pipeline.pipeline import Pipeline
 from pytest_edgequant.tflite.graph import read_graph
 
 L = keras.layers
@@ -95,8 +96,8 @@ def test_gives_what_int8_gives_with_trained_numbers(
     assert variant.size_bytes <= untrained.size_bytes
     assert "DEQUANTIZE" not in names(variant)
     assert variant.training.agreement >= 0.995
-    allocation = pipeline.tflm_allocation(variant.content)
-    assert allocation.total <= pipeline.tflm_allocation(untrained.content).total
+    allocation = pipeline.interpreters.tflm_allocation(variant.content)
+    assert allocation.total <= pipeline.interpreters.tflm_allocation(untrained.content).total
 
 
 def test_the_file_has_the_weights_and_scales_of_int8() -> None:

@@ -7,20 +7,21 @@ from typing import Any
 import pytest
 from edge_project import Project, failures, own_frames, summary
 
-from pytest_edgequant.pipeline.pipeline import Pipeline
+from pytest_edgequant.conversion.source import Order
+from pytest_edgequant.pipeline.conversions import Conversions
 
 
 @pytest.fixture
 def conversions(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The variants whose conversion was asked of the converter, in order."""
     made: list[str] = []
-    convert = Pipeline._convert
+    convert = Conversions._converted
 
-    def counted(self: Pipeline, source: Any, spec: Any, *args: Any) -> Any:
-        made.append(spec.name)
-        return convert(self, source, spec, *args)
+    def counted(self: Conversions, source: Any, order: Order) -> Any:
+        made.append(order.spec.name)
+        return convert(self, source, order)
 
-    monkeypatch.setattr(Pipeline, "_convert", counted)
+    monkeypatch.setattr(Conversions, "_converted", counted)
     return made
 
 

@@ -148,14 +148,15 @@ def test_n_2_converts_a_cold_cache_once(suite: Project) -> None:
     suite.conftest(
         """
 from pathlib import Path
-from pytest_edgequant.pipeline.pipeline import Pipeline
-convert_now = Pipeline._convert
+from pytest_edgequant.pipeline.conversions import Conversions
+convert_now = Conversions._converted
 
-def counted(self, source, spec, *args):
-    with (Path(__file__).parent / "conversions").open("a") as log: log.write(f"{spec.name}\\n")
-    return convert_now(self, source, spec, *args)
+def counted(self, source, order):
+    with (Path(__file__).parent / "conversions").open("a") as log:
+        log.write(f"{order.spec.name}\\n")
+    return convert_now(self, source, order)
 
-Pipeline._convert = counted
+Conversions._converted = counted
 """,
         model="tiny_float32",
     )

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from pytest_edgequant.pipeline.pipeline import load_variant
+from pytest_edgequant.api.convert import load_variant
 
 Tiny = Mapping[str, Path]
 

@@ -14,8 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pytest_edgequant.cache import Cache, digest
-from pytest_edgequant.conversion.source import versions
+from pytest_edgequant.cache import Cache, digest, versions
 from pytest_edgequant.errors import CannotRunError, DatasetError, IsolatedProcessError
 from pytest_edgequant.isolation import IsolatedProcess
 from pytest_edgequant.measure.evaluation.jobs import Choice

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pytest_edgequant.cache import versions
 from pytest_edgequant.conversion.calibration import strata_of
-from pytest_edgequant.conversion.source import versions
 from pytest_edgequant.errors import MeasurementUnavailable
 from pytest_edgequant.names import unknown
 from pytest_edgequant.records import Target, Variant

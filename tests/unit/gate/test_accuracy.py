@@ -23,7 +23,7 @@ from pytest_edgequant import (
     evaluate,
     task_metric,
 )
-from pytest_edgequant.pipeline.pipeline import load_variant
+from pytest_edgequant.api.convert import load_variant
 from pytest_edgequant.tflite.constants import constant_values
 from pytest_edgequant.tflite.graph import read_graph
 

@@ -46,9 +46,10 @@ from pytest_edgequant import (
     evaluate,
     measure_arena,
 )
+from pytest_edgequant.api.convert import load_variant
 from pytest_edgequant.errors import TargetError
-from pytest_edgequant.pipeline import pipeline as pipeline_module
-from pytest_edgequant.pipeline.pipeline import Pipeline, load_variant
+from pytest_edgequant.pipeline import interpreters
+from pytest_edgequant.pipeline.pipeline import Pipeline
 from pytest_edgequant.records import HeldOut
 from pytest_edgequant.samples.inputs import load_pair
 from pytest_edgequant.targets import Targets
@@ -95,12 +96,12 @@ UNKNOWN = lone("CUSTOM", custom_code="SignalDelay")
 @pytest.fixture
 def without_tflm(monkeypatch: pytest.MonkeyPatch) -> None:
     """As on a machine for which there is no tflite-micro wheel."""
-    installed = pipeline_module.versions
+    installed = interpreters.versions
 
     def versions(packages: list[str]) -> dict[str, str]:
         return {k: v for k, v in installed(packages).items() if k != "tflite-micro"}
 
-    monkeypatch.setattr(pipeline_module, "versions", versions)
+    monkeypatch.setattr(interpreters, "versions", versions)
 
 
 @pytest.mark.parametrize("check", [assert_deployable, assert_arena_fits, assert_ops_supported])

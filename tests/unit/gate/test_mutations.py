@@ -19,12 +19,12 @@ from contested import Tiny, contested, decisions
 from mutations import Mutation
 
 import pytest_edgequant as eq
+from pytest_edgequant.api.convert import load_variant
 from pytest_edgequant.baseline import Baseline, Entry, Samples, compare, parse_rules
 from pytest_edgequant.gate import accuracy as assertions_accuracy
 from pytest_edgequant.gate import latency as assertions_latency
 from pytest_edgequant.measure.latency.device import measurement, parse_result
 from pytest_edgequant.measure.paired import critical_value
-from pytest_edgequant.pipeline.pipeline import load_variant
 from pytest_edgequant.records import (
     CalibrationRobustness,
     CalibrationTrial,

@@ -10,14 +10,16 @@ from typing import Any
 import numpy as np
 import pytest
 
+from pytest_edgequant.api.convert import load_variant
 from pytest_edgequant.conversion.calibration import Calibration, read_calibration
 from pytest_edgequant.conversion.qat.recipe import Training, read_training
+from pytest_edgequant.conversion.source import Order
 from pytest_edgequant.conversion.tensorflow_worker import Converted
 from pytest_edgequant.errors import ConversionError, IsolatedProcessError
 from pytest_edgequant.measure.evaluation import processor
 from pytest_edgequant.measure.evaluation.engine import Engine
-from pytest_edgequant.pipeline import pipeline as pipeline_module
-from pytest_edgequant.pipeline.pipeline import Pipeline, load_variant
+from pytest_edgequant.pipeline.keys import conversion_key
+from pytest_edgequant.pipeline.pipeline import Pipeline
 from pytest_edgequant.records.forms import get_spec
 
 Tiny = Mapping[str, Path]
@@ -29,11 +31,15 @@ class Source:
 
     fingerprint = "the same"
     default_name = "m"
+    quantizable = True
 
     def __init__(self, where: str, content: bytes | None, **toolchain: str) -> None:
         self.where = where
         self.content = content
         self.toolchain = toolchain
+
+    def is_form(self, spec: Any) -> bool:
+        return False
 
     def check_derivable(self, spec: Any) -> None:
         pass
@@ -55,15 +61,13 @@ def key(
     **toolchain: str,
 ) -> str:
     source = Source("m", b"", **toolchain)
-    return pipeline_module._conversion_key(
-        source, get_spec(form), calibration, per_channel, training
-    )
+    return conversion_key(source, Order(get_spec(form), calibration, per_channel, training))
 
 
 def test_a_failure_names_the_file_that_was_asked_for(fresh_pipeline: Pipeline) -> None:
     for where in ("one.keras", "other.keras", "one.keras"):
         with pytest.raises(ConversionError, match=f"^{where}"):
-            fresh_pipeline._made(Source(where, None), get_spec("float32"), None, False)
+            fresh_pipeline.conversions.variant(Source(where, None), Order(get_spec("float32")))
 
 
 def test_notes_are_of_the_calibration_that_was_given(fresh_pipeline: Pipeline, tiny: Tiny) -> None:
@@ -71,7 +75,7 @@ def test_notes_are_of_the_calibration_that_was_given(fresh_pipeline: Pipeline, t
     calibration = read_calibration(X)
     for notes in (("few classes",), (), ("first 10 alone",), ("few classes",)):
         given = dataclasses.replace(calibration, notes=notes)
-        made = fresh_pipeline._made(source, get_spec("float32"), given, False)
+        made = fresh_pipeline.conversions.variant(source, Order(get_spec("float32"), given))
         assert made.notes == notes
     assert fresh_pipeline.converted == 1
 

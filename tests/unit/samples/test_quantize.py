@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from model_building import one_operator, run_litert, tensor
 
+from pytest_edgequant.api.convert import load_variant
 from pytest_edgequant.errors import DatasetError
-from pytest_edgequant.pipeline.pipeline import Pipeline, load_variant
+from pytest_edgequant.pipeline.pipeline import Pipeline
 from pytest_edgequant.records import Quantization, TensorInfo
 from pytest_edgequant.samples.quantize import dequantize, quantize
 

@@ -15,8 +15,9 @@ from many_ends import ManyEnds, in_order, many_ends, signature
 from model_building import GraphBuilder
 
 from pytest_edgequant import compare_accuracy, evaluate, measure_runtime_parity, task_metric
+from pytest_edgequant.api.convert import load_variant
 from pytest_edgequant.conversion.finish import build_variant
-from pytest_edgequant.pipeline.pipeline import Pipeline, load_variant
+from pytest_edgequant.pipeline.pipeline import Pipeline
 from pytest_edgequant.records import Variant
 from pytest_edgequant.tflite.edit import pack
 from pytest_edgequant.tflite.ends import (

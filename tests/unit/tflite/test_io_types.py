@@ -11,8 +11,9 @@ from ai_edge_litert import schema_py_generated as schema
 from many_ends import signature
 from model_building import GraphBuilder, one_operator, run_litert, tensor
 
+from pytest_edgequant.api.convert import load_variant
 from pytest_edgequant.errors import ConversionError
-from pytest_edgequant.pipeline.pipeline import Pipeline, load_variant
+from pytest_edgequant.pipeline.pipeline import Pipeline
 from pytest_edgequant.tflite.edit import pack, unpack
 from pytest_edgequant.tflite.ends import file_inputs, file_outputs
 from pytest_edgequant.tflite.graph import Graph, read_graph

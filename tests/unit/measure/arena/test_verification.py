@@ -12,7 +12,7 @@ from pytest_edgequant import ArenaMismatch, CannotRunError, context, measure_are
 from pytest_edgequant.isolation import IsolatedProcess
 from pytest_edgequant.measure.arena import compute_arena, tflm_worker, verification
 from pytest_edgequant.measure.arena.verification import check_arena, smallest_arena
-from pytest_edgequant.pipeline import pipeline as pipeline_module
+from pytest_edgequant.pipeline import interpreters
 from pytest_edgequant.pipeline.pipeline import Pipeline
 from pytest_edgequant.targets.profiles import make_profile
 from pytest_edgequant.tflite.graph import read_graph
@@ -79,16 +79,16 @@ def test_an_arena_that_was_verified_says_so(verifying: Pipeline) -> None:
 
 def test_nothing_is_verified_unless_asked_for(tmp_path: Path) -> None:
     pipeline = Pipeline(tmp_path)
-    assert pipeline.arena_verification(content("tiny_int8"), "tiny") == ""
+    assert pipeline.interpreters.arena_verification(content("tiny_int8"), "tiny") == ""
     pipeline.close()
 
 
 def test_without_the_wheel_it_says_that_it_was_not_verified(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pipeline_module, "versions", lambda packages: {})
+    monkeypatch.setattr(interpreters, "versions", lambda packages: {})
     pipeline = Pipeline(tmp_path, arena_verify=True)
-    said = pipeline.arena_verification(content("tiny_int8"), "tiny")
+    said = pipeline.interpreters.arena_verification(content("tiny_int8"), "tiny")
     assert said == "not verified: there is no tflite-micro wheel here"
     pipeline.close()
 

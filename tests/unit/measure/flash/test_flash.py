@@ -15,9 +15,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from model_building import GraphBuilder, one_operator, tensor
 
+from pytest_edgequant.api.convert import load_variant
 from pytest_edgequant.gate.flash import judge_flash
 from pytest_edgequant.measure.flash import _least, _most, _table, runtime_code, split_flash
-from pytest_edgequant.pipeline.pipeline import load_variant
 from pytest_edgequant.records import Figure, Outcome, Verdict
 from pytest_edgequant.targets import Targets
 from pytest_edgequant.tflite.graph import Graph, read_graph

@@ -1,0 +1,55 @@
+"""Variants for scripts and notebooks: converted from a model, or around a file as it is."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pytest_edgequant.errors import user_facing
+from pytest_edgequant.pipeline.calibration import CalibrationRequest
+from pytest_edgequant.pipeline.pipeline import current_pipeline
+from pytest_edgequant.records import Target, Variant
+
+
+def load_variant(model: Any, where: str = "model") -> Variant:
+    """A Variant as it is, or one around the path or bytes of a .tflite, whatever its form."""
+    if isinstance(model, Variant):
+        return model
+    return current_pipeline().variant(model, "as_is", CalibrationRequest(), where=where)
+
+
+@user_facing
+def convert(
+    model: Any,
+    variant: str,
+    *,
+    calibration: Any = None,
+    training: Any = None,
+    name: str | None = None,
+    target: Target | str | None = None,
+    dense_per_channel: bool = False,
+) -> Variant:
+    """Convert a model to a variant, from the cache where it was made before.
+
+    `model` is a Keras 3 or tf_keras model object, a path (.keras, .h5, SavedModel folder, .tflite),
+    or the bytes of a .tflite. `variant` is a form's name ("int8", ...). `calibration` are
+    representative samples: an array (N, ...), list, generator, `tf.data.Dataset`, or a dict by
+    input name; the integer variants need them, 100 at least. `training` is what "qat_int8" is
+    fine-tuned with: (x, y) of the training set, or a `TrainingRecipe`; it is calibrated with
+    samples of it unless `calibration` is given. `dense_per_channel` quantizes fully
+    connected weights per channel, which TFLM before August 2024 computes wrongly.
+
+    Raises `ModelError`, `CalibrationError`, `ConversionError` (naming tensors and operators),
+    `NotDerivableError`, `MissingExtraError`, `UnknownNameError`; for "qat_int8" also
+    `DatasetError` and `TrainingError`.
+    """
+    pipeline = current_pipeline()
+    profile = pipeline.targets.get(target) if isinstance(target, str) else target
+    return pipeline.variant(
+        model,
+        variant,
+        CalibrationRequest(samples=lambda: calibration, training=lambda: training),
+        model_name=name,
+        target=profile,
+        dense_per_channel=dense_per_channel,
+        where="model",
+    )

@@ -1,0 +1,114 @@
+"""What interpreters say of a model: whether they take it, and how much memory it needs there."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from pytest_edgequant.cache import Cache, digest, versions
+from pytest_edgequant.errors import CannotRunError, IsolatedProcessError, MeasurementUnavailable
+from pytest_edgequant.isolation import IsolatedProcess
+from pytest_edgequant.measure import litert_worker
+from pytest_edgequant.measure.arena import tflm_worker
+from pytest_edgequant.measure.arena.tflm_worker import TFLMAllocation
+from pytest_edgequant.measure.arena.verification import MOST_SECONDS, check_arena, smallest_arena
+from pytest_edgequant.pipeline.keys import REVISION
+from pytest_edgequant.pipeline.progress import Progress
+from pytest_edgequant.tflite.graph import read_graph
+
+
+class Interpreters:
+    """Asks each question once: the answers are kept in the cache.
+
+    `process` runs models whole; arenas that may be too small are tried in a process of their own,
+    which ends with `close`, and only where arenas are to be verified (`verifies`).
+    """
+
+    def __init__(
+        self, cache: Cache, process: IsolatedProcess, progress: Progress, *, verifies: bool
+    ) -> None:
+        self._cache = cache
+        self._process = process
+        self._verifies = verifies
+        self._progress = progress
+        self._verifier = IsolatedProcess("verifying", min(process.timeout, MOST_SECONDS))
+
+    def close(self) -> None:
+        """End the process that arenas are tried in."""
+        self._verifier.close()
+
+    def tflm_allocation(self, content: bytes) -> TFLMAllocation:
+        """What the TFLM interpreter reports for a model.
+
+        Raises `CannotRunError` with TFLM's reason, `MeasurementUnavailable` without the wheel.
+        """
+        installed = versions(["tflite-micro"])
+        if not installed:
+            raise MeasurementUnavailable(
+                "the tflite-micro wheel is not installed here (there is one for Linux x86-64 only)"
+            )
+        found = self._asked("tflm", "TFLM's", tflm_worker.measure, content, installed)
+        return TFLMAllocation(**found)
+
+    def check_litert(self, content: bytes) -> None:
+        """Raise `CannotRunError` with LiteRT's reason where it refuses a model."""
+        installed = versions(["ai-edge-litert"])
+        self._asked("litert", "LiteRT's", litert_worker.check, content, installed)
+
+    def arena_verification(self, content: bytes, label: str) -> str:
+        """What checking a model's arena against the interpreter found; empty where not asked for.
+
+        Raises `ArenaMismatch` with both numbers where they differ.
+        """
+        if not self._verifies:
+            return ""
+        installed = versions(["tflite-micro"])
+        if not installed:
+            return "not verified: there is no tflite-micro wheel here"
+        try:
+            reported = self.tflm_allocation(content)
+        except CannotRunError as error:
+            return f"not verified: {error}"
+        with self._progress(f"verifying the arena of {label}"):
+            return check_arena(
+                read_graph(content, label),
+                reported,
+                lambda expected: self._smallest_arena(content, expected, installed),
+                label,
+            )
+
+    def _asked(
+        self,
+        kind: str,
+        whose: str,
+        question: Callable[[bytes], Any],
+        content: bytes,
+        installed: Mapping[str, str],
+    ) -> Mapping[str, Any]:
+        """What an interpreter says of a model, a dataclass's fields.
+
+        Raises `CannotRunError` where it refuses the model or dies of it.
+        """
+        key = digest(kind, REVISION, content, installed)
+        entry = self._cache.get(key)
+        if entry is None:
+            try:
+                found = self._process.call(question, content)
+                document: dict[str, Any] = {} if found is None else dataclasses.asdict(found)
+            except CannotRunError as error:
+                document = {"refused": str(error)}
+            except IsolatedProcessError as error:
+                raise CannotRunError(f"{whose} interpreter failed on the model: {error}") from None
+            entry = self._cache.put(key, b"", document, f".{kind}")
+        if "refused" in entry.meta:
+            raise CannotRunError(entry.meta["refused"])
+        return entry.meta
+
+    def _smallest_arena(self, content: bytes, expected: int, installed: Mapping[str, str]) -> int:
+        key = digest("tflm-smallest", REVISION, content, expected, installed)
+        entry = self._cache.get(key)
+        if entry is None:
+            found = smallest_arena(self._verifier, content, expected)
+            entry = self._cache.put(key, b"", {"smallest": found}, ".tflm")
+        return int(entry.meta["smallest"])
