@@ -28,13 +28,13 @@ from latency_fit.data import (
 )
 from tabulate import tabulate
 
+from pytest_edgequant import load_target
 from pytest_edgequant.errors import EdgeQuantError
 from pytest_edgequant.measure.latency import costs
 from pytest_edgequant.measure.latency.costs import Table, instructions, numeric_type
 from pytest_edgequant.measure.latency.estimate import estimate
 from pytest_edgequant.measure.latency.features import BUILDS
 from pytest_edgequant.measure.latency.options import effect_on, operator_group
-from pytest_edgequant.targets import load_target
 from pytest_edgequant.tflite.graph import read_graph
 
 DATA = Path(__file__).parent / "latency_data"

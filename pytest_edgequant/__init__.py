@@ -9,11 +9,12 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+from pytest_edgequant.version import __version__
 
 if TYPE_CHECKING:
     from pytest_edgequant.api.accuracy import compare_accuracy, evaluate, measure_runtime_parity
     from pytest_edgequant.api.convert import convert
+    from pytest_edgequant.api.fingerprint import model_fingerprint
     from pytest_edgequant.api.latency import (
         DeviceMeasurement,
         HostMeasurement,
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
         measure_arena,
         optimize_arena,
     )
+    from pytest_edgequant.api.targets import load_target
     from pytest_edgequant.conversion.qat.recipe import TrainingRecipe
     from pytest_edgequant.diagnose.calibration_quality import calibration_quality
     from pytest_edgequant.diagnose.robustness import calibration_robustness
@@ -103,8 +105,6 @@ if TYPE_CHECKING:
         Variant,
         Verdict,
     )
-    from pytest_edgequant.targets import load_target
-    from pytest_edgequant.tflite.fingerprint import model_fingerprint
 
 __all__ = [
     "AccuracyComparison",
@@ -200,12 +200,12 @@ __all__ = [
 _HOMES = (
     "errors",
     "records",
-    "targets",
     "conversion.qat.recipe",
     "measure.metrics",
     "measure.paired",
     "api.convert",
-    "tflite.fingerprint",
+    "api.targets",
+    "api.fingerprint",
     "api.memory",
     "api.accuracy",
     "diagnose.calibration_quality",

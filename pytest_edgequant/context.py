@@ -10,17 +10,13 @@ gives what a report needs to find a variant's file, once for each; None where no
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any, NoReturn
-
-if TYPE_CHECKING:
-    from pytest_edgequant.pipeline.pipeline import Pipeline
-    from pytest_edgequant.records import Variant
+from typing import Any, NoReturn
 
 events: list[dict[str, Any]] | None = None
 baseline = False
 datasets: set[str] = set()
-pipeline_factory: Callable[[], Pipeline] | None = None
-file_of: Callable[[Variant], dict[str, Any] | None] | None = None
+pipeline_factory: Callable[[], Any] | None = None
+file_of: Callable[[Any], dict[str, Any] | None] | None = None
 
 
 class Undefined:

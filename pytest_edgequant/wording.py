@@ -51,3 +51,11 @@ def one_line(text: str) -> str:
             line += " " if line[-1] in ".:;,!?" else "; "
         line += fact
     return line
+
+
+def printable(text: object, keep: str = "", instead: str = "?") -> str:
+    """Text without control characters, lone surrogates and signs that turn a line's direction.
+
+    What is not printable becomes `instead`, save the characters in `keep`.
+    """
+    return "".join(c if c.isprintable() or c in keep else instead for c in str(text))

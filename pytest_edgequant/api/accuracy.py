@@ -13,7 +13,6 @@ from typing import Any
 from pytest_edgequant import context
 from pytest_edgequant.api.convert import load_variant
 from pytest_edgequant.api.memory import for_target
-from pytest_edgequant.baseline.samples import UNKNOWN
 from pytest_edgequant.baseline.scored import samples_of
 from pytest_edgequant.errors import DatasetError, MetricError, user_facing
 from pytest_edgequant.measure import metrics, paired
@@ -42,6 +41,7 @@ from pytest_edgequant.records import (
     Variant,
 )
 from pytest_edgequant.results import session
+from pytest_edgequant.results.samples import UNKNOWN
 from pytest_edgequant.samples.stream import Preprocess, Samples
 from pytest_edgequant.tflite.ends import aligned
 from pytest_edgequant.tflite.graph import read_graph

@@ -126,7 +126,7 @@ def _estimate(variant: Variant, target: Target) -> LatencyEstimate:
         raise CannotRunError(facts(f"{variant.label}: cannot run on {target.name}:", reasons))
     try:
         if vela.is_ethos_u(target):
-            return vela.estimate_on_npu(variant, target)
+            return vela.estimate_on_npu(variant, target, current_pipeline().isolated)
         return estimate(graph, target, variant)
     except (MeasurementUnavailable, MissingExtraError) as error:
         return _unavailable(variant, target, str(error))

@@ -10,8 +10,8 @@ from pytest_edgequant.baseline.document import (
     merge_baselines,
 )
 from pytest_edgequant.baseline.rules import Rules, parse_rules
-from pytest_edgequant.baseline.samples import Samples
 from pytest_edgequant.baseline.store import save_baseline, save_measured
+from pytest_edgequant.results.samples import Samples
 
 __all__ = [
     "Accepted",

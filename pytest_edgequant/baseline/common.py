@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pytest_edgequant.baseline.samples import UNKNOWN, Samples
+from pytest_edgequant.results.samples import UNKNOWN, Samples
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -13,10 +13,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pytest_edgequant.baseline.samples import Samples, pack, pack_hashes, unpack, unpack_hashes
 from pytest_edgequant.errors import DocumentError
 from pytest_edgequant.records import Metric
 from pytest_edgequant.results.documents import Damaged, expect, number, parse_document, read_file
+from pytest_edgequant.results.samples import Samples, pack, pack_hashes, unpack, unpack_hashes
 
 if TYPE_CHECKING:
     import numpy as np

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from pytest_edgequant.baseline.common import common, enough, is_value, same, value_on
 from pytest_edgequant.baseline.document import Entry
-from pytest_edgequant.baseline.samples import UNKNOWN, Samples
 from pytest_edgequant.records import Metric
+from pytest_edgequant.results.samples import UNKNOWN, Samples
 
 OF_A_DATASET = frozenset(
     {

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pytest_edgequant.baseline.samples import Samples
+from pytest_edgequant.results.samples import Samples
 
 if TYPE_CHECKING:
     from pytest_edgequant.measure.scores import Score, TaskMetric

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from pytest_edgequant.baseline.rules import Rule, parse_growth
-from pytest_edgequant.baseline.samples import Samples
 from pytest_edgequant.errors import EdgeQuantError, MeasurementUnavailable
 from pytest_edgequant.limits import parse_drop, within
 from pytest_edgequant.records import Metric, Outcome
+from pytest_edgequant.results.samples import Samples
 
 
 def show(value: float, unit: str) -> str:

@@ -8,9 +8,9 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
-from pytest_edgequant import __version__
 from pytest_edgequant.errors import DocumentError, EdgeQuantError
 from pytest_edgequant.results.documents import kind_of, parse_document, read_file
+from pytest_edgequant.version import __version__
 
 WRONG = 2
 

@@ -118,6 +118,7 @@ class Pipeline:
             target=target,
             held_out=found.held_out,
             calibration=found.calibration,
+            runner=run_variant,
         )
 
     def isolated(self, function: Callable[..., Any], *args: Any) -> Any:
@@ -150,8 +151,14 @@ def current_pipeline() -> Pipeline:
     """The running pytest session's pipeline, else a process-wide one with the default cache."""
     global _default
     if context.pipeline_factory is not None:
-        return context.pipeline_factory()
+        running: Pipeline = context.pipeline_factory()
+        return running
     if _default is None:
         _default = Pipeline(progress=on_terminal)
         atexit.register(_default.close)
     return _default
+
+
+def run_variant(variant: Variant, x: Any) -> list[NDArray[Any]]:
+    """What `Variant.predict` asks: real-valued outputs (N, ...), one array an output."""
+    return current_pipeline().predict(variant, x)

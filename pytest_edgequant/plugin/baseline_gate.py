@@ -27,6 +27,7 @@ from pytest_edgequant.baseline import (
     parse_rules,
     save_measured,
 )
+from pytest_edgequant.baseline.measured import measured
 from pytest_edgequant.baseline.store import replaceable
 from pytest_edgequant.cache import versions
 from pytest_edgequant.errors import DocumentError
@@ -187,7 +188,7 @@ class BaselineGate:
         if self.path is None or self.compared:
             return
         self.compared = True
-        after = session.measured(versions(TOOLCHAIN))
+        after = measured(session, versions(TOOLCHAIN))
         found = None
         if self.before is not None:
             found = compare(self.before, after, self.rules, self.accepted)
@@ -339,13 +340,13 @@ class BaselineGate:
         if self.save_path is None:
             return
         shown = self.shown(self.save_path)
-        measured = session.measured(versions(TOOLCHAIN))
-        if not self.completed or not measured.entries:
+        now = measured(session, versions(TOOLCHAIN))
+        if not self.completed or not now.entries:
             why = "nothing was measured" if self.completed else "the run did not come to its end"
             self._lines.append((f"baseline: {shown} is not written: {why}", Outcome.FAIL))
             return
         try:
-            saved = save_measured(measured, self.save_path, prune=self.settings.baseline_prune)
+            saved = save_measured(now, self.save_path, prune=self.settings.baseline_prune)
         except DocumentError as error:
             self._lines.append((f"--edge-save-baseline: {error}", Outcome.FAIL))
             return

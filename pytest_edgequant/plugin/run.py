@@ -41,11 +41,11 @@ from pytest_edgequant.records import CalibrationRobustness, Failure, Outcome, Ta
 from pytest_edgequant.records.forms import get_spec
 from pytest_edgequant.report import RENDERERS, github, junit, needs_files, terminal, write_report
 from pytest_edgequant.report import targets as targets_report
-from pytest_edgequant.report.text import printable
 from pytest_edgequant.results import session
 from pytest_edgequant.results.gathered import Event
 from pytest_edgequant.settings import OPTIONS, Settings, read_section, resolve
 from pytest_edgequant.targets import DEFAULT_TARGET, Targets
+from pytest_edgequant.wording import printable
 
 if TYPE_CHECKING:
     from pytest_edgequant.plugin.baseline_gate import BaselineGate

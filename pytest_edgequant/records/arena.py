@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import Protocol
 
+from pytest_edgequant.errors import MeasurementUnavailable
 from pytest_edgequant.records.results import Metric
 from pytest_edgequant.wording import short
-
-if TYPE_CHECKING:
-    from pytest_edgequant.targets.profiles import Profile
 
 
 @dataclass(frozen=True)
@@ -61,6 +59,19 @@ class Suggestion:
         return f"{self.text}: {self.bytes:,} B less{verdict}{after}"
 
 
+class ArenaTools(Protocol):
+    """What an arena hands its questions to: this knows the model's file and the build of TFLM."""
+
+    def suggestions(self) -> tuple[Suggestion, ...]:
+        """What would make the arena smaller, the largest effect first."""
+
+    def unrolled(self) -> str:
+        """What unrolled recurrent layers make of the model; empty without any."""
+
+    def svg(self, arena: Arena) -> str:
+        """A picture of the arena's plan."""
+
+
 @dataclass(frozen=True)
 class Arena:
     """The tensor arena that TFLM needs, in bytes.
@@ -89,8 +100,7 @@ class Arena:
     operators: Mapping[str, int] = field(default_factory=dict)
     unknown: tuple[str, ...] = ()
     low_bytes: int = -1
-    model: bytes = field(default=b"", repr=False, compare=False)
-    profile: Profile | None = field(default=None, repr=False, compare=False)
+    tools: ArenaTools | None = field(default=None, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if self.low_bytes < 0:
@@ -109,29 +119,23 @@ class Arena:
 
     def suggestions(self) -> tuple[Suggestion, ...]:
         """What would make it smaller, computed with the same rules; the largest effect first."""
-        if self.profile is None or not self.model:
-            return ()
-        from pytest_edgequant.measure.arena.suggestions import suggest
-
-        return suggest(self.model, self.profile)
+        return self.tools.suggestions() if self.tools is not None else ()
 
     def unrolled(self) -> str:
         """What unrolled recurrent layers make of the model, in a sentence; empty without any."""
-        if not self.model:
-            return ""
-        from pytest_edgequant.measure.arena.unrolled import described
-        from pytest_edgequant.tflite.graph import read_graph
-
-        return described(self.model, read_graph(self.model))
+        return self.tools.unrolled() if self.tools is not None else ""
 
     def svg(self) -> str:
         """A picture of the plan as SVG: operators across, addresses up, a box for each buffer.
 
-        Raises `MissingExtraError` without Matplotlib.
+        Raises `MeasurementUnavailable` for an arena that was not computed here, and
+        `MissingExtraError` without Matplotlib.
         """
-        from pytest_edgequant.measure.arena.picture import arena_svg
-
-        return arena_svg(self)
+        if self.tools is None:
+            raise MeasurementUnavailable(
+                "this arena was made by hand, and has no plan to draw; measure_arena() gives one"
+            )
+        return self.tools.svg(self)
 
     def explain(self) -> str:
         """Where the bytes go, and what would make them fewer.

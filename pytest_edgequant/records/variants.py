@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pytest_edgequant.errors import user_facing
+from pytest_edgequant.errors import ModelError, user_facing
 from pytest_edgequant.records.targets import Target
 
 if TYPE_CHECKING:
@@ -102,7 +103,7 @@ class Variant:
     user. `tensors` are all tensors of the main subgraph, with their quantization parameters.
     `calibration` are the samples that it was calibrated with, None where there were none or where
     they are not known.
-    `training` is there for a variant that was trained.
+    `training` is there for a variant that was trained. `runner` is what `predict` asks.
     """
 
     name: str
@@ -118,6 +119,7 @@ class Variant:
     held_out: HeldOut | None = None
     calibration: Any = field(default=None, compare=False)
     training: TrainingSummary | None = None
+    runner: Callable[[Variant, Any], list[NDArray[Any]]] | None = field(default=None, compare=False)
 
     def __repr__(self) -> str:
         target = f" for {self.target.name}" if self.target else ""
@@ -143,10 +145,13 @@ class Variant:
         saturating), outputs are dequantized: float32 arrays (N, ...),
         a list of them for several outputs.
 
-        Raises `DatasetError` for shapes that don't fit and `IsolatedProcessError` when the
-        interpreter dies.
+        Raises `DatasetError` for shapes that don't fit, `ModelError` without a `runner`, and
+        `IsolatedProcessError` when the interpreter dies.
         """
-        from pytest_edgequant.pipeline.pipeline import current_pipeline
-
-        outputs = current_pipeline().predict(self, x)
+        if self.runner is None:
+            raise ModelError(
+                f"{self.label}: this record was made by hand and has nothing that runs it; "
+                "convert() gives one that has"
+            )
+        outputs = self.runner(self, x)
         return outputs[0] if len(outputs) == 1 else outputs

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pytest_edgequant.records import Failure
-from pytest_edgequant.report.text import printable
+from pytest_edgequant.wording import printable
 
 if TYPE_CHECKING:
     from pytest_edgequant.results.session import Session

@@ -25,10 +25,10 @@ from pytest_edgequant.report.overview import (
     tables,
 )
 from pytest_edgequant.report.plots.pareto import Point, pareto_svg
-from pytest_edgequant.report.text import printable
 from pytest_edgequant.report.training import training_lines
 from pytest_edgequant.results.session import Session
 from pytest_edgequant.results.standing import Standings
+from pytest_edgequant.wording import printable
 
 if TYPE_CHECKING:
     from jinja2 import Template

@@ -9,12 +9,12 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
-from pytest_edgequant import __version__
 from pytest_edgequant.cache import versions
 from pytest_edgequant.records import Change, GateTest, Metric, Result
 from pytest_edgequant.report.overview import headline, row_text
 from pytest_edgequant.results.session import Session
 from pytest_edgequant.results.standing import Standing, Standings
+from pytest_edgequant.version import __version__
 
 KIND = "edgequant-report"
 VERSION = 1

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from pytest_edgequant.report.text import printable
-from pytest_edgequant.wording import one_line
+from pytest_edgequant.wording import one_line, printable
 
 _MOST_NAME, _MOST_VALUE = 200, 2000
 

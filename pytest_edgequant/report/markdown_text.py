@@ -9,8 +9,7 @@ from __future__ import annotations
 import re
 
 from pytest_edgequant.report.inert import characters, inert
-from pytest_edgequant.report.text import printable
-from pytest_edgequant.wording import one_line
+from pytest_edgequant.wording import one_line, printable
 
 _MARKS_IN_CODE = re.compile(r"[`|\\$]")
 """What ends code, ends a table's cell or escapes it, or makes a formula of two pieces of code."""

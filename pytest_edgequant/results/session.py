@@ -28,14 +28,13 @@ from pytest_edgequant.records import (
     Variant,
     Verdict,
 )
-from pytest_edgequant.results.gathered import HANDLERS, Event, Key, Rows, key_of
+from pytest_edgequant.results.gathered import HANDLERS, Event, Gathered, Key, Rows, key_of
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from pytest_edgequant.baseline.document import Baseline
-    from pytest_edgequant.baseline.samples import Samples
+    from pytest_edgequant.results.samples import Samples
 
 WORST_FIRST = (
     Outcome.FAIL,
@@ -132,7 +131,7 @@ def record_metric(variant: Variant, name: str, metric: Metric) -> None:
 def record_samples(variant: Variant, name: str, samples: Samples) -> None:
     """What a metric was evaluated on and how each sample fared, where a baseline asks for it."""
     if context.baseline:
-        from pytest_edgequant.baseline.samples import pack
+        from pytest_edgequant.results.samples import pack
 
         _record("samples", variant, name=name, samples=pack(samples))
 
@@ -143,7 +142,7 @@ def record_dataset(dataset: str, hashes: Callable[[], NDArray[np.uint64] | None]
         return
     found = hashes()
     if found is not None:
-        from pytest_edgequant.baseline.samples import pack_hashes, shortened
+        from pytest_edgequant.results.samples import pack_hashes, shortened
 
         context.datasets.add(dataset)
         event = {"kind": "dataset", "dataset": dataset, "hashes": pack_hashes(shortened(found))}
@@ -340,29 +339,16 @@ class Session:
         """The (model, target, variant) that more than one file had in this run."""
         return list(self._rows.ambiguous())
 
-    def measured(self, toolchain: Mapping[str, str] | None = None) -> Baseline:
-        """What a baseline keeps of this run, or is compared with.
-
-        What several files share a name for is left out: a baseline knows names alone.
-        """
-        from pytest_edgequant.baseline.document import Baseline, Entry
-        from pytest_edgequant.baseline.samples import unpack, unpack_hashes
-
+    def kept(self) -> Iterator[tuple[Key, Gathered]]:
+        """The rows with figures, of names that one file alone had: a baseline knows names."""
         several = set(self.ambiguous())
-        hashes = {name: unpack_hashes(packed) for name, packed in self._datasets.items()}
-        entries = {
-            key[:3]: Entry(
-                row.metrics,
-                {
-                    name: unpack(packed, hashes.get(packed["dataset"]))
-                    for name, packed in row.samples.items()
-                },
-                row.fingerprint,
-            )
-            for key, row in self._rows.rows.items()
-            if row.metrics and key[:3] not in several
-        }
-        return Baseline(entries, toolchain or {}, frozenset(several))
+        for key, row in self._rows.rows.items():
+            if row.metrics and key[:3] not in several:
+                yield key[:3], row
+
+    def hashes(self) -> Mapping[str, str]:
+        """Which samples were evaluated, packed, by the digest of the dataset."""
+        return self._datasets
 
     def details(self, result: Result) -> Mapping[str, Sequence[Mapping[str, Any]]]:
         """The tables that were recorded under a result, by name."""

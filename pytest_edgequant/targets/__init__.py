@@ -15,7 +15,7 @@ from functools import cache
 from importlib import resources
 from typing import Any
 
-from pytest_edgequant.errors import EdgeQuantError, TargetError, UnitError, user_facing
+from pytest_edgequant.errors import EdgeQuantError, TargetError, UnitError
 from pytest_edgequant.names import closest, fold, unknown
 from pytest_edgequant.records import UNVERIFIED, CompilerOption, Figure, Target
 from pytest_edgequant.records.forms import VARIANTS
@@ -344,15 +344,3 @@ def _builtin() -> tuple[Target, ...]:
             table = load_toml(entry.read_bytes(), where)
             found.append(build_target(entry.name.removesuffix(".toml"), table, where))
     return tuple(found)
-
-
-@user_facing
-def load_target(name: str) -> Target:
-    """The target of that name or alias (matched without case, dashes and underscores).
-
-    Inside a pytest run the targets of `[tool.edgequant.targets]` are known too. Raises
-    `UnknownNameError` with the closest names.
-    """
-    from pytest_edgequant.pipeline.pipeline import current_pipeline
-
-    return current_pipeline().targets.get(name)

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
-from pytest_edgequant.errors import ModelError, user_facing
+from pytest_edgequant.errors import ModelError
 from pytest_edgequant.tflite.graph import (
     OFFLINE_PLAN,
     Graph,
@@ -209,16 +209,3 @@ def file_identity(variant: Variant) -> str:
             found = variant.fingerprint[:12]
         _identities[variant.fingerprint] = found
     return found
-
-
-@user_facing
-def model_fingerprint(model: Any) -> str:
-    """The logical fingerprint (64 hex digits) of a Variant, a path or the bytes of a .tflite.
-
-    Equal for files that compute the same: graph, shapes, types, quantization and weights. Raises
-    `ModelError` for what is no .tflite file.
-    """
-    from pytest_edgequant.api.convert import load_variant
-
-    variant = load_variant(model)
-    return logical_fingerprint(variant.content, variant.label)

@@ -142,7 +142,7 @@ def doubtful(gate: Project) -> None:
     count = entry["samples"]["accuracy"]["count"]
     right = round(entry["metrics"]["accuracy"]["value"] * count)
     assert count - right >= 6
-    from pytest_edgequant.baseline.samples import Samples, pack, unpack
+    from pytest_edgequant.results.samples import Samples, pack, unpack
 
     before = unpack(entry["samples"]["accuracy"])
     outcomes = np.array(before.outcomes)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 from pytest_edgequant.measure.arena.calculator import Calculation, calculate
+from pytest_edgequant.measure.arena.tools import ModelTools
 from pytest_edgequant.records import Arena, Peak
 from pytest_edgequant.targets.profiles import Profile
 from pytest_edgequant.tflite.graph import Graph
@@ -61,8 +62,7 @@ def compute_arena(graph: Graph, profile: Profile, content: bytes = b"") -> Arena
         operators=operators,
         unknown=found.unknown,
         low_bytes=low,
-        model=content,
-        profile=profile,
+        tools=ModelTools(content, profile),
     )
 
 

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 from xml.sax.saxutils import escape
 
 from pytest_edgequant.errors import missing_extra
-from pytest_edgequant.report.text import printable
 from pytest_edgequant.units import format_bytes
+from pytest_edgequant.wording import printable
 
 if TYPE_CHECKING:
     from pytest_edgequant.records import Arena, PlannedBuffer

@@ -9,13 +9,14 @@ from __future__ import annotations
 import csv
 import re
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 from pytest_edgequant.errors import CannotRunError, MeasurementUnavailable, missing_extra
 from pytest_edgequant.measure.latency.records import LatencyEstimate, LayerLatency
-from pytest_edgequant.pipeline.pipeline import current_pipeline
 from pytest_edgequant.records import Metric, Target, Variant
 
 _ACCELERATOR = re.compile(r"ethos-u(55|65|85)-\d+")
@@ -86,8 +87,12 @@ def compile_model(content: bytes, accelerator: str) -> VelaReport:
     return VelaReport(version, summary["system_config"], float(summary["cycles_total"]), layers)
 
 
-def estimate_on_npu(variant: Variant, target: Target) -> LatencyEstimate:
+def estimate_on_npu(
+    variant: Variant, target: Target, isolated: Callable[..., Any]
+) -> LatencyEstimate:
     """The estimate for a target with an Ethos-U, from Vela, at the target's own clock.
+
+    `isolated` calls a function in a child process.
 
     Raises `MissingExtraError` without Vela, `MeasurementUnavailable` where operators stay on the
     processor, `CannotRunError` where Vela refuses the model.
@@ -96,9 +101,7 @@ def estimate_on_npu(variant: Variant, target: Target) -> LatencyEstimate:
         raise missing_extra(f"latency on {target.accelerator}", "vela")
     if target.clock is None:
         raise MeasurementUnavailable(f"{target.name}: its clock is not known; give `clock`")
-    report: VelaReport = current_pipeline().isolated(
-        compile_model, variant.content, target.accelerator
-    )
+    report: VelaReport = isolated(compile_model, variant.content, target.accelerator)
     left = [layer for layer in report.layers if layer.on != "NPU"]
     if left or not report.layers:
         names = ", ".join(sorted({layer.operator for layer in left})) or "all of the model"

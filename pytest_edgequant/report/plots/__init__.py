@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Any
 from xml.sax.saxutils import escape
 
-from pytest_edgequant.report.text import printable
+from pytest_edgequant.wording import printable
 
 BLUE, ORANGE, RED, GRAY = "#2b6cb0", "#b7560f", "#c53030", "#666666"
 _SETTINGS = {

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_edgequant.baseline.common import matched
-from pytest_edgequant.baseline.samples import (
+from pytest_edgequant.results.samples import (
     Samples,
     pack,
     pack_hashes,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from model_building import GraphBuilder
 from pytest_edgequant import compare_accuracy, evaluate, measure_runtime_parity, task_metric
 from pytest_edgequant.api.convert import load_variant
 from pytest_edgequant.conversion.finish import build_variant
-from pytest_edgequant.pipeline.pipeline import Pipeline
+from pytest_edgequant.pipeline.pipeline import Pipeline, run_variant
 from pytest_edgequant.records import Variant
 from pytest_edgequant.tflite.edit import pack
 from pytest_edgequant.tflite.ends import (
@@ -35,7 +36,8 @@ RUNTIMES = ["litert", *(["tflm"] if find_spec("tflite_micro") else [])]
 
 def of(model: ManyEnds) -> Variant:
     """The file as a conversion hands it out: in the model's order."""
-    return build_variant("float32", model.content, Path("m.tflite"), model.meta, "m")
+    variant = build_variant("float32", model.content, Path("m.tflite"), model.meta, "m")
+    return dataclasses.replace(variant, runner=run_variant)
 
 
 def seen(variant: Variant, x: Any, count: int, runtime: str, output: Any) -> Any:

@@ -12,9 +12,10 @@ from ai_edge_litert import schema_py_generated as schema
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pytest_edgequant import model_fingerprint
 from pytest_edgequant.errors import ModelError
 from pytest_edgequant.tflite.edit import pack, unpack
-from pytest_edgequant.tflite.fingerprint import logical_fingerprint, model_fingerprint
+from pytest_edgequant.tflite.fingerprint import logical_fingerprint
 
 DATA = Path(__file__).parents[2] / "data"
 SHARED = Path(__file__).parents[3].parent / "shared" / "reference" / "models"
