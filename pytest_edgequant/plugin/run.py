@@ -587,17 +587,25 @@ class Run:
         if gated_nothing and pytest_session.exitstatus in (0, NO_TESTS_COLLECTED):
             self._nothing_gated = True
             pytest_session.exitstatus = NO_TESTS_COLLECTED
+        self.session.targets = self._given_targets()
         self.session.exit_status = int(pytest_session.exitstatus)
         for path in self.settings.report:
             self._report_errors += write_report(path, self.session)
         self._report_errors += github.write_summary(self.session)
 
+    def _given_targets(self) -> dict[str, Target]:
+        """The profiles that this run was given, by name."""
+        return {
+            target.name: target
+            for name in self.settings.target
+            for target in self.targets.expand(name)
+        }
+
     def summarize(self, reporter: pytest.TerminalReporter) -> None:
         """Print the tables, then what needs to be seen in red."""
         if not self._runs_tests:
             return
-        chosen = [target for name in self.settings.target for target in self.targets.expand(name)]
-        lines = list(terminal.summary_lines(self.session, chosen))
+        lines = list(terminal.summary_lines(self.session, self._given_targets().values()))
         more = list(self.baseline.lines())
         if lines or more:
             reporter.write_sep("-", "edgequant")

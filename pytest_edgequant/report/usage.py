@@ -7,7 +7,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from pytest_edgequant.records import Outcome, Result, Verdict
-from pytest_edgequant.units import format_bytes, format_duration, format_size
+from pytest_edgequant.report.figures import score_name
+from pytest_edgequant.units import SIZE_UNITS, format_bytes, format_duration
 
 FIGURES: Mapping[str, str] = {
     "size": "size_bytes",
@@ -18,12 +19,22 @@ FIGURES: Mapping[str, str] = {
     "calibration_robustness": "calibration_worst_drop",
 }
 """The figure that a check holds against a most, by the check."""
+SCORE = ""
+"""Stands for the metric that says how good a model is at its task: its name differs by model."""
 FLOORS: Mapping[str, str] = {
-    "min_accuracy": "accuracy",
+    "min_accuracy": SCORE,
     "agreement": "agreement",
     "speedup": "speedup",
 }
 """The figure that a check holds against a least."""
+_WORDS: Mapping[str, str] = {
+    "accuracy_drop": "drop",
+    "worst_class_drop": "worst class",
+    "calibration_robustness": "worst calibration",
+    "min_accuracy": "score",
+}
+_NEAR = 0.01
+"""So close to a limit both are told exactly: rounded, they would read the same."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +65,7 @@ class Use:
 
     @property
     def part(self) -> str:
-        """`3 % of 183.4 KiB`, `at least 90.00%`."""
+        """`3 % of 183 KiB`, `at least 90.00%`."""
         share = self.share
         if share is None:
             return f"at least {self.limit_shown}"
@@ -64,8 +75,18 @@ class Use:
 
     @property
     def text(self) -> str:
-        """`5,280 B, 3 % of 183.4 KiB`."""
+        """`5,280 B, 3 % of 183 KiB`."""
         return f"{self.shown}, {self.part}"
+
+    @property
+    def word(self) -> str:
+        """What is limited, in a word or two."""
+        return _WORDS.get(self.check, self.check)
+
+    @property
+    def told(self) -> str:
+        """Where the figure itself is not shown: `arena 3 % of 183 KiB`."""
+        return f"{self.word} {self.text if self.floor else self.part}"
 
 
 def percent(share: float) -> str:
@@ -80,10 +101,19 @@ def percent(share: float) -> str:
     return f"{whole:,} %"
 
 
+def format_limit(count: int) -> str:
+    """A limit as people know it, to three digits: `183 KiB`, `32 KiB`, `1.5 MiB`."""
+    for unit in ("GiB", "MiB", "KiB"):
+        size = count / SIZE_UNITS[unit]
+        if size >= 1:
+            return f"{size:.0f} {unit}" if size >= 100 else f"{size:.3g} {unit}"
+    return format_bytes(count)
+
+
 def _words(result: Result, figure: str, value: float, *, limit: bool) -> str:
     """A value or a limit with its unit."""
     if figure.endswith("_bytes"):
-        return format_size(int(value)) if limit else format_bytes(int(value))
+        return format_limit(int(value)) if limit else format_bytes(int(value))
     if figure == "latency_ms":
         return format_duration(value)
     metric = result.metrics.get(figure)
@@ -98,12 +128,14 @@ def _words(result: Result, figure: str, value: float, *, limit: bool) -> str:
 def use_of(result: Result, verdict: Verdict) -> Use | None:
     """The use of a verdict's limit; None where it has none, or no value."""
     floor = verdict.check in FLOORS
-    figure = FIGURES.get(verdict.check) or FLOORS.get(verdict.check)
+    figure = FLOORS.get(verdict.check) if floor else FIGURES.get(verdict.check)
+    figure = (score_name(result) or "accuracy") if figure == SCORE else figure
     value, limit = verdict.value, verdict.limit
     if figure is None or value is None or limit is None or isinstance(limit, str):
         return None
     shown = _words(result, figure, value, limit=False)
-    most = _words(result, figure, limit, limit=True)
+    near = limit != value and math.isclose(value, limit, rel_tol=_NEAR)
+    most = _words(result, figure, limit, limit=not (near and figure.endswith("_bytes")))
     return Use(verdict.check, figure, value, limit, verdict.verdict, shown, most, floor)
 
 

@@ -25,6 +25,7 @@ from pytest_edgequant.records import (
     Outcome,
     Result,
     RowKey,
+    Target,
     Variant,
     Verdict,
 )
@@ -191,7 +192,8 @@ class Session:
     (INCONCLUSIVE where nothing could be compared). `origin` is what made the results (`tool`,
     `environment`) where they were read back. `failures` are the tests that failed, all of them
     where the run is `watched`; of results that were read back only the verdicts may be known.
-    `exit_status` is pytest's, None where it is not known.
+    `exit_status` is pytest's, None where it is not known. `targets` are the profiles that the run
+    was given, by name; of results that were read back they are not known.
     """
 
     damaged: int = 0
@@ -201,6 +203,7 @@ class Session:
     watched: bool = False
     failures: list[Failure] = field(default_factory=list)
     exit_status: int | None = None
+    targets: Mapping[str, Target] = field(default_factory=dict)
     _events: dict[str, list[Event]] = field(default_factory=dict)
     _ends: dict[str, tuple[str, str]] = field(default_factory=dict)
     _read: list[tuple[Result, Mapping[str, Any]]] = field(default_factory=list)

@@ -7,7 +7,7 @@ import math
 import pytest
 
 from pytest_edgequant.records import Metric, Outcome, Result, Verdict
-from pytest_edgequant.report.usage import percent, tightest, uses
+from pytest_edgequant.report.usage import format_limit, percent, tightest, uses
 
 
 def result(*verdicts: Verdict, **metrics: Metric) -> Result:
@@ -38,7 +38,7 @@ def test_a_figure_stands_beside_its_limit_and_its_use() -> None:
     found = uses(result(verdict("arena", 5_280, 187_792), verdict("size", 18_800, 20_480)))
     assert [use.text for use in found] == [
         "18,800 B, 92 % of 20 KiB",
-        "5,280 B, 3 % of 183.4 KiB",
+        "5,280 B, 3 % of 183 KiB",
     ]
     assert tightest(found) == found[0]
     assert tightest(found, "arena_bytes") == found[1]
@@ -79,3 +79,35 @@ def test_what_has_no_value_no_limit_or_no_figure_has_no_use() -> None:
 def test_two_limits_of_one_check_are_two_and_the_same_one_is_one() -> None:
     twice = (verdict("size", 5, 10), verdict("size", 5, 10), verdict("size", 5, 6))
     assert [use.limit for use in uses(result(*twice))] == [6, 10]
+
+
+def test_where_the_figure_is_not_shown_the_limit_says_what_it_is_of() -> None:
+    accuracy = Metric(0.94, "fraction", "measured")
+    mine = Metric(0.9, "fraction", "measured")
+    arena, floor = verdict("arena", 5_280, 187_792), verdict("min_accuracy", 0.94, 0.9)
+    assert [use.told for use in uses(result(arena, floor, accuracy=accuracy))] == [
+        "arena 3 % of 183 KiB",
+        "score 94.00%, at least 90.00%",
+    ]
+    assert uses(result(floor, macro_f1=mine))[0].figure == "macro_f1"
+
+
+@pytest.mark.parametrize(
+    "count, shown",
+    [
+        (800, "800 B"),
+        (1_024, "1 KiB"),
+        (32_768, "32 KiB"),
+        (25_999, "25.4 KiB"),
+        (187_792, "183 KiB"),
+        (1_048_575, "1024 KiB"),
+        (1_572_864, "1.5 MiB"),
+    ],
+)
+def test_limits_are_told_as_people_know_them(count: int, shown: str) -> None:
+    assert format_limit(count) == shown
+
+
+def test_what_rounding_would_make_equal_is_told_exactly() -> None:
+    (use,) = uses(result(verdict("arena", 32_769, 32_768)))
+    assert use.text == "32,769 B, 100.1 % of 32,768 B"
