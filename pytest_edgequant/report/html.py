@@ -96,9 +96,8 @@ def _points(
             targets.append(result.target or "")
             key = (variant, float(across.value), float(up.value))
             found[key] = (targets, all_passed and passed)
-    several = {v for v in variants if sum(key[0] == v for key in found) > 1}
     return [
-        Point(f"{v} ({', '.join(sorted(t))})" if v in several else v, across, up, passed)
+        Point(v, across, up, passed, tuple(sorted(t)))
         for (v, across, up), (t, passed) in found.items()
     ]
 

@@ -23,6 +23,10 @@ _LINE = 0.11
 """Inches of a line of text: lower and narrower boxes carry no name, but it is there to hover."""
 _CHARACTER = 0.075
 """Inches that a character of a name takes, about."""
+_MARGINS = (0.95, 0.3, 0.5, 0.35)
+"""Inches left, right, below and above: laying out by rule is fast, by trial slow."""
+_MOST_TICKS, _FIRST = 30, 0.24
+"""Of operators, and the inches of one from which there is room to tell the inputs from it."""
 _COLORS = {"tensor": "#9ecae1", "scratch": "#fdd0a2"}
 _PEAK = "#d62728"
 
@@ -84,29 +88,56 @@ def _box(axes: Any, buffer: PlannedBuffer, label: str, scale: tuple[float, float
     return box
 
 
-def _draw(arena: Arena, figure: Any) -> None:
-    from matplotlib.ticker import FuncFormatter, MaxNLocator
+def _ticks(low: float, high: float, most: int) -> list[int]:
+    """Whole numbers within the limits, each once."""
+    from matplotlib.ticker import MaxNLocator
 
+    found = MaxNLocator(most, integer=True).tick_values(low, high)
+    return [int(tick) for tick in found if low <= tick <= high]
+
+
+def _number_operators(axes: Any, operators: int, room: float) -> None:
+    """Operators across by their numbers, which are those of messages and tables.
+
+    `room` are the inches of one. Left of the first is what is there before it runs: the inputs.
+    """
+    label = max(len(str(operators)) * _CHARACTER, _LINE)
+    most = max(2, min(_MOST_TICKS, int(operators * room / (2 * label))))
+    numbers = _ticks(0, operators - 1, most) if operators else []
+    places, texts = [n + 1 for n in numbers], [str(n) for n in numbers]
+    if not numbers or room >= _FIRST:
+        places, texts = [0, *places], ["in", *texts]
+    axes.set_xticks(places, texts)
+    axes.set_xlabel("operator (in: before the first)" if "in" in texts else "operator", fontsize=8)
+
+
+def _draw(arena: Arena, figure: Any) -> None:
     axes = figure.add_subplot()
     last = max((b.last for b in arena.plan), default=0)
     top = max(arena.nonpersistent_bytes, 1)
     width, height = figure.get_size_inches()
-    scale = (width - 1.4) / (last + 1), (height - 1) / top
+    left, right, bottom, above = _MARGINS
+    across, up = width - left - right, height - bottom - above
+    figure.subplots_adjust(left / width, bottom / height, 1 - right / width, 1 - above / height)
+    axes.set_xlim(-0.5, last + 0.5)
+    axes.set_ylim(0, top * 1.02)
+    scale = across / (last + 1), up / (top * 1.02)
     for number, label in enumerate(_short_names(arena)):
         _box(axes, arena.plan[number], label, scale).set_gid(f"buffer-{number}")
     if arena.lower_bound_bytes is not None:
         axes.axhline(arena.lower_bound_bytes, color=_PEAK, linewidth=0.8, linestyle="--")
-    if arena.peak is not None:
+    if arena.peak is not None and arena.peak.alive:
         scope = max(b.first for b in arena.peak.alive)
         axes.axvline(scope, color=_PEAK, linewidth=0.8, linestyle=":")
-        title = f"peak at {arena.peak.operator}: {format_bytes(arena.peak.bytes)}"
-        axes.set_title(_plain(printable(title), 10), fontsize=9, parse_math=False)
-    axes.set_xlim(-0.5, last + 0.5)
-    axes.set_ylim(0, top * 1.02)
-    axes.set_xlabel("operator (0: before the first)", fontsize=8)
+        size = format_bytes(arena.peak.bytes)
+        # The font is larger than that of the names in boxes.
+        room = (width - 0.2) * 6.5 / 9 - _CHARACTER * len(f"peak at : {size}")
+        title = f"peak at {_plain(printable(arena.peak.operator), room)}: {size}"
+        figure.text(0.1 / width, 1 - 0.2 / height, title, fontsize=9, parse_math=False)
+    _number_operators(axes, last, scale[0])
+    addresses = _ticks(0, top * 1.02, 8)
+    axes.set_yticks(addresses, [f"{address:,}" for address in addresses])
     axes.set_ylabel("address in the arena", fontsize=8)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=30))
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
     axes.tick_params(labelsize=7)
 
 
@@ -126,7 +157,7 @@ def arena_svg(arena: Arena) -> str:
     width = min(max(_LEAST_WIDTH, 1.4 + _WIDTH_OF_SCOPE * scopes), _MOST_WIDTH)
     # Set and restored: a report must not change how the user's own figures look.
     with matplotlib.rc_context({"svg.hashsalt": "edgequant", "svg.fonttype": "none"}):
-        figure = Figure(figsize=(width, _HEIGHT), layout="constrained")
+        figure = Figure(figsize=(width, _HEIGHT))
         FigureCanvasSVG(figure)
         stream = io.StringIO()
         with warnings.catch_warnings():
@@ -138,12 +169,21 @@ def arena_svg(arena: Arena) -> str:
     return _titled(text[text.index("<svg") :], arena)
 
 
+def _alive(first: int, last: int) -> str:
+    """When a buffer is alive, by the numbers of operators; scope 0 is before the first."""
+    if last == 0:
+        return "before operator 0"
+    if first == 0:
+        return f"from before operator 0 to operator {last - 1}"
+    return f"operator {first - 1}" if first == last else f"operators {first - 1} to {last - 1}"
+
+
 def _titled(svg: str, arena: Arena) -> str:
     """The full name, size and place of each buffer, shown when the pointer is over its box."""
     titles = {
         f"buffer-{number}": (
             f"{printable(b.name)}: {b.size:,} B at {b.offset:,}, "
-            f"operators {b.first} to {b.last} ({b.kind})"
+            f"{_alive(b.first, b.last)} ({b.kind})"
         )
         for number, b in enumerate(arena.plan)
     }

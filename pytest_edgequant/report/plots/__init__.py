@@ -12,8 +12,7 @@ from collections.abc import Callable
 from typing import Any
 from xml.sax.saxutils import escape
 
-from pytest_edgequant.wording import printable
-
+_TAG = re.compile(r"<[a-zA-Z][^>]*>")
 BLUE, ORANGE, RED, GRAY = "#2b6cb0", "#b7560f", "#c53030", "#666666"
 _SETTINGS = {
     "svg.hashsalt": "edgequant",
@@ -64,29 +63,17 @@ def draw(
     return text[text.index("<svg") :]
 
 
-def short(text: str, most: int) -> str:
-    """A printable name of at most so many characters, the middle cut."""
-    name = printable(text)
-    if len(name) <= most:
-        return name
-    half = (most - 1) // 2
-    return f"{name[: most - 1 - half]}…{name[len(name) - half :]}"
-
-
 def inline(svg: str, prefix: str, label: str) -> str:
     """An SVG as a page with many holds it: ids of its own, a name for who can't see it, less text.
 
-    `label` says what it shows.
+    `label` says what it shows. Only tags are changed: text is what the user's names are.
     """
     used = set(re.findall(r"(?:url\(#|href=\"#)([^)\"]+)", svg))
-    svg = re.sub(
-        r' id="([^"]*)"', lambda m: f' id="{prefix}{m.group(1)}"' if m.group(1) in used else "", svg
-    )
-    svg = re.sub(r'(url\(#|href="#)', rf"\g<1>{prefix}", svg)
     svg = re.sub(r"<metadata>.*?</metadata>\s*", "", svg, flags=re.DOTALL)
     svg = re.sub(r"<!--.*?-->\s*", "", svg, flags=re.DOTALL)
-    svg = re.sub(r' (?:d|points|transform|x|y)="[^"]*"', _rounded, svg)
-    svg = re.sub(r"\n\s*", "\n", svg)
+    svg = re.sub(r'<style type="text/css">[^<]*</style>', "", svg)
+    svg = re.sub(r"\s*\n\s*", " ", svg).replace("> <", "><").replace("<defs></defs>", "")
+    svg = _TAG.sub(lambda tag: _shortened(tag.group(), prefix, used), svg)
     name = escape(label, {'"': "&quot;"})
     return re.sub(
         r'<svg([^>]*?)\swidth="([\d.]+)pt"([^>]*)>',
@@ -97,6 +84,18 @@ def inline(svg: str, prefix: str, label: str) -> str:
         svg,
         count=1,
     )
+
+
+def _shortened(tag: str, prefix: str, used: set[str]) -> str:
+    """A tag with ids of its own picture, and without what the page says or nobody sees."""
+    tag = re.sub(
+        r' id="([^"]*)"', lambda m: f' id="{prefix}{m.group(1)}"' if m.group(1) in used else "", tag
+    )
+    tag = re.sub(r'(url\(#|href="#)', rf"\g<1>{prefix}", tag)
+    tag = re.sub(r' (?:d|points|transform|x|y)="[^"]*"', _rounded, tag)
+    tag = re.sub(r"font-family: [^;\"]*;? ?", "", tag)
+    tag = re.sub(r"font: ([\d.]+px) [^;\"]*", r"font-size: \1", tag)
+    return re.sub(r' transform="rotate\(-?0(?:\.0)? [^"]*"', "", tag)
 
 
 def _rounded(attribute: re.Match[str]) -> str:
