@@ -33,9 +33,9 @@ def _em(character: str) -> float:
     """The width of a character, of the font's size."""
     if unicodedata.combining(character):
         return 0.0
-    if unicodedata.east_asian_width(character) in "WF":
-        return 1.0
     font = _font()
+    if unicodedata.east_asian_width(character) in "WF" or not font.get_char_index(ord(character)):
+        return 1.0
     font.set_size(64, 72)
     return max(float(font.load_char(ord(character)).linearHoriAdvance / 65536 / 64), 0.2)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import builtins
 import dataclasses
 import random
+import re
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,33 @@ def test_every_buffer_has_a_box_with_its_name_size_and_place(arena: Arena) -> No
     assert len(found) == len(arena.plan)
     for title, buffer in zip(found, sorted(arena.plan, key=arena.plan.index), strict=True):
         assert title.startswith(f"{buffer.name}: {buffer.size:,} B at {buffer.offset:,}")
+
+
+def test_operators_have_the_numbers_that_messages_give_them(arena: Arena) -> None:
+    assert arena.peak is not None
+    number = re.search(r"\((\d+)\)$", arena.peak.operator)
+    assert number is not None
+    root = ElementTree.fromstring(arena.svg())
+    ticks = {text.text: float(text.get("x", "nan")) for text in root.iter(f"{SVG}text")}
+    dotted = [
+        path.get("d", "").split()
+        for path in root.iter(f"{SVG}path")
+        if "stroke-dasharray: 0.8" in path.get("style", "")
+    ]
+    assert [float(line[1]) for line in dotted] == [pytest.approx(ticks[number[1]], abs=0.1)]
+    first = [b for b in arena.plan if b.first == 0]
+    assert first
+    assert all("before operator 0" in title for title in titles(arena.svg())[: len(first)])
+    assert "in" in ticks
+
+
+def test_addresses_of_a_small_arena_are_distinct_whole_numbers(arena: Arena) -> None:
+    plan = (dataclasses.replace(arena.plan[0], offset=0, size=3),)
+    small = dataclasses.replace(arena, plan=plan, peak=None, nonpersistent_bytes=3)
+    root = ElementTree.fromstring(small.svg())
+    shown = [text.text or "" for text in root.iter(f"{SVG}text")]
+    addresses = [text for text in shown if text.isdigit()]
+    assert addresses[-4:] == ["0", "1", "2", "3"]
 
 
 def test_the_same_plan_gives_the_same_bytes(arena: Arena) -> None:
