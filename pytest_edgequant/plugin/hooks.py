@@ -1,24 +1,21 @@
-"""The pytest side: options, markers, fixtures, hooks. What they do lives in `run`."""
+"""The pytest side: options, the marker, hooks. What they do lives in `run`."""
 
 from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Callable, Generator
-from typing import TYPE_CHECKING, Any
+from collections.abc import Generator
+from typing import Any
 
 import pytest
 
 from pytest_edgequant import context
-from pytest_edgequant.context import Undefined
-from pytest_edgequant.plugin import latency_fixtures
-from pytest_edgequant.records.forms import VARIANTS
+from pytest_edgequant.plugin import fixtures, latency_fixtures
+from pytest_edgequant.plugin.current import get_run as get_run
+from pytest_edgequant.plugin.current import keep_collected, made_run
+from pytest_edgequant.plugin.fixtures import PARAMETRIZED
 from pytest_edgequant.settings import OPTIONS, is_misspelt, misspelt_section
 from pytest_edgequant.wording import one_line
-
-if TYPE_CHECKING:
-    from pytest_edgequant.plugin.run import Run
-    from pytest_edgequant.records import Target, Variant
 
 _INI_TYPES: dict[str, Any] = {
     "names": "args",
@@ -34,14 +31,10 @@ _MARKER = (
     "`-m edge` selects them"
 )
 _KEY = re.compile(r"^\s*(\w+)\s*=", re.MULTILINE)
-_VARIANT_FIXTURES = frozenset(f"edge_{name}" for name in VARIANTS)
-FIXTURES = _VARIANT_FIXTURES | {"edge_target", "edge_variant", "edge_calibration_robustness"}
 _OUR_ERROR = re.compile(r"pytest_edgequant\.(?:\w+\.)*(?=\w+: )")
 """How Python's account of one of our errors begins."""
 _PHASES = ("setup", "call", "teardown")
-_run_key: pytest.StashKey[Run] = pytest.StashKey()
 _outer_key: pytest.StashKey[Any] = pytest.StashKey()
-_collected_key: pytest.StashKey[list[pytest.Item]] = pytest.StashKey()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -60,16 +53,6 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="store_true",
         help="print the known targets as a table, and exit",
     )
-
-
-def get_run(config: pytest.Config) -> Run:
-    """The state of this run, made at its first use: an idle plugin loads none of it."""
-    run = config.stash.get(_run_key, None)
-    if run is None:
-        from pytest_edgequant.plugin.run import Run
-
-        run = config.stash[_run_key] = Run(config)
-    return run
 
 
 def _configured(config: pytest.Config) -> bool:
@@ -119,6 +102,7 @@ def pytest_configure(config: pytest.Config) -> None:
     context.baseline, context.datasets = False, set()
     context.pipeline_factory = lambda: get_run(config).pipeline
     context.file_of = None
+    config.pluginmanager.register(fixtures, "edgequant-fixtures")
     latency_fixtures.register(config)
     _refuse_misspelt(config)
     if _configured(config):
@@ -126,7 +110,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
-    run = config.stash.get(_run_key, None)
+    run = made_run(config)
     if run is not None:
         run.close()
     if _outer_key in config.stash:
@@ -159,7 +143,7 @@ def pytest_pycollect_makeitem(
         parametrization.make_indirect(collector, obj)
     result = yield
     if isinstance(result, list) and any(_uses_variant(item) for item in result):
-        return [item for item in result if get_run(collector.config).wanted(item)]
+        return [item for item in result if get_run(collector.config).handing_out.wanted(item)]
     return result
 
 
@@ -176,14 +160,19 @@ def _uses_variant(item: object) -> bool:
 @pytest.hookimpl(trylast=True)
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     marked = metafunc.definition.get_closest_marker("edge") is not None
-    if marked or not FIXTURES.isdisjoint(metafunc.fixturenames):
-        get_run(metafunc.config).parametrize(metafunc)
+    if marked or not PARAMETRIZED.isdisjoint(metafunc.fixturenames):
+        get_run(metafunc.config).handing_out.parametrize(metafunc)
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
     names = getattr(item, "fixturenames", ())
-    if not FIXTURES.isdisjoint(names) and item.get_closest_marker("edge") is None:
+    if not PARAMETRIZED.isdisjoint(names) and item.get_closest_marker("edge") is None:
         item.add_marker("edge")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    keep_collected(config, items)
 
 
 # -- running ------------------------------------------------------------------------------------
@@ -202,7 +191,7 @@ def pytest_runtest_protocol() -> Generator[None, object, object]:
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    run = item.config.stash.get(_run_key, None)
+    run = made_run(item.config)
     if run is not None and context.events:
         # Before the report is made, which takes a copy: JUnit XML has them from there.
         run.add_properties(item, context.events)
@@ -213,10 +202,8 @@ def pytest_runtest_makereport(
         # Travels with the report, so that a crashing xdist worker loses nothing it had measured.
         report.edgequant_events = events  # type: ignore[attr-defined]
         context.events = []
-    if run is not None and run.is_gate(item, events):
-        report.edgequant_gate = True  # type: ignore[attr-defined]
-        if report.failed or hasattr(report, "wasxfail"):
-            report.edgequant_failure = run.failure(item, report, call)  # type: ignore[attr-defined]
+    if run is not None:
+        run.tell(item, report, call, events)
     return report
 
 
@@ -241,7 +228,7 @@ def _reason_first(report: pytest.TestReport | pytest.CollectReport) -> None:
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtestloop(session: pytest.Session) -> Generator[None, object, object]:
     result = yield
-    run = session.config.stash.get(_run_key, None)
+    run = made_run(session.config)
     if run is not None and not run.is_worker:
         run.judge()
     return result
@@ -249,19 +236,19 @@ def pytest_runtestloop(session: pytest.Session) -> Generator[None, object, objec
 
 @pytest.hookimpl(trylast=True)
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    run = session.config.stash.get(_run_key, None)
+    run = made_run(session.config)
     if run is not None and not run.is_worker:
         run.finish(session)
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_report_teststatus(config: pytest.Config) -> tuple[str, str, str] | None:
-    run = config.stash.get(_run_key, None)
+    run = made_run(config)
     return run.baseline.status() if run is not None else None
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:
-    run = session.config.stash.get(_run_key, None)
+    run = made_run(session.config)
     if run is not None:
         run.start()
     session.config.pluginmanager.register(_Reports(session.config), "edgequant-reports")
@@ -274,7 +261,7 @@ class _Reports:
         self.config = config
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        run = self.config.stash.get(_run_key, None)
+        run = made_run(self.config)
         # A worker that died had no time to say what the test was about.
         died = report.when not in _PHASES and report.failed and run is not None
         if died or hasattr(report, "edgequant_events") or hasattr(report, "edgequant_gate"):
@@ -284,149 +271,6 @@ class _Reports:
 def pytest_terminal_summary(
     terminalreporter: pytest.TerminalReporter, config: pytest.Config
 ) -> None:
-    run = config.stash.get(_run_key, None)
+    run = made_run(config)
     if run is not None:
         run.summarize(terminalreporter)
-
-
-# -- fixtures: what the user gives ----------------------------------------------------------------
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    config.stash[_collected_key] = list(items)
-
-
-def _check_default(request: pytest.FixtureRequest) -> None:
-    """Fail where a default stands because the user's own fixture has a misspelt name."""
-    __tracebackhide__ = True
-    from pytest_edgequant.plugin.parametrization import misspelt_fixture
-
-    name, config = str(request.fixturename), request.config
-    items = config.stash.get(_collected_key, [])
-    found = misspelt_fixture(name, items, config.pluginmanager.get_plugins())
-    if found is not None:
-        raise pytest.fail.Exception(
-            f"UsageError: {found}, which no test asks for, and {name} has its default. Did you "
-            f"mean {name}?",
-            pytrace=False,
-        )
-
-
-@pytest.fixture(scope="session")
-def edge_model(request: pytest.FixtureRequest) -> Any:
-    """The model: override it. A Keras model, or a path to a .keras, .h5, SavedModel or .tflite."""
-    __tracebackhide__ = True
-    _check_default(request)
-    return Undefined(
-        "the fixture edge_model is not defined; define it in conftest.py to return a Keras model "
-        "or the path of a .keras, .h5, SavedModel folder or .tflite"
-    )
-
-
-@pytest.fixture(scope="session")
-def edge_dataset(request: pytest.FixtureRequest) -> Any:
-    """The evaluation set: override it. (x, y), an iterable of (x, y) batches, or a function."""
-    __tracebackhide__ = True
-    _check_default(request)
-    return Undefined(
-        "the fixture edge_dataset is not defined; define it in conftest.py to return (x, y), an "
-        "iterable of (x, y) batches, or a function that gives one"
-    )
-
-
-@pytest.fixture(scope="session")
-def edge_preprocess(request: pytest.FixtureRequest) -> Any:
-    """A function of x, given each batch of edge_dataset: override it. None for none by default."""
-    __tracebackhide__ = True
-    _check_default(request)
-    return None
-
-
-@pytest.fixture(scope="session")
-def edge_calibration(request: pytest.FixtureRequest) -> Any:
-    """Representative samples: override it, or they are split off edge_dataset."""
-    __tracebackhide__ = True
-    _check_default(request)
-    return Undefined(
-        "the fixture edge_calibration is not defined; define it in conftest.py to return "
-        "representative samples from validation data (200-500 are recommended)"
-    )
-
-
-@pytest.fixture(scope="session")
-def edge_training(request: pytest.FixtureRequest) -> Any:
-    """What qat_int8 is trained with: override it. (x, y) of the training set, or a TrainingRecipe.
-
-    Samples as the model takes them, as in `edge_calibration`: `edge_preprocess` is not applied.
-    `pytest_edgequant.TrainingRecipe(data=(x, y), ...)` sets validation samples, loss, optimizer,
-    epochs, early stopping and the seed.
-    """
-    __tracebackhide__ = True
-    _check_default(request)
-    return Undefined(
-        "the fixture edge_training is not defined; define it in conftest.py to return (x, y) of "
-        "the training set, or a pytest_edgequant.TrainingRecipe"
-    )
-
-
-@pytest.fixture(scope="session")
-def edge_metric(request: pytest.FixtureRequest) -> Any:
-    """The task metric: override it with a name or a callable; top-1 accuracy by default."""
-    __tracebackhide__ = True
-    _check_default(request)
-    return "accuracy"
-
-
-@pytest.fixture
-def edge_model_name(request: pytest.FixtureRequest, edge_model: Any) -> str:
-    """The model's name in reports: the file's stem, or the parametrization's id."""
-    from pytest_edgequant.plugin import parametrization
-
-    return parametrization.model_name(request.node, edge_model)
-
-
-# -- fixtures: what the user gets -----------------------------------------------------------------
-
-
-@pytest.fixture(scope="session")
-def edge_target(request: pytest.FixtureRequest) -> Target:
-    """The target that this test gates against, from --edge-target."""
-    __tracebackhide__ = True
-    return get_run(request.config).target(request)
-
-
-@pytest.fixture
-def edge_variant(
-    request: pytest.FixtureRequest, edge_target: Target, edge_model: Any, edge_model_name: str
-) -> Variant:
-    """Each variant that the target can run (or --edge-variant), converted from edge_model."""
-    __tracebackhide__ = True
-    model = (edge_model, str(edge_model_name))
-    return get_run(request.config).variant(request, edge_target, model)
-
-
-@pytest.fixture
-def edge_calibration_robustness(
-    request: pytest.FixtureRequest, edge_target: Target, edge_model: Any, edge_model_name: str
-) -> Callable[..., Any]:
-    """Call it to gate the worst drop over different calibration samples: (max_drop=0.02, ...)."""
-    __tracebackhide__ = True
-    model = (edge_model, str(edge_model_name))
-    return get_run(request.config).calibration_gate(request, edge_target, model)
-
-
-def _named(name: str, summary: str) -> Callable[..., Any]:
-    def fixture(
-        request: pytest.FixtureRequest, edge_target: Target, edge_model: Any, edge_model_name: str
-    ) -> Variant:
-        __tracebackhide__ = True
-        model = (edge_model, str(edge_model_name))
-        return get_run(request.config).named_variant(request, edge_target, model, name)
-
-    fixture.__doc__ = f"edge_model as {name}: {summary}."
-    return pytest.fixture(name=f"edge_{name}")(fixture)
-
-
-for _spec in VARIANTS.values():
-    globals()[f"edge_{_spec.name}"] = _named(_spec.name, _spec.summary)

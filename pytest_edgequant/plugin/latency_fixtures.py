@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import pytest
 
+from pytest_edgequant.plugin.current import get_run
+
 if TYPE_CHECKING:
     from pytest_edgequant.measure.latency.records import DeviceMeasurement, HostMeasurement
 
@@ -63,13 +65,11 @@ class _Device:
 
         From the lines of --edge-device-results whose hash is the variant's.
         """
-        from pytest_edgequant.plugin.hooks import get_run
-
-        run = get_run(request.config)
+        devices = get_run(request.config).devices
 
         def edge_device_result(variant: Any, target: Any = None) -> DeviceMeasurement:
             __tracebackhide__ = True
-            return run.device_result(variant, target)
+            return devices.result(variant, target)
 
         return edge_device_result
 
@@ -77,9 +77,8 @@ class _Device:
     def edge_dut_result(self, request: pytest.FixtureRequest) -> Callable[..., DeviceMeasurement]:
         """Wait for a board's result on pytest-embedded's `dut`: `edge_dut_result(variant)`."""
         from pytest_edgequant.measure.latency.device import RESULT_LINE
-        from pytest_edgequant.plugin.hooks import get_run
 
-        run = get_run(request.config)
+        devices = get_run(request.config).devices
         try:
             dut = request.getfixturevalue("dut")
         except pytest.FixtureLookupError:
@@ -101,6 +100,6 @@ class _Device:
                     "model_sha256, target and latency_us"
                 )
             found = match if isinstance(match, re.Match) else dut.match
-            return run.dut_result(found.group(0), variant, target)
+            return devices.printed(found.group(0), variant, target)
 
         return edge_dut_result

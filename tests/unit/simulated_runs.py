@@ -9,12 +9,11 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from pytest_edgequant.plugin.run import Run
+from pytest_edgequant.plugin.outcomes import add_report
 from pytest_edgequant.records import Change, Outcome
 from pytest_edgequant.results.session import Event, Session
 
@@ -71,10 +70,8 @@ def report(
 
 def feed(session: Session, reports: Sequence[pytest.TestReport]) -> None:
     """Give the reports to a session as the plugin does."""
-    run: Any = SimpleNamespace(is_worker=False, session=session)
-    run._plain_failure = Run._plain_failure
     for each in reports:
-        Run.add_report(run, each)
+        add_report(session, each)
 
 
 @dataclass

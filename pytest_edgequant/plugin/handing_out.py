@@ -1,0 +1,295 @@
+"""What tests are given: each its target, and its variants of its model."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import Any, NoReturn
+
+import pytest
+
+from pytest_edgequant.api.memory import refusals
+from pytest_edgequant.context import Undefined
+from pytest_edgequant.errors import (
+    EdgeQuantError,
+    NotDerivableError,
+    SettingsError,
+    user_facing,
+)
+from pytest_edgequant.measure.legality import variant_refused
+from pytest_edgequant.pipeline.calibration import CalibrationRequest
+from pytest_edgequant.pipeline.pipeline import Pipeline
+from pytest_edgequant.plugin import parametrization
+from pytest_edgequant.plugin.device_results import DeviceResults
+from pytest_edgequant.records import CalibrationRobustness, Outcome, Target, Variant
+from pytest_edgequant.records.forms import get_spec
+from pytest_edgequant.results import session
+from pytest_edgequant.settings import Settings
+from pytest_edgequant.targets import DEFAULT_TARGET, Targets
+
+
+def _stop(error: Exception) -> NoReturn:
+    """Fail the test with the message alone: the traceback would be ours."""
+    misuse = isinstance(error, SettingsError | pytest.UsageError)
+    kind = "UsageError" if misuse else type(error).__name__
+    raise pytest.fail.Exception(f"{kind}: {error}", pytrace=False) from None
+
+
+def _not_parametrized(fixture: str, choices: str, otherwise: str) -> pytest.UsageError:
+    return pytest.UsageError(
+        f"{fixture} was asked for where pytest can't parametrize (getfixturevalue, or a unittest "
+        f"class), and there are several: {choices}. Make it an argument of a test function, or "
+        f"{otherwise}"
+    )
+
+
+class HandingOut:
+    """Targets and variants for the tests of one run. `pipeline` makes it at its first use."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        targets: Targets,
+        pipeline: Callable[[], Pipeline],
+        devices: DeviceResults,
+    ) -> None:
+        self._settings = settings
+        self._targets = targets
+        self._pipeline = pipeline
+        self._devices = devices
+
+    # -- collection ---------------------------------------------------------------------------
+
+    def _marker(self, node: Any) -> parametrization.EdgeMarker:
+        return parametrization.read_marker(node.get_closest_marker("edge"), node.nodeid)
+
+    def _target_names(self, marker: parametrization.EdgeMarker) -> list[str]:
+        names = marker.target or self._settings.target or (DEFAULT_TARGET,)
+        return parametrization.union(
+            [target.name for target in self._targets.expand(name)] for name in names
+        )
+
+    def _variant_names(
+        self, marker: parametrization.EdgeMarker, target: Target
+    ) -> tuple[Sequence[str], bool]:
+        """The variants of a target, and whether they were asked for by name."""
+        named = marker.variant or self._settings.variant
+        if named:
+            return parametrization.union([[get_spec(name).name for name in named]]), True
+        return target.variants, False
+
+    def parametrize(self, metafunc: pytest.Metafunc) -> None:
+        """Give the test its targets and variants."""
+        try:
+            marker = self._marker(metafunc.definition)
+            targets = self._target_names(marker)
+            for name in marker.variant:
+                get_spec(name)
+            if "edge_target" in metafunc.fixturenames:
+                parametrization.add_parameters(metafunc, "edge_target", targets, "session")
+            if "edge_variant" in metafunc.fixturenames:
+                given = parametrization.users_values(metafunc.definition, "edge_target")
+                profiles = [self._profile(target) for target in given or targets]
+                names = parametrization.union(
+                    [self._variant_names(marker, profile)[0] for profile in profiles]
+                )
+                parametrization.add_parameters(metafunc, "edge_variant", names, "function")
+        except EdgeQuantError as error:
+            place = metafunc.definition.nodeid
+            text = str(error) if place in str(error) else f"{place}: {error}"
+            raise pytest.Collector.CollectError(text) from None
+
+    def _profile(self, target: Any) -> Target:
+        return target if isinstance(target, Target) else self._targets.get(str(target))
+
+    def wanted(self, item: pytest.Item) -> bool:
+        """Whether the item's variant is one of its target's: targets have different ones."""
+        params = getattr(getattr(item, "callspec", None), "params", {})
+        target, variant = params.get("edge_target"), params.get("edge_variant")
+        if target is None or not isinstance(variant, str):
+            return True
+        if parametrization.is_users(item, "edge_variant"):
+            return True
+        names, _ = self._variant_names(self._marker(item), self._profile(target))
+        return variant in names
+
+    # -- fixtures -----------------------------------------------------------------------------
+
+    def target(self, request: pytest.FixtureRequest) -> Target:
+        """The target of this test: its parameter, else the only one there is."""
+        try:
+            param = getattr(request, "param", None)
+            if isinstance(param, Target):
+                return param
+            if param is not None:
+                return self._targets.get(param)
+            names = self._target_names(parametrization.EdgeMarker())
+        except EdgeQuantError as error:
+            _stop(error)
+        if len(names) > 1:
+            _stop(_not_parametrized("edge_target", ", ".join(names), "give one --edge-target"))
+        return self._targets.get(names[0])
+
+    def variant(
+        self, request: pytest.FixtureRequest, target: Target, model: tuple[Any, str]
+    ) -> Variant:
+        """The variant of this test's parameter; one the target can't run is skipped."""
+        param = getattr(request, "param", None)
+        if isinstance(param, Variant):
+            given = dataclasses.replace(param, target=target)
+            session.record_variant(given)
+            return given
+        try:
+            marker = self._marker(request.node)
+            target = self._marked_target(request, target)
+            names, named = self._variant_names(marker, target)
+            if param is None and len(names) > 1:
+                raise _not_parametrized(
+                    "edge_variant",
+                    f"{target.name} has {', '.join(names)}",
+                    "give one --edge-variant, or use a named fixture such as edge_int8",
+                )
+            name = get_spec(names[0] if param is None else str(param)).name
+        except (EdgeQuantError, pytest.UsageError) as error:
+            _stop(error)
+        named = named or parametrization.is_users(request.node, "edge_variant")
+        return self._hand_out(request, target, model, name, named)
+
+    def named_variant(
+        self, request: pytest.FixtureRequest, target: Target, model: tuple[Any, str], name: str
+    ) -> Variant:
+        """The variant of a fixture such as edge_int8: handed out whatever the target says."""
+        try:
+            target = self._marked_target(request, target)
+        except (EdgeQuantError, pytest.UsageError) as error:
+            _stop(error)
+        return self._hand_out(request, target, model, name, named=True)
+
+    def _marked_target(self, request: pytest.FixtureRequest, target: Target) -> Target:
+        """The target that a marker names, where pytest could not parametrize the test by it."""
+        marker = self._marker(request.node)
+        params = getattr(getattr(request.node, "callspec", None), "params", {})
+        if not marker.target or "edge_target" in params:
+            return target
+        names = self._target_names(marker)
+        if len(names) > 1:
+            raise _not_parametrized("edge_target", ", ".join(names), "name one in the marker")
+        return self._targets.get(names[0])
+
+    def _hand_out(
+        self,
+        request: pytest.FixtureRequest,
+        target: Target,
+        model: tuple[Any, str],
+        name: str,
+        named: bool,
+    ) -> Variant:
+        source, model_name = model
+        refused = variant_refused(name, target)
+        if refused is not None and not named:
+            self._skip_illegal(model_name, name, target, refused)
+        try:
+            variant = self._pipeline().variant(
+                source,
+                name,
+                self._calibration(request),
+                model_name=model_name,
+                target=target,
+            )
+            reasons = [] if named else refusals(variant, target)
+        except NotDerivableError as error:
+            if not named:
+                session.record_skip(model_name, name, target.name, "source", str(error))
+                pytest.skip(str(error))
+            session.record_use(model_name, name, target.name)
+            _stop(error)
+        except EdgeQuantError as error:
+            session.record_use(model_name, name, target.name)
+            _stop(error)
+        except Exception:
+            session.record_use(model_name, name, target.name)
+            raise
+        if reasons:
+            self._skip_illegal(model_name, name, target, "; ".join(reasons))
+        session.record_variant(variant)
+        self._devices.note(variant, target)
+        return variant
+
+    @staticmethod
+    def _skip_illegal(model: str, variant: str, target: Target, reason: str) -> NoReturn:
+        message = f"{model}/{variant} cannot run on {target.name}: {reason}"
+        session.record_skip(
+            model, variant, target.name, "runs", message, outcome=Outcome.CANNOT_RUN
+        )
+        pytest.skip(message)
+
+    @staticmethod
+    def _calibration(request: pytest.FixtureRequest) -> CalibrationRequest:
+        def value_of(name: str) -> Any:
+            value = request.getfixturevalue(name)
+            return None if isinstance(value, Undefined) else value
+
+        # Asked for only where needed: a test of the size alone must not load a dataset.
+        evaluated = "edge_dataset" in request.fixturenames
+        return CalibrationRequest(
+            samples=lambda: value_of("edge_calibration"),
+            training=lambda: value_of("edge_training"),
+            dataset=lambda: value_of("edge_dataset"),
+            preprocess=lambda: value_of("edge_preprocess"),
+            split_applies=evaluated and value_of("edge_calibration") is None,
+        )
+
+    def calibration_gate(
+        self, request: pytest.FixtureRequest, target: Target, model: tuple[Any, str]
+    ) -> Callable[..., CalibrationRobustness]:
+        """What the fixture edge_calibration_robustness gives: a function that measures and gates.
+
+        It loads what it needs when it is called, and raises at the caller's line.
+        """
+        source, model_name = model
+
+        @user_facing
+        def gate(
+            max_drop: float | str = 0.02,
+            *,
+            variant: str = "int8",
+            subsets: int = 3,
+            sizes: Sequence[int] | None = None,
+            seed: int = 0,
+        ) -> CalibrationRobustness:
+            from pytest_edgequant.diagnose.robustness import calibration_robustness
+            from pytest_edgequant.gate.deployment import assert_calibration_robust
+
+            dataset = request.getfixturevalue("edge_dataset")
+            calibrated = self._pipeline().variant(
+                source,
+                variant,
+                dataclasses.replace(
+                    self._calibration(request), dataset=lambda: dataset, split_applies=True
+                ),
+                model_name=model_name,
+                target=target,
+            )
+            if calibrated.calibration is None:
+                raise SettingsError(
+                    f"edge_calibration_robustness: {calibrated.label} is not calibrated here; it "
+                    "needs a float model, and an integer variant"
+                )
+            found = calibration_robustness(
+                source,
+                calibrated.calibration,
+                dataset,
+                variant=variant,
+                subsets=subsets,
+                sizes=sizes,
+                seed=seed,
+                metric=request.getfixturevalue("edge_metric"),
+                name=model_name,
+                target=target,
+                where="edge_model",
+            )
+            session.record_variant(found.variant)
+            assert_calibration_robust(found, max_drop)
+            return found
+
+        return gate
