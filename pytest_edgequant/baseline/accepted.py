@@ -22,8 +22,8 @@ from fnmatch import fnmatchcase
 from pytest_edgequant.baseline.document import Key
 from pytest_edgequant.baseline.known import check_name
 from pytest_edgequant.errors import SettingsError
+from pytest_edgequant.forms import VARIANTS, get_spec
 from pytest_edgequant.names import unknown
-from pytest_edgequant.records.forms import VARIANTS, get_spec
 from pytest_edgequant.targets import Targets
 from pytest_edgequant.units import parse_size
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from pytest_edgequant.conversion.replacing import replacements
 from pytest_edgequant.errors import ConversionError
-from pytest_edgequant.records.forms import VariantSpec
+from pytest_edgequant.forms import VariantSpec
 from pytest_edgequant.tflite.graph import Graph, Operator, Subgraph, Tensor
 from pytest_edgequant.wording import facts, first_of, short
 

@@ -9,8 +9,8 @@ from typing import Any
 
 from pytest_edgequant.conversion import check
 from pytest_edgequant.conversion.tensorflow_worker import Converted
+from pytest_edgequant.forms import VariantSpec
 from pytest_edgequant.records import TensorInfo, TrainingSummary, Variant
-from pytest_edgequant.records.forms import VariantSpec
 from pytest_edgequant.tflite.complete import check_complete
 from pytest_edgequant.tflite.ends import Ends, model_inputs, model_outputs
 from pytest_edgequant.tflite.float_form import without_simulated_quantization

@@ -36,9 +36,9 @@ from pytest_edgequant.errors import (
     ModelError,
     NotDerivableError,
 )
+from pytest_edgequant.forms import VariantSpec
 from pytest_edgequant.isolation import IsolatedProcess
 from pytest_edgequant.pointers import pointer_file, pointer_reason
-from pytest_edgequant.records.forms import VariantSpec
 from pytest_edgequant.samples.inputs import InputSpec
 from pytest_edgequant.tflite.complete import check_complete
 from pytest_edgequant.tflite.ends import file_inputs, file_outputs

@@ -11,11 +11,11 @@ import numpy as np
 from pytest_edgequant.api.accuracy import compare_accuracy
 from pytest_edgequant.conversion.calibration import calibration_inputs, read_calibration
 from pytest_edgequant.errors import CalibrationError, SettingsError, user_facing
+from pytest_edgequant.forms import get_spec
 from pytest_edgequant.measure.metrics import MetricLike, get_metric
 from pytest_edgequant.pipeline.calibration import CalibrationRequest
 from pytest_edgequant.pipeline.pipeline import current_pipeline
 from pytest_edgequant.records import CalibrationRobustness, CalibrationTrial, Target
-from pytest_edgequant.records.forms import get_spec
 from pytest_edgequant.results import session
 from pytest_edgequant.samples.inputs import input_specs
 

@@ -29,6 +29,7 @@ from pytest_edgequant.errors import (
     Unavailable,
     user_facing,
 )
+from pytest_edgequant.forms import VARIANTS
 from pytest_edgequant.gate.accuracy_verdicts import (
     judge_agreement,
     judge_drop,
@@ -51,7 +52,6 @@ from pytest_edgequant.records import (
     Variant,
     Verdict,
 )
-from pytest_edgequant.records.forms import VARIANTS
 from pytest_edgequant.results import session
 from pytest_edgequant.samples.stream import Preprocess
 

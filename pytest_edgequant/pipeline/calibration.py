@@ -19,10 +19,10 @@ from pytest_edgequant.conversion.calibration import (
 from pytest_edgequant.conversion.qat.recipe import Training, calibration_from, read_training
 from pytest_edgequant.conversion.source import Source
 from pytest_edgequant.errors import CalibrationError
+from pytest_edgequant.forms import VariantSpec
 from pytest_edgequant.measure.evaluation.engine import Engine
 from pytest_edgequant.pipeline.descriptions import Descriptions
 from pytest_edgequant.records import HeldOut
-from pytest_edgequant.records.forms import VariantSpec
 from pytest_edgequant.samples.inputs import InputSpec
 from pytest_edgequant.samples.stream import Samples
 

@@ -9,12 +9,12 @@ from pytest_edgequant.conversion.finish import build_variant, finish
 from pytest_edgequant.conversion.source import Order, Source, TFLiteFile
 from pytest_edgequant.conversion.tensorflow_worker import Converted
 from pytest_edgequant.errors import EdgeQuantError
+from pytest_edgequant.forms import VariantSpec, family_members
 from pytest_edgequant.isolation import IsolatedProcess
 from pytest_edgequant.pipeline.descriptions import Descriptions
 from pytest_edgequant.pipeline.keys import conversion_key
 from pytest_edgequant.pipeline.progress import Progress, silent
 from pytest_edgequant.records import Variant
-from pytest_edgequant.records.forms import VariantSpec, family_members
 
 
 class Conversions:

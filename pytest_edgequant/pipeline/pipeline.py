@@ -17,6 +17,7 @@ from pytest_edgequant import context
 from pytest_edgequant.cache import Cache
 from pytest_edgequant.conversion.source import Order, open_source
 from pytest_edgequant.errors import CannotRunError, IsolatedProcessError
+from pytest_edgequant.forms import get_spec
 from pytest_edgequant.isolation import DEFAULT_TIMEOUT, IsolatedProcess
 from pytest_edgequant.measure.evaluation.engine import Engine
 from pytest_edgequant.pipeline.calibration import CalibrationRequest, Calibrations
@@ -25,7 +26,6 @@ from pytest_edgequant.pipeline.descriptions import Descriptions
 from pytest_edgequant.pipeline.interpreters import Interpreters
 from pytest_edgequant.pipeline.progress import Progress, on_terminal, silent
 from pytest_edgequant.records import Target, Variant
-from pytest_edgequant.records.forms import get_spec
 from pytest_edgequant.samples.inputs import as_inputs, input_specs
 from pytest_edgequant.settings import DEFAULT_TFLM_MACS
 from pytest_edgequant.targets import Targets

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pytest_edgequant.context import Undefined
+from pytest_edgequant.forms import VARIANTS
 from pytest_edgequant.plugin.current import collected, get_run
-from pytest_edgequant.records.forms import VARIANTS
 
 if TYPE_CHECKING:
     from pytest_edgequant.records import Target, Variant

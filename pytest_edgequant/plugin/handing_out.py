@@ -16,13 +16,13 @@ from pytest_edgequant.errors import (
     SettingsError,
     user_facing,
 )
+from pytest_edgequant.forms import get_spec
 from pytest_edgequant.measure.legality import variant_refused
 from pytest_edgequant.pipeline.calibration import CalibrationRequest
 from pytest_edgequant.pipeline.pipeline import Pipeline
 from pytest_edgequant.plugin import parametrization
 from pytest_edgequant.plugin.device_results import DeviceResults
 from pytest_edgequant.records import CalibrationRobustness, Outcome, Target, Variant
-from pytest_edgequant.records.forms import get_spec
 from pytest_edgequant.results import session
 from pytest_edgequant.settings import Settings
 from pytest_edgequant.targets import DEFAULT_TARGET, Targets

@@ -10,6 +10,7 @@ import pytest
 
 from pytest_edgequant import context
 from pytest_edgequant.errors import EdgeQuantError, SettingsError
+from pytest_edgequant.forms import get_spec
 from pytest_edgequant.pipeline.pipeline import Pipeline
 from pytest_edgequant.plugin import outcomes
 from pytest_edgequant.plugin.baseline_gate import BaselineGate
@@ -18,7 +19,6 @@ from pytest_edgequant.plugin.device_results import DeviceResults
 from pytest_edgequant.plugin.handing_out import HandingOut
 from pytest_edgequant.plugin.progress import progress
 from pytest_edgequant.records import Variant
-from pytest_edgequant.records.forms import get_spec
 from pytest_edgequant.report import RENDERERS, junit, needs_files
 from pytest_edgequant.report import targets as targets_report
 from pytest_edgequant.results.gathered import Event

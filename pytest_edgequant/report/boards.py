@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
+from pytest_edgequant.forms import VARIANTS
 from pytest_edgequant.records import Outcome, Result, Target
-from pytest_edgequant.records.forms import VARIANTS
 from pytest_edgequant.report.overview import noted, tone
 from pytest_edgequant.report.usage import Use, tightest, uses
 from pytest_edgequant.results.session import Session

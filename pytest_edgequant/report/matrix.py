@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
+from pytest_edgequant.forms import VARIANTS
 from pytest_edgequant.records import Outcome, Result, Target
-from pytest_edgequant.records.forms import VARIANTS
 from pytest_edgequant.report.overview import WORDS, noted, tone, verdict_text
 from pytest_edgequant.results.standing import Standing, Standings
 from pytest_edgequant.units import format_size

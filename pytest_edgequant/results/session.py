@@ -314,7 +314,7 @@ class Session:
 
     def results(self) -> Iterator[Result]:
         """One result a model, target, variant and file, in an order that no order of tests has."""
-        from pytest_edgequant.records.forms import VARIANTS
+        from pytest_edgequant.forms import VARIANTS
 
         position = {name: i for i, name in enumerate(VARIANTS)}
 

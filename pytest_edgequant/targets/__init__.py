@@ -16,9 +16,9 @@ from importlib import resources
 from typing import Any
 
 from pytest_edgequant.errors import EdgeQuantError, TargetError, UnitError
+from pytest_edgequant.forms import VARIANTS
 from pytest_edgequant.names import closest, fold, unknown
 from pytest_edgequant.records import UNVERIFIED, CompilerOption, Figure, Target
-from pytest_edgequant.records.forms import VARIANTS
 from pytest_edgequant.targets.cores import check_runtime
 from pytest_edgequant.targets.runtimes import RUNTIMES
 from pytest_edgequant.toml import load_toml

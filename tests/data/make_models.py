@@ -13,7 +13,7 @@ import numpy as np
 from sklearn.datasets import load_digits
 
 from pytest_edgequant import convert
-from pytest_edgequant.records.forms import VARIANTS
+from pytest_edgequant.forms import VARIANTS
 
 HERE = Path(__file__).parent
 

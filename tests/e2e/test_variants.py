@@ -16,8 +16,8 @@ from pytest_edgequant import (
     assert_fully_integer,
     convert,
 )
+from pytest_edgequant.forms import VARIANTS
 from pytest_edgequant.pipeline.pipeline import Pipeline
-from pytest_edgequant.records.forms import VARIANTS
 
 L = keras.layers
 FORMS = [name for name, spec in VARIANTS.items() if name != "as_is" and not spec.trained]

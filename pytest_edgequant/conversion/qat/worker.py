@@ -21,7 +21,7 @@ from pytest_edgequant.conversion.qat.recipe import Training, scale_notes, split
 from pytest_edgequant.conversion.qat.training import Ends, Progress, Trainer
 from pytest_edgequant.conversion.tensorflow_worker import Converted
 from pytest_edgequant.conversion.tracing import Exported
-from pytest_edgequant.records.forms import VARIANTS
+from pytest_edgequant.forms import VARIANTS
 from pytest_edgequant.tflite.ends import model_inputs, model_outputs, positions_of
 from pytest_edgequant.tflite.graph import Graph, read_graph
 from pytest_edgequant.tflite.passthrough import without_float_detours

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 
 from pytest_edgequant.conversion.check import detect_form
+from pytest_edgequant.forms import VARIANTS
 from pytest_edgequant.measure.legality import (
     accelerators,
     assumed,
@@ -23,7 +24,6 @@ from pytest_edgequant.measure.legality import (
 )
 from pytest_edgequant.measure.legality.rule import Finding, Rule, Severity, place
 from pytest_edgequant.records import Target
-from pytest_edgequant.records.forms import VARIANTS
 from pytest_edgequant.targets.tflm_operators import TFLM_CUSTOM_OPERATORS
 from pytest_edgequant.tflite.graph import Graph
 

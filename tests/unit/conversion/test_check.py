@@ -17,7 +17,7 @@ from pytest_edgequant.conversion.check import (
     quantized_nothing,
 )
 from pytest_edgequant.errors import ConversionError
-from pytest_edgequant.records.forms import VARIANTS, VariantSpec
+from pytest_edgequant.forms import VARIANTS, VariantSpec
 from pytest_edgequant.tflite.graph import Graph, read_graph
 
 FORMS = [s.name for s in VARIANTS.values() if s.name != "as_is" and not s.trained]

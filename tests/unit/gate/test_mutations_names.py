@@ -16,11 +16,11 @@ import pytest
 import pytest_edgequant as eq
 from pytest_edgequant.baseline import parse_accepted, parse_rules
 from pytest_edgequant.errors import EdgeQuantError
+from pytest_edgequant.forms import VARIANTS, get_spec
 from pytest_edgequant.measure.evaluation.runtimes import TITLES, check_runtime
 from pytest_edgequant.measure.metrics import get_metric
 from pytest_edgequant.names import fold
 from pytest_edgequant.plugin.parametrization import read_marker
-from pytest_edgequant.records.forms import VARIANTS, get_spec
 from pytest_edgequant.settings import OPTIONS, TABLES, read_section
 from pytest_edgequant.targets import Targets
 from pytest_edgequant.units import parse_size

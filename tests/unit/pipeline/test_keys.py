@@ -16,11 +16,11 @@ from pytest_edgequant.conversion.qat.recipe import Training, read_training
 from pytest_edgequant.conversion.source import Order
 from pytest_edgequant.conversion.tensorflow_worker import Converted
 from pytest_edgequant.errors import ConversionError, IsolatedProcessError
+from pytest_edgequant.forms import get_spec
 from pytest_edgequant.measure.evaluation import processor
 from pytest_edgequant.measure.evaluation.engine import Engine
 from pytest_edgequant.pipeline.keys import conversion_key
 from pytest_edgequant.pipeline.pipeline import Pipeline
-from pytest_edgequant.records.forms import get_spec
 
 Tiny = Mapping[str, Path]
 X = np.linspace(-1, 1, 480, dtype=np.float32).reshape(120, 4)

@@ -11,10 +11,10 @@ import pytest
 
 from pytest_edgequant import load_target
 from pytest_edgequant.errors import TargetError, UnknownNameError
+from pytest_edgequant.forms import VARIANTS
 from pytest_edgequant.names import fold
 from pytest_edgequant.pipeline.pipeline import Pipeline
 from pytest_edgequant.records import UNVERIFIED, Figure, Target
-from pytest_edgequant.records.forms import VARIANTS
 from pytest_edgequant.targets import KERNELS, Targets, build_target, known_keys
 from pytest_edgequant.targets.profiles import RELEASES
 from pytest_edgequant.targets.runtimes import RUNTIMES
