@@ -153,3 +153,39 @@ def test_no_command_is_a_usage_error() -> None:
     with pytest.raises(SystemExit) as caught:
         main([])
     assert caught.value.code == 2
+
+
+def test_a_script_that_was_installed_for_the_package_still_works() -> None:
+    code = (
+        "import sys\nfrom importlib.metadata import EntryPoint\n"
+        "old, new = (EntryPoint('edgequant', f'pytest_edgequant.cli{part}:main', 'any').load()\n"
+        "            for part in ('', '.main'))\n"
+        "assert old is new\nsys.exit(old(['report', 'a.json', '-o', 'b.md']))"
+    )
+    report("a.json", "int8")
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+    assert "int8" in Path("b.md").read_text("utf-8")
+
+
+def test_it_runs_as_a_module() -> None:
+    report("a.json", "int8")
+    command = [sys.executable, "-m", "pytest_edgequant.cli", "merge", "a.json"]
+    assert subprocess.run([*command, "-o", "b.html"], timeout=60).returncode == 0
+    assert subprocess.run([*command, "-o", "b.doc"], timeout=60).returncode == 2
+    assert Path("b.html").is_file()
+    assert not Path("b.doc").exists()
+
+
+def test_help_loads_what_no_command_needs_alone() -> None:
+    code = (
+        "import sys\nfrom pytest_edgequant.cli import main\n"
+        "try:\n    main(['--help'])\nexcept SystemExit as error:\n    assert error.code == 0\n"
+        "rooms = ('baseline', 'report', 'results', 'records', 'targets')\n"
+        "heavy = {'numpy', *(f'pytest_edgequant.{room}' for room in rooms)} & set(sys.modules)\n"
+        "assert not heavy, heavy"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], check=True, timeout=60, capture_output=True, text=True
+    )
+    for command in ("merge", "report", "compare"):
+        assert command in done.stdout

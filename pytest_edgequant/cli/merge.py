@@ -1,0 +1,57 @@
+"""`edgequant merge`: one report, or one baseline, of those of the shards of a run."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pytest_edgequant.cli.files import add_outputs, check_formats, read_documents, write_text
+from pytest_edgequant.errors import DocumentError
+
+if TYPE_CHECKING:
+    from pytest_edgequant.cli.files import Commands
+
+
+def add_parser(commands: Commands) -> argparse.ArgumentParser:
+    """The command's arguments."""
+    parser = commands.add_parser(
+        "merge", help="one report of several: the shards of a run (JSON reports, or baselines)"
+    )
+    parser.add_argument("inputs", nargs="+", type=Path, metavar="FILE")
+    add_outputs(parser)
+    return parser
+
+
+def run(given: argparse.Namespace) -> int:
+    """Merge the files; gives the exit status."""
+    return merge(given.inputs, given.outputs)
+
+
+def merge(inputs: Sequence[Path], outputs: Sequence[Path]) -> int:
+    """Merge reports, or baselines, of shards of one run into one."""
+    from pytest_edgequant.baseline.document import (
+        KIND,
+        dump_baseline,
+        merge_baselines,
+        read_baseline,
+    )
+    from pytest_edgequant.report import renderer
+    from pytest_edgequant.report.reading import merge_reports, read_report
+
+    found = read_documents(inputs)
+    if len(found) > 1:
+        raise DocumentError("reports and baselines can't be merged with each other")
+    ((kind, documents),) = found.items()
+    if kind == KIND:
+        parts = [(where, read_baseline(document, where)) for where, document in documents]
+        text = dump_baseline(merge_baselines(parts))
+        for path in outputs:
+            write_text(path, text)
+        return 0
+    check_formats(outputs)
+    whole = merge_reports((where, read_report(document, where)) for where, document in documents)
+    for path in outputs:
+        write_text(path, renderer(path)(whole))
+    return 0
