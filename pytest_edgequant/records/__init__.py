@@ -1,5 +1,6 @@
 """What the rooms hand to each other: frozen records, and nothing that computes."""
 
+from pytest_edgequant.outcomes import Outcome, Verdict
 from pytest_edgequant.records.accuracy import (
     AccuracyComparison,
     CalibrationQuality,
@@ -26,10 +27,8 @@ from pytest_edgequant.records.results import (
     GateTest,
     Metric,
     ModelFile,
-    Outcome,
     Result,
     RowKey,
-    Verdict,
 )
 from pytest_edgequant.records.targets import (
     UNVERIFIED,

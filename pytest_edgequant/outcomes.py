@@ -1,0 +1,40 @@
+"""What a check came to: errors carry it and records hold it, so it stands under both."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+from pytest_edgequant.wording import short_names
+
+
+class Outcome(str, Enum):
+    """The verdict of one check."""
+
+    PASS = "pass"
+    FAIL = "fail"
+    INCONCLUSIVE = "inconclusive"
+    CANNOT_RUN = "cannot_run"
+    UNAVAILABLE = "unavailable"
+    NOT_APPLICABLE = "not_applicable"
+
+    def __str__(self) -> str:
+        return self.value
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The outcome of one check on one variant, with the limit and the value it was judged by.
+
+    `note` stands beside the verdict wherever that is shown, a pass too.
+    """
+
+    check: str
+    verdict: Outcome
+    message: str
+    limit: float | int | str | None = None
+    value: float | int | None = None
+    note: str = ""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "message", short_names(self.message))
