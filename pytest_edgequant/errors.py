@@ -101,12 +101,14 @@ class NotApplicableError(EdgeQuantError):
 class EdgeAssertionError(AssertionError):
     """A gate that did not pass.
 
-    `verdict` is the record that also stands in the report.
+    `verdict` is the record that also stands in the report. `brief` says what failed and by how
+    much in some words, for lines that are cut; empty where the message begins with what to do.
     """
 
-    def __init__(self, message: str, verdict: Verdict | None = None) -> None:
+    def __init__(self, message: str, verdict: Verdict | None = None, brief: str = "") -> None:
         super().__init__(short_names(message))
         self.verdict = verdict
+        self.brief = brief or (verdict.brief if verdict is not None else "")
 
 
 class AccuracyDropExceeded(EdgeAssertionError):
@@ -118,7 +120,7 @@ class RuntimesDiffer(EdgeAssertionError):
 
 
 class Inconclusive(EdgeAssertionError):
-    """A gate that demands evidence, on samples that prove neither that it holds nor that not."""
+    """A gate that what is known proves neither to hold nor not to; it begins with what to do."""
 
 
 class SizeExceeded(EdgeAssertionError):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 
 from pytest_edgequant.wording import short_names
@@ -26,7 +26,8 @@ class Outcome(str, Enum):
 class Verdict:
     """The outcome of one check on one variant, with the limit and the value it was judged by.
 
-    `note` stands beside the verdict wherever that is shown, a pass too.
+    `note` stands beside the verdict wherever that is shown, a pass too. `brief` says in some words
+    what failed and by how much, for where a line is cut; empty where the message begins with it.
     """
 
     check: str
@@ -35,6 +36,8 @@ class Verdict:
     limit: float | int | str | None = None
     value: float | int | None = None
     note: str = ""
+    brief: str = field(default="", compare=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "message", short_names(self.message))
+        object.__setattr__(self, "brief", short_names(self.brief))

@@ -42,6 +42,22 @@ def first_of(found: Iterable[str], limit: int = 6) -> list[str]:
     return [*every[:limit], *more]
 
 
+def counted(count: int, noun: str, many: str = "") -> str:
+    """How many there are of something: `1 sample`, `1,204 samples`, `2 classes`, `3 entries`.
+
+    `many` is the plural where it isn't made as these are.
+    """
+    return f"{count:,} {noun if count == 1 else many or _plural(noun)}"
+
+
+def _plural(noun: str) -> str:
+    if noun.endswith(("s", "x", "ch", "sh")):
+        return f"{noun}es"
+    if noun.endswith("y") and noun[-2:-1] not in "aeiou":
+        return f"{noun[:-1]}ies"
+    return f"{noun}s"
+
+
 def one_line(text: str) -> str:
     """The same where there is room for one line: summaries, cells of tables, properties."""
     line = ""

@@ -37,6 +37,7 @@ from pytest_edgequant.gate.accuracy_verdicts import (
     judge_robustness,
     judge_worst_class,
 )
+from pytest_edgequant.gate.budget import over
 from pytest_edgequant.gate.verdicts import conclude as _raise
 from pytest_edgequant.gate.verdicts import require_legal as _legal
 from pytest_edgequant.limits import parse_drop, parse_floor
@@ -125,7 +126,8 @@ def assert_max_accuracy_drop(
         )
     except MetricError as error:
         message = f"{candidate.label}: accuracy_drop is unavailable: {error}"
-        verdict = Verdict("accuracy_drop", Outcome.UNAVAILABLE, message, limit.amount)
+        brief = f"{chosen.name} drop unavailable"
+        verdict = Verdict("accuracy_drop", Outcome.UNAVAILABLE, message, limit.amount, brief=brief)
         session.record_verdict(candidate, verdict)
         raise Unavailable(message, verdict) from error
     subject, demanded = candidate.label, confidence is not None
@@ -167,8 +169,12 @@ def _raise_all(variant: Variant, verdicts: list[Verdict]) -> None:
     if decided not in errors:
         return
     broken = [verdict for verdict in verdicts if verdict.verdict in errors]
-    first = next(verdict for verdict in broken if verdict.verdict is decided)
-    raise errors[decided](" ".join(verdict.message for verdict in broken), first)
+    broken.sort(key=lambda verdict: verdict.verdict is not decided)
+    raise errors[decided](
+        " ".join(verdict.message for verdict in broken),
+        broken[0],
+        "; ".join(v.brief for v in broken if v.brief and v.verdict is decided),
+    )
 
 
 def _drop_advice(
@@ -225,8 +231,11 @@ def assert_calibration_robust(
         ),
     )
     verdict = judge_robustness(variant.label, robustness, limit)
-    unsure = verdict.verdict is Outcome.INCONCLUSIVE
-    _raise(variant, verdict, Inconclusive if unsure else AccuracyDropExceeded)
+    _raise(variant, verdict, AccuracyDropExceeded)
+
+
+def _steps(count: float) -> str:
+    return f"{count:g} {'step' if count == 1 else 'steps'}"
 
 
 def _check_steps(max_steps: float, variant: Variant) -> None:
@@ -282,13 +291,14 @@ def assert_runtime_parity(
         parity = measure_runtime_parity(variant, dataset, runtimes=runtimes, preprocess=preprocess)
     except (MeasurementUnavailable, CannotRunError, MetricError) as error:
         message = f"{variant.label}: runtime parity is unavailable: {error}"
-        verdict = Verdict("runtime_parity", Outcome.UNAVAILABLE, message)
+        brief = "runtime parity unavailable"
+        verdict = Verdict("runtime_parity", Outcome.UNAVAILABLE, message, brief=brief)
         session.record_verdict(variant, verdict)
         raise Unavailable(message, verdict) from None
     share = parity.changed / parity.count
     first, second = runtimes
     apart = (
-        f"differ by up to {parity.max_steps:g} steps of the output {parity.output!r}"
+        f"differ by up to {_steps(parity.max_steps)} of the output {parity.output!r}"
         if parity.output
         else "give equal outputs"
     )
@@ -296,11 +306,13 @@ def assert_runtime_parity(
         f"{variant.label}: {first} and {second} {apart}, with {parity.changed} of {parity.count} "
         f"decisions changed ({share:.2%})"
     )
-    broken = []
+    broken, briefs = [], []
     if max_steps is not None and parity.max_steps > max_steps:
-        broken.append(f"allowed are {max_steps:g} steps")
+        broken.append(f"allowed are {_steps(max_steps)}")
+        briefs.append(over("output difference", parity.max_steps, max_steps, _steps))
     if max_changed is not None and share > max_changed:
         broken.append(f"allowed are {max_changed:.2%} changed")
+        briefs.append(over("changed decisions", share, max_changed, lambda v: f"{v:.2%}"))
     if broken:
         message += (
             f"; {' and '.join(broken)}. Judge the accuracy with runtime={second!r}, which is what "
@@ -308,6 +320,9 @@ def assert_runtime_parity(
         )
     outcome = Outcome.FAIL if broken else Outcome.PASS
     limit_shown = ", ".join(f"{k}={v:g}" for k, v in limits.items() if v is not None)
-    verdict = Verdict("runtime_parity", outcome, message, limit_shown, parity.max_steps)
+    brief = "; ".join(briefs)
+    verdict = Verdict(
+        "runtime_parity", outcome, message, limit_shown, parity.max_steps, brief=brief
+    )
     _raise(variant, verdict, RuntimesDiffer)
     return parity

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 
+from pytest_edgequant.gate.budget import below, over, undecided
 from pytest_edgequant.limits import DropLimit, within
 from pytest_edgequant.measure.paired import samples_to_decide, share_interval
 from pytest_edgequant.records import (
@@ -15,6 +16,9 @@ from pytest_edgequant.records import (
     Verdict,
 )
 from pytest_edgequant.units import format_points, format_samples
+from pytest_edgequant.wording import counted
+
+_MORE = "Evaluate more samples"
 
 
 def _evidence(low: float | None, high: float | None, limit: float) -> Outcome:
@@ -46,11 +50,16 @@ def doubt(verdict: Verdict, chance: Chance | None, value: str) -> Verdict:
     if chance is None or chance.beaten:
         return verdict
     passed = verdict.verdict is Outcome.PASS
+    message = (
+        f"{verdict.message} {'Still inconclusive: ' if passed else ''}{value} is not better than "
+        f"chance: {_chance_sentence(chance)}"
+    )
+    if not passed:
+        return dataclasses.replace(verdict, message=message)
     return dataclasses.replace(
         verdict,
-        verdict=Outcome.INCONCLUSIVE if passed else verdict.verdict,
-        message=f"{verdict.message} {'Still inconclusive: ' if passed else ''}{value} "
-        f"is not better than chance: {_chance_sentence(chance)}",
+        verdict=Outcome.INCONCLUSIVE,
+        message=undecided("Check the labels and samples", message),
     )
 
 
@@ -91,9 +100,16 @@ def judge_drop(
     if limit.relative:
         message += f" ({100 * limit.amount:g}% of the baseline)"
     if comparison.lost is not None:
-        message += f" ({comparison.lost} samples lost, {comparison.gained} gained)"
+        lost = counted(comparison.lost, "sample")
+        message += f" ({lost} lost, {comparison.gained:,} gained)"
     message += f". {_evidence_sentence(comparison, allowed, evidence, demanded)}"
-    verdict = Verdict("accuracy_drop", outcome, message, allowed, comparison.drop)
+    brief = ""
+    if outcome is Outcome.INCONCLUSIVE:
+        message = undecided(_to_decide(comparison, allowed), message)
+    elif outcome is Outcome.FAIL:
+        what = f"{comparison.metric} drop"
+        brief = over(what, comparison.drop, allowed, lambda value: _show(value, share))
+    verdict = Verdict("accuracy_drop", outcome, message, allowed, comparison.drop, brief=brief)
     verdict = doubt(verdict, comparison.baseline_chance, _value_of("baseline", comparison))
     return noted(verdict, comparison.notes)
 
@@ -123,7 +139,17 @@ def _evidence_sentence(
     needed = samples_to_decide(comparison, allowed)
     if needed is None:
         return f"{text}: inconclusive, and no number of samples decides a drop that is the limit."
-    return f"{text}: inconclusive; about {needed:,} samples would decide at these rates."
+    return f"{text}: inconclusive; about {counted(needed, 'sample')} would decide at these rates."
+
+
+def _to_decide(comparison: AccuracyComparison, allowed: float) -> str:
+    """What to do where the samples prove neither that a limit on the drop holds nor that not."""
+    if comparison.low is None or comparison.high is None:
+        return "Give samples of which an interval can be had, or leave confidence out"
+    needed = samples_to_decide(comparison, allowed)
+    if needed is None:
+        return "Set another limit"
+    return f"Evaluate about {counted(needed, 'sample')}"
 
 
 def judge_floor(
@@ -153,7 +179,12 @@ def judge_floor(
         word = "inconclusive" if evidence is Outcome.INCONCLUSIVE else "conclusive"
         message += f" ({span}: {word})"
     message += "."
-    return Verdict(check, outcome, message, floor, value)
+    brief = ""
+    if outcome is Outcome.INCONCLUSIVE:
+        message = undecided(_MORE, message)
+    elif outcome is Outcome.FAIL:
+        brief = below(what, value, floor, lambda v: f"{v:{spec}}", lambda v: _show(v, share))
+    return Verdict(check, outcome, message, floor, value, brief=brief)
 
 
 def judge_own_floor(
@@ -190,6 +221,7 @@ def judge_worst_class(
             check,
             Outcome.UNAVAILABLE,
             f"{subject}: {check} is unavailable: {comparison.metric} does not judge by class",
+            brief=f"{check} unavailable",
         )
     # What is furthest above its own limit decides; a relative limit differs by class.
     worst = max(comparison.classes, key=lambda c: c.drop - limit.of(c.baseline))
@@ -203,19 +235,26 @@ def judge_worst_class(
     outcome = _judged(within(worst.drop, allowed), evidence, demanded)
     message = (
         f"{subject}: recall of class {worst.label} {worst.baseline:.2%} -> {worst.candidate:.2%} "
-        f"on {worst.count:,} samples of it, a drop of {format_points(worst.drop)}; allowed are "
-        f"{format_points(allowed)} for any class. Its {100 * comparison.confidence:g}% interval is "
-        f"{100 * worst.low:.2f} to {100 * worst.high:.2f} points"
+        f"on {counted(worst.count, 'sample')} of it, a drop of {format_points(worst.drop)}; "
+        f"allowed are {format_points(allowed)} for any class. "
+        f"Its {100 * comparison.confidence:g}% interval is {100 * worst.low:.2f} to "
+        f"{100 * worst.high:.2f} points"
     )
-    undecided = [
+    unsure = [
         c.label
         for c, found in zip(comparison.classes, each, strict=True)
         if found is Outcome.INCONCLUSIVE
     ]
     if evidence is Outcome.INCONCLUSIVE:
-        shown = ", ".join(map(str, undecided[:10])) + (", ..." if len(undecided) > 10 else "")
-        message += f": inconclusive for {'class' if len(undecided) == 1 else 'the classes'} {shown}"
-    verdict = Verdict(check, outcome, f"{message}.", allowed, worst.drop)
+        shown = ", ".join(map(str, unsure[:10])) + (", ..." if len(unsure) > 10 else "")
+        message += f": inconclusive for {'class' if len(unsure) == 1 else 'the classes'} {shown}"
+    message, brief = f"{message}.", ""
+    if outcome is Outcome.INCONCLUSIVE:
+        message = undecided(f"{_MORE} of each class", message)
+    elif outcome is Outcome.FAIL:
+        what = f"recall drop of class {worst.label}"
+        brief = over(what, worst.drop, allowed, format_points)
+    verdict = Verdict(check, outcome, message, allowed, worst.drop, brief=brief)
     return doubt(verdict, comparison.baseline_chance, _value_of("baseline", comparison))
 
 
@@ -230,6 +269,7 @@ def judge_agreement(
             f"{subject}: agreement is unavailable: {comparison.metric} reads no decisions (argmax) "
             "of one output",
             floor,
+            brief="agreement unavailable",
         )
     equal = round(comparison.agreement * comparison.count)
     return judge_floor(
@@ -251,13 +291,18 @@ def judge_robustness(subject: str, found: CalibrationRobustness, limit: DropLimi
     passed = within(worst.drop, allowed)
     message = (
         f"{subject}: calibrated with {len(found.trials)} different parts of the samples, "
-        f"{found.metric} drops by {_show(worst.drop, found.share)} at worst ({worst.size} samples, "
+        f"{found.metric} drops by {_show(worst.drop, found.share)} at worst "
+        f"({counted(worst.size, 'sample')}, "
         f"seed {worst.seed}); allowed are {_show(allowed, found.share)}. The drops span "
         f"{_show(found.spread, found.share)}."
     )
+    brief = ""
     if not passed:
         message += " Calibrate with more and more varied samples (200-500, every class)."
+        what = f"worst {found.metric} drop"
+        brief = over(what, worst.drop, allowed, lambda value: _show(value, found.share))
     outcome = Outcome.PASS if passed else Outcome.FAIL
-    verdict = Verdict("calibration_robustness", outcome, message, allowed, worst.drop)
+    check = "calibration_robustness"
+    verdict = Verdict(check, outcome, message, allowed, worst.drop, brief=brief)
     value = f"the float model's {found.metric} of {_plain(found.baseline, found.share)}"
     return noted(doubt(verdict, found.baseline_chance, value), found.notes)

@@ -7,6 +7,27 @@ from collections.abc import Callable
 from pytest_edgequant.records import Metric, Outcome, Verdict
 
 
+def over(what: str, value: float, limit: float, show: Callable[[float], str]) -> str:
+    """What is too much and by how much, the words first that tell: a line may be cut."""
+    return f"{what} over by {show(value - limit)}: {show(value)} of {show(limit)}"
+
+
+def below(
+    what: str,
+    value: float,
+    floor: float,
+    show: Callable[[float], str],
+    difference: Callable[[float], str] | None = None,
+) -> str:
+    """What is too little, and by how much; `difference` formats that where it reads otherwise."""
+    return f"{what} below by {(difference or show)(floor - value)}: {show(value)} of {show(floor)}"
+
+
+def undecided(do: str, message: str) -> str:
+    """What to do where a check is inconclusive, before what was found."""
+    return f"{do}: {message}"
+
+
 def judge(
     check: str,
     metric: Metric,
@@ -26,12 +47,16 @@ def judge(
             Outcome.UNAVAILABLE,
             f"{subject}: {check} is unavailable: {metric.reason}",
             limit,
+            brief=f"{check} unavailable",
         )
     passed = metric.value <= limit
     relation = "within" if passed else "over"
     message = f"{subject}: {check} {show(metric.value)} is {relation} the limit of {show(limit)}"
+    brief = ""
     if not passed:
+        brief = over(check, metric.value, limit, show)
         message += f" by {show(metric.value - limit)}"
         if advice:
             message += f". {advice}"
-    return Verdict(check, Outcome.PASS if passed else Outcome.FAIL, message, limit, metric.value)
+    outcome = Outcome.PASS if passed else Outcome.FAIL
+    return Verdict(check, outcome, message, limit, metric.value, brief=brief)

@@ -20,6 +20,7 @@ from pytest_edgequant.api.memory import (
 from pytest_edgequant.conversion.check import float_tensors
 from pytest_edgequant.errors import (
     ArenaExceeded,
+    Inconclusive,
     MeasurementUnavailable,
     NotDeployable,
     NotFullyInteger,
@@ -36,7 +37,7 @@ from pytest_edgequant.gate.accuracy import (
     assert_max_accuracy_drop as assert_max_accuracy_drop,
 )
 from pytest_edgequant.gate.accuracy import assert_runtime_parity as assert_runtime_parity
-from pytest_edgequant.gate.budget import judge
+from pytest_edgequant.gate.budget import judge, over, undecided
 from pytest_edgequant.gate.flash import judge_flash, judge_size, size_metrics
 from pytest_edgequant.gate.latency import assert_latency_within as assert_latency_within
 from pytest_edgequant.gate.latency import assert_speedup as assert_speedup
@@ -53,10 +54,9 @@ from pytest_edgequant.records import (
     Verdict,
 )
 from pytest_edgequant.results import session
-from pytest_edgequant.results.session import worst
 from pytest_edgequant.tflite.graph import read_graph
 from pytest_edgequant.units import format_bytes, parse_size_limit
-from pytest_edgequant.wording import facts, first_of, short
+from pytest_edgequant.wording import counted, facts, first_of, short
 
 
 def _on_target(variant: Any, target: Target | str | None) -> tuple[Variant, Target]:
@@ -131,6 +131,7 @@ def _judge_arena(variant: Variant, target: Target, headroom: str | int) -> Verdi
             f"{variant.label}: arena is unavailable: the target {target.name} does not say what "
             "its firmware leaves for the arena. State it: sram_for_arena in "
             f"[tool.edgequant.targets.{target.name}]",
+            brief="arena unavailable",
         )
     spare = parse_size_limit(headroom, left.value, "headroom")
     limit = left.value - spare
@@ -171,11 +172,13 @@ def _judge_bounds(
             f"which is not known) is over the limit of {_size(limit)} by "
             f"{_size(arena.low_bytes - limit)}\n{_arena_advice(variant, target, arena, limit)}"
         )
-        return Verdict("arena", Outcome.FAIL, message, limit, arena.low_bytes)
-    message = (
-        f"{subject}: the arena is not known exactly: between {_size(arena.low_bytes)} and "
+        brief = over("arena", arena.low_bytes, limit, _size)
+        return Verdict("arena", Outcome.FAIL, message, limit, arena.low_bytes, brief=brief)
+    message = undecided(
+        "Measure the arena on the device",
+        f"{subject}: it is not known exactly: between {_size(arena.low_bytes)} and "
         f"{_size(arena.minimum_bytes)}, with a limit of {_size(limit)}, because the memory of "
-        f"{names} is not known. Measure it on the device"
+        f"{names} is not known",
     )
     return Verdict("arena", Outcome.INCONCLUSIVE, message, limit, arena.minimum_bytes)
 
@@ -228,10 +231,12 @@ def assert_ops_supported(variant: Any, target: Target | str | None = None) -> No
 
 def _judge_ops(variant: Variant, target: Target, reasons: list[str]) -> Verdict:
     if reasons:
+        more = f" (and {counted(len(reasons) - 1, 'reason')} more)" if len(reasons) > 1 else ""
         return Verdict(
             "ops",
             Outcome.FAIL,
             facts(f"{variant.label}: {target.name} can't run the model:", reasons),
+            brief=f"{target.name} can't run it: {reasons[0]}{more}",
         )
     return Verdict("ops", Outcome.PASS, f"{variant.label}: {target.name} runs every operator")
 
@@ -246,12 +251,13 @@ def assert_fully_integer(variant: Any) -> None:
     _legal("fully_integer", variant, profile)
     found = float_tensors(read_graph(variant.content, variant.label))
     if found:
-        count = f"{len(found)} float tensor{'' if len(found) == 1 else 's'}"
+        count = counted(len(found), "float tensor")
         message = facts(
             f"{variant.label}: {count}:",
             (*first_of(map(str, found)), "Use int8 (or uint8_io, int16x8)"),
         )
-        verdict = Verdict("fully_integer", Outcome.FAIL, message, 0, len(found))
+        brief = f"{count}, {found[0]}"
+        verdict = Verdict("fully_integer", Outcome.FAIL, message, 0, len(found), brief=brief)
     else:
         verdict = Verdict("fully_integer", Outcome.PASS, f"{variant.label}: no float tensors", 0, 0)
     _raise(variant, verdict, NotFullyInteger)
@@ -264,8 +270,9 @@ def assert_fully_integer(variant: Any) -> None:
 def assert_deployable(variant: Any, target: Target | str | None = None) -> None:
     """All of the target's own limits at once: runs there, fits its flash, fits its SRAM.
 
-    Raises `NotDeployable` listing every limit that is broken, `CannotRun` where the runtime refuses
-    the variant, `Unavailable` where a figure can't be had.
+    Raises `NotDeployable` listing every limit that is broken, `Inconclusive` where none is known to
+    be and one may be, `CannotRun` where the runtime refuses the variant, `Unavailable` where a
+    figure can't be had.
     """
     variant, profile = _on_target(variant, target)
     _legal("deployable", variant, profile)
@@ -277,14 +284,19 @@ def assert_deployable(variant: Any, target: Target | str | None = None) -> None:
     verdicts.append(_judge_arena(variant, profile, 0))
     for verdict in verdicts:
         session.record_verdict(variant, verdict)
-    broken = [v for v in verdicts if v.verdict in (Outcome.FAIL, Outcome.INCONCLUSIVE)]
-    missing = [v for v in verdicts if v.verdict is Outcome.UNAVAILABLE]
+    _raise_deployable(f"{variant.label} is not deployable on {profile.name}:", verdicts)
+
+
+def _raise_deployable(head: str, verdicts: list[Verdict]) -> None:
+    """Raise for the worst of the limits, with the messages of all that did not pass."""
+    order = (Outcome.FAIL, Outcome.UNAVAILABLE, Outcome.INCONCLUSIVE)
+    broken, missing, unsure = ([v for v in verdicts if v.verdict is o] for o in order)
     if broken:
-        message = facts(
-            f"{variant.label} is not deployable on {profile.name}:",
-            (v.message for v in (*broken, *missing)),
-        )
-        decided = worst(v.verdict for v in broken) or Outcome.FAIL
-        raise NotDeployable(message, Verdict("deployable", decided, message))
-    if missing:
-        raise Unavailable(missing[0].message, missing[0])
+        # An error says what is not known beside what is broken, in its own words.
+        message = facts(head, (v.message for v in (*broken, *unsure, *missing)))
+        brief = "; ".join(v.brief for v in broken)
+        raise NotDeployable(message, Verdict("deployable", Outcome.FAIL, message, brief=brief))
+    rest = [*missing, *unsure]
+    if rest:
+        error = Unavailable if missing else Inconclusive
+        raise error("\n  ".join(v.message for v in rest), rest[0])

@@ -6,7 +6,7 @@ import math
 from fractions import Fraction
 
 from pytest_edgequant.errors import EdgeQuantError
-from pytest_edgequant.gate.budget import judge
+from pytest_edgequant.gate.budget import judge, over, undecided
 from pytest_edgequant.measure.arena.unrolled import described
 from pytest_edgequant.measure.flash import FlashSplit
 from pytest_edgequant.records import Metric, Outcome, Target, Variant, Verdict
@@ -73,10 +73,11 @@ def judge_flash(
     part = "" if share == 1 else f"{float(100 * share):g}% of "
     if size > at_most:
         message = _too_large(variant, split, part, at_most)
-        return Verdict("size", Outcome.FAIL, message, max(at_most, 0), size)
+        brief = over("size", size, max(at_most, 0), _show)
+        return Verdict("size", Outcome.FAIL, message, max(at_most, 0), size, brief=brief)
     if split.limit is None:
         message = f"{variant.label}: size is unavailable: {split.runtime.reason}"
-        return Verdict("size", Outcome.UNAVAILABLE, message)
+        return Verdict("size", Outcome.UNAVAILABLE, message, brief="size unavailable")
     certain = math.floor(share * split.limit)
     if size <= certain:
         message = (
@@ -88,8 +89,9 @@ def judge_flash(
     message = (
         f"{variant.label}: whether {_show(size)} {question} is not known: TFLM's code takes "
         f"{split.runtime.low:,} to {split.runtime.value:,} B, by what the firmware is built with"
-        f"{described}. {_measure_firmware(target)}"
+        f"{described}"
     )
+    message = undecided(_measure_firmware(target), message)
     return Verdict("size", Outcome.INCONCLUSIVE, message, at_most, size)
 
 
@@ -119,6 +121,6 @@ def _too_large(variant: Variant, split: FlashSplit, part: str, at_most: int) -> 
 def _measure_firmware(target: Target | None) -> str:
     name = target.name if target is not None else "NAME"
     return (
-        "Build the firmware with the model's operators, and state what it leaves: "
-        f'flash_for_model = "..." in [tool.edgequant.targets.{name}]'
+        "Build the firmware with the model's operators, and state what it leaves "
+        f'(flash_for_model = "..." in [tool.edgequant.targets.{name}])'
     )

@@ -11,13 +11,12 @@ from pytest_edgequant.api.convert import load_variant
 from pytest_edgequant.api.latency import measure_speedup
 from pytest_edgequant.api.memory import for_target
 from pytest_edgequant.errors import (
-    EdgeAssertionError,
-    Inconclusive,
     LatencyExceeded,
     SettingsError,
     SpeedupMissed,
     user_facing,
 )
+from pytest_edgequant.gate.budget import below, over, undecided
 from pytest_edgequant.gate.verdicts import conclude, require_legal
 from pytest_edgequant.measure.latency.records import (
     DeviceMeasurement,
@@ -55,25 +54,23 @@ def _interval(metric: Metric) -> str:
     return f"{low} to {high}; {metric.provenance}"
 
 
-def _error(verdict: Verdict, failed: type[EdgeAssertionError]) -> type[EdgeAssertionError]:
-    return Inconclusive if verdict.verdict is Outcome.INCONCLUSIVE else failed
-
-
 def _judge_latency(metric: Metric, limit: float, subject: str) -> Verdict:
     """Pass where all of the interval is within the limit, fail where all of it is over."""
     if metric.value is None:
         message = f"{subject}: latency is unavailable: {metric.reason}"
-        return Verdict("latency", Outcome.UNAVAILABLE, message, limit)
+        brief = "latency unavailable"
+        return Verdict("latency", Outcome.UNAVAILABLE, message, limit, brief=brief)
     low = metric.value if metric.low is None else metric.low
     high = metric.value if metric.high is None else metric.high
     if metric.high is None and metric.provenance.startswith("estimated"):
         high = math.inf  # nobody has checked its error, so that it proves nothing
     figure = f"{subject}: latency {format_duration(metric.value)} ({_interval(metric)})"
-    budget = format_duration(limit)
+    budget, brief = format_duration(limit), ""
     if high <= limit:
         outcome, message = Outcome.PASS, f"{figure} is within the limit of {budget}"
     elif low > limit:
         outcome = Outcome.FAIL
+        brief = over("latency", metric.value, limit, format_duration)
         message = (
             f"{figure} is over the limit of {budget}. Use int8, fewer channels or a smaller input, "
             "or a faster target; estimate_latency(...).explain() names the dearest layers"
@@ -85,11 +82,11 @@ def _judge_latency(metric: Metric, limit: float, subject: str) -> Verdict:
             if high == math.inf
             else f"the limit of {budget} lies inside the interval"
         )
-        message = (
-            f"{figure}: {reason}, so that neither is proven. Measure on the device "
-            "(edge_device_result), or leave more room"
+        message = undecided(
+            "Measure on the device (edge_device_result), or leave more room",
+            f"{figure}: {reason}, so that neither is proven",
         )
-    return Verdict("latency", outcome, message, limit, metric.value)
+    return Verdict("latency", outcome, message, limit, metric.value, brief=brief)
 
 
 @user_facing
@@ -114,7 +111,7 @@ def assert_latency_within(measurement: Any, max: str, *, allow_unavailable: bool
         if variant is not None:
             session.record_ungated(variant, verdict)
         return
-    conclude(variant, verdict, _error(verdict, LatencyExceeded))
+    conclude(variant, verdict, LatencyExceeded)
 
 
 @user_facing
@@ -140,7 +137,7 @@ def assert_speedup(
     metric = measure_speedup(faster, slower, threads=threads)
     session.record_metric(faster, "speedup", metric)
     verdict = _judge_speedup(metric, demanded, f"{faster.label} against {slower.label}")
-    conclude(faster, verdict, _error(verdict, SpeedupMissed))
+    conclude(faster, verdict, SpeedupMissed)
 
 
 def _ratio(value: float, what: str) -> float:
@@ -159,18 +156,20 @@ def _judge_speedup(metric: Metric, demanded: float, subject: str) -> Verdict:
         f"{subject}: {metric.value:.3g} times as fast ({metric.low:.3g} to {metric.high:.3g}; "
         f"{metric.provenance})"
     )
+    brief = ""
     if metric.low >= demanded:
         outcome, message = Outcome.PASS, f"{figure}, at least {demanded:g} is demanded"
     elif metric.high < demanded:
         outcome = Outcome.FAIL
+        brief = below("speedup", metric.value, demanded, lambda value: f"{value:.3g}")
         message = (
             f"{figure}, and {demanded:g} is demanded. Small layers gain little from int8 on this "
             "machine's kernels; what counts for a microcontroller is estimate_latency"
         )
     else:
         outcome = Outcome.INCONCLUSIVE
-        message = (
-            f"{figure}: {demanded:g} lies inside the interval, so that neither is proven. Demand "
-            "less, or measure on a quieter machine"
+        message = undecided(
+            "Demand less, or measure on a quieter machine",
+            f"{figure}: {demanded:g} lies inside the interval, so that neither is proven",
         )
-    return Verdict("speedup", outcome, message, demanded, metric.value)
+    return Verdict("speedup", outcome, message, demanded, metric.value, brief=brief)

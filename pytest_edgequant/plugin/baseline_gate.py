@@ -290,7 +290,7 @@ class BaselineGate:
         """The regressions as failed tests are annotated: at the baseline's first line."""
         for report in self.failures():
             path, _, _ = report.location
-            yield Failure(report.nodeid, path, 1, report.longreprtext)
+            yield Failure(report.nodeid, path, 1, str(report.longrepr))
 
     @staticmethod
     def _report(path: str, name: str, explanation: _Explanation | None) -> pytest.TestReport:

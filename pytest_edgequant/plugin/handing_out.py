@@ -32,7 +32,9 @@ def _stop(error: Exception) -> NoReturn:
     """Fail the test with the message alone: the traceback would be ours."""
     misuse = isinstance(error, SettingsError | pytest.UsageError)
     kind = "UsageError" if misuse else type(error).__name__
-    raise pytest.fail.Exception(f"{kind}: {error}", pytrace=False) from None
+    failure = pytest.fail.Exception(f"{kind}: {error}", pytrace=False)
+    failure.edgequant = True  # type: ignore[attr-defined]
+    raise failure from None
 
 
 def _not_parametrized(fixture: str, choices: str, otherwise: str) -> pytest.UsageError:

@@ -196,7 +196,7 @@ def pytest_runtest_makereport(
         # Before the report is made, which takes a copy: JUnit XML has them from there.
         run.add_properties(item, context.events)
     report = yield
-    _reason_first(report)
+    _reason_first(report, call.excinfo.value if call.excinfo is not None else None)
     events = [*(context.events or ()), *(run.cache_events() if run is not None else ())]
     if events:
         # Travels with the report, so that a crashing xdist worker loses nothing it had measured.
@@ -214,15 +214,28 @@ def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest
     return report
 
 
-def _reason_first(report: pytest.TestReport | pytest.CollectReport) -> None:
-    """Let the line of pytest's short summary begin with our error, not with where it is defined.
+def _reason_first(
+    report: pytest.TestReport | pytest.CollectReport, error: BaseException | None = None
+) -> None:
+    """Let the line of pytest's short summary begin with what failed, and by how much.
 
-    The account of the crash is part of the report, so that it goes through xdist as well.
+    pytest cuts it where the terminal ends: neither where our error is defined nor the subject,
+    which the test's id names, may come first. The account of the crash is part of the report, so
+    that it goes through xdist as well.
     """
     crash = getattr(report.longrepr, "reprcrash", None)
-    ours = _OUR_ERROR.match(crash.message) if crash is not None else None
-    if crash is not None and ours is not None:
-        crash.message = one_line(crash.message[ours.end() :])
+    if crash is None:
+        return
+    ours = _OUR_ERROR.match(crash.message)
+    if ours is not None:
+        told = crash.message[ours.end() :]
+        if isinstance(error, AssertionError):
+            # What is inconclusive has no such words: it begins with what to do.
+            brief = getattr(error, "brief", "")
+            told = f"{brief}\n{told}" if brief else str(error)
+        crash.message = one_line(told)
+    elif getattr(error, "edgequant", False):
+        crash.message = one_line(str(error))
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)

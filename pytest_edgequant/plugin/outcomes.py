@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import linecache
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,17 @@ from pytest_edgequant.results.session import Session
 
 _MOST_DECORATORS = 100
 """Lines of decorators that are looked through for the test below them."""
+_MARKED = re.compile(r"E(?: {3}|$)").match
 _recorded_key: pytest.StashKey[bool] = pytest.StashKey()
+
+
+def told(account: str) -> str:
+    """What failed, of an account of a failure as pytest prints it: its lines marked with `E`.
+
+    The source around them and the marks are for terminals; an account without marks is as it is.
+    """
+    lines = [line[1:].removeprefix("   ") for line in account.splitlines() if _MARKED(line)]
+    return "\n".join(lines) if lines else account
 
 
 def tell(
@@ -49,7 +60,7 @@ def _failure(
 ) -> dict[str, Any]:
     """What a failed test came to."""
     file, line, _ = report.location
-    message = report.longreprtext
+    message = told(report.longreprtext)
     if call.excinfo is not None:
         error = call.excinfo.value
         # Our own errors are whole sentences; of others, pytest's own account is shorter.
@@ -87,7 +98,7 @@ def _plain_failure(report: pytest.TestReport) -> Failure:
     """The failure of a report that nobody of ours has seen: a worker died, a plugin made it."""
     file, line, _ = report.location
     place = None if line is None else line + 1
-    return Failure(report.nodeid, file.replace(os.sep, "/"), place, report.longreprtext)
+    return Failure(report.nodeid, file.replace(os.sep, "/"), place, told(report.longreprtext))
 
 
 def _definition(path: Path, first: int) -> int:

@@ -148,8 +148,8 @@ def test_the_short_summary_begins_with_the_reason(
     result.assert_outcomes(failed=3)
     result.stdout.fnmatch_lines_random(
         [
-            "FAILED test_it.py::test_size* - SizeExceeded: tiny_int8/int8: size 5,568 B is over*",
-            "FAILED test_it.py::test_all* - NotDeployable: *size 5,568 B *; *arena *",
+            "FAILED test_it.py::test_size* - size over by 4,544 B: 5,568 B of 1,024 B; SizeExc*",
+            "FAILED test_it.py::test_all* - size over by 4,544 B: *; arena over by *; NotDep*",
             "FAILED test_it.py::test_misuse* - UnitError: *unknown unit 'KB' in '64 KB'*",
         ]
     )

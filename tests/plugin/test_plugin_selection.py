@@ -84,7 +84,7 @@ def test_lf_runs_what_failed(suite: Project) -> None:
     suite.run("--edge-target=ours").assert_outcomes(passed=7, failed=1)
     result = suite.run("--edge-target=ours", "--lf")
     result.assert_outcomes(failed=1)
-    result.stdout.fnmatch_lines(["*test_size[[]ours[]]*SizeExceeded*"])
+    result.stdout.fnmatch_lines(["*test_size[[]ours[]]*size over by *"])
 
 
 def test_x_stops_at_the_first_failure(suite: Project) -> None:

@@ -12,12 +12,13 @@ from model_building import one_operator, tensor
 from pytest_edgequant.conversion.check import float_tensors
 from pytest_edgequant.errors import ConversionError, SizeExceeded
 from pytest_edgequant.measure.legality import findings
+from pytest_edgequant.plugin.outcomes import told
 from pytest_edgequant.records import Metric, Outcome, Verdict
 from pytest_edgequant.report.junit import add_properties
 from pytest_edgequant.report.markdown_text import prose
 from pytest_edgequant.targets import Targets
 from pytest_edgequant.tflite.graph import read_graph
-from pytest_edgequant.wording import facts, one_line, short, short_names
+from pytest_edgequant.wording import counted, facts, one_line, short, short_names
 
 FUSED = ";".join(f"functional_1/gru_1/while/cell_{i}/MatMul" for i in range(20))
 FIRST = "functional_1/gru_1/while/cell_0/MatMul"
@@ -94,3 +95,29 @@ def test_facts_are_lines_where_there_are_lines_and_sentences_elsewhere() -> None
     event = {"kind": "verdict", "model": "m", "variant": "int8", "target": "b", "verdict": verdict}
     add_properties(properties, [event])
     assert properties == [("edgequant:m/int8@b:verdict:ops", f"fail: {line}")]
+
+
+@pytest.mark.parametrize(
+    "count, noun, many, said",
+    [
+        (1, "sample", "", "1 sample"),
+        (0, "sample", "", "0 samples"),
+        (1204, "operator", "", "1,204 operators"),
+        (2, "class", "", "2 classes"),
+        (3, "entry", "", "3 entries"),
+        (2, "day", "", "2 days"),
+        (1, "axis", "axes", "1 axis"),
+        (2, "axis", "axes", "2 axes"),
+    ],
+)
+def test_how_many_there_are_of_something(count: int, noun: str, many: str, said: str) -> None:
+    assert counted(count, noun, many) == said
+
+
+def test_an_account_of_a_failure_is_told_without_its_marks() -> None:
+    account = (
+        "def test_it():\n>   check(x)\nE   size over\nE     by 3 B\nE\ntest_it.py:3: SizeExceeded"
+    )
+    assert told(account) == "size over\n  by 3 B\n"
+    assert told("[XPASS(strict)] Every one") == "[XPASS(strict)] Every one"
+    assert told("Every\nEach  of them") == "Every\nEach  of them"

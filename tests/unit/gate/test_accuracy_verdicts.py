@@ -151,7 +151,11 @@ def test_the_point_decides_unless_evidence_is_demanded(
     plain = judge_drop("m/int8", comparison, DropLimit(limit))
     strict = judge_drop("m/int8", comparison, DropLimit(limit), demanded=True)
     assert (plain.verdict, strict.verdict) == (by_point, by_evidence)
-    assert plain.message == strict.message
+    # What decides nothing begins with what to do.
+    undecided = strict.verdict is Outcome.INCONCLUSIVE
+    do, _, rest = strict.message.partition(": ") if undecided else ("", "", strict.message)
+    assert do.startswith("Evaluate about " if "would decide" in rest else "Set " if do else "")
+    assert plain.message == rest
     conclusive = by_evidence is not Outcome.INCONCLUSIVE
     assert (": conclusive." in plain.message) is conclusive
     assert ("inconclusive" in plain.message) is not conclusive
@@ -160,6 +164,7 @@ def test_the_point_decides_unless_evidence_is_demanded(
 def test_the_message_says_how_many_samples_would_decide() -> None:
     verdict = judge_drop("m/int8", compared(3, 1, 200), DropLimit(0.02), demanded=True)
     assert verdict.message == (
+        "Evaluate about 1,032 samples: "
         "m/int8: accuracy 99.50% -> 98.50% on 200 samples, a drop of 1.00 points; allowed are 2.00 "
         "points (3 samples lost, 1 gained). The 95% interval of the drop is -1.43 to 3.88 points "
         "(McNemar p=0.62): inconclusive; about 1,032 samples would decide at these rates."

@@ -21,6 +21,7 @@ from pytest_edgequant import (
     CannotRunError,
     DatasetError,
     EdgeAssertionError,
+    Inconclusive,
     MeasurementUnavailable,
     ModelError,
     NotApplicableError,
@@ -346,9 +347,14 @@ def test_what_is_known_between_bounds_passes_only_if_the_upper_one_fits(
     board = target(sram_for_arena=low - 1 + int(share * (high - low + 1)))
     check = partial(assert_arena_fits, UNKNOWN, board)
     assert outcomes(check) == [("arena", verdict)]
-    if verdict != "pass":
+    if verdict == "fail":
         assert "CUSTOM(SignalDelay) (operator 0)" in said(ArenaExceeded, check)
         said(NotDeployable, lambda: assert_deployable(UNKNOWN, board))
+    elif verdict == "inconclusive":
+        for undecided in (check, lambda: assert_deployable(UNKNOWN, board)):
+            message = said(Inconclusive, undecided)
+            assert message.startswith("Measure the arena on the device: model/float32 on mini: ")
+            assert "CUSTOM(SignalDelay) (operator 0)" in message
 
 
 def test_the_release_that_a_target_states_decides_the_arena(tiny: Tiny) -> None:
