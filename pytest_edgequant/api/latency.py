@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import math
 from typing import Any
@@ -17,7 +18,7 @@ from pytest_edgequant.errors import (
 )
 from pytest_edgequant.measure import legality
 from pytest_edgequant.measure.latency import runner, vela
-from pytest_edgequant.measure.latency.estimate import estimate
+from pytest_edgequant.measure.latency.estimate import estimate, estimated_kinds, measured_first
 from pytest_edgequant.measure.latency.host import check_threads, describe_host, median_interval
 from pytest_edgequant.measure.latency.records import (
     DeviceMeasurement,
@@ -130,6 +131,37 @@ def _estimate(variant: Variant, target: Target) -> LatencyEstimate:
         return estimate(graph, target, variant)
     except (MeasurementUnavailable, MissingExtraError) as error:
         return _unavailable(variant, target, str(error))
+
+
+def estimates_on(target: Target) -> str:
+    """For which models a target has an estimate, in a word or two; empty where for none."""
+    if not target.is_microcontroller:
+        return ""
+    if vela.is_ethos_u(target):
+        return "by Vela" if target.clock is not None else ""
+    return ", ".join(estimated_kinds(target))
+
+
+def boards_with_estimate(variant: Variant, most: int) -> list[str]:
+    """Names of microcontrollers whose latency with this model can be estimated, `most` of them.
+
+    Those whose own chip was measured come first. NPUs are left out: asking Vela takes long.
+    """
+    graph = read_graph(variant.content, variant.label)
+    found: list[str] = []
+    for target in sorted(current_pipeline().targets, key=measured_first):
+        if not (target.is_microcontroller and estimated_kinds(target)) or vela.is_ethos_u(target):
+            continue
+        if legality.variant_refused(variant.name, target):
+            continue
+        if legality.graph_refusals(graph, target, wrong_results=False):
+            continue
+        with contextlib.suppress(MeasurementUnavailable):
+            estimate(graph, target, variant)
+            found.append(target.name)
+        if len(found) == most:
+            break
+    return found
 
 
 @user_facing

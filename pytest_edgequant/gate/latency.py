@@ -8,7 +8,7 @@ import numbers
 from typing import Any
 
 from pytest_edgequant.api.convert import load_variant
-from pytest_edgequant.api.latency import measure_speedup
+from pytest_edgequant.api.latency import boards_with_estimate, measure_speedup
 from pytest_edgequant.api.memory import for_target
 from pytest_edgequant.errors import (
     LatencyExceeded,
@@ -26,6 +26,8 @@ from pytest_edgequant.measure.latency.records import (
 from pytest_edgequant.records import Metric, Outcome, Target, Variant, Verdict
 from pytest_edgequant.results import session
 from pytest_edgequant.units import format_duration, parse_duration
+
+_MOST_BOARDS = 4
 
 
 def _parts(measurement: Any) -> tuple[Metric, Variant | None, Target | None]:
@@ -54,10 +56,33 @@ def _interval(metric: Metric) -> str:
     return f"{low} to {high}; {metric.provenance}"
 
 
-def _judge_latency(metric: Metric, limit: float, subject: str) -> Verdict:
-    """Pass where all of the interval is within the limit, fail where all of it is over."""
+def _instead(measurement: Any) -> str:
+    """What to do where there is no figure."""
+    text = "allow_unavailable=True lets the test pass without a figure"
+    if not isinstance(measurement, LatencyEstimate) or measurement.variant is None:
+        return text
+    if measurement.target is None or not measurement.target.is_microcontroller:
+        return text
+    text = (
+        "Measure it on the board (edge_device_result reads --edge-device-results), or let the test "
+        "pass without a figure (allow_unavailable=True)"
+    )
+    boards = boards_with_estimate(measurement.variant, _MOST_BOARDS)
+    if not boards:
+        return f"{text}. No board has an estimate of this model"
+    return (
+        f"{text}. Boards with an estimate of this model: {', '.join(boards)} (more in the column "
+        "latency estimate of --edge-list-targets)"
+    )
+
+
+def _judge_latency(metric: Metric, limit: float, subject: str, instead: str = "") -> Verdict:
+    """Pass where all of the interval is within the limit, fail where all of it is over.
+
+    `instead` says what to do where there is no figure.
+    """
     if metric.value is None:
-        message = f"{subject}: latency is unavailable: {metric.reason}"
+        message = f"{subject}: latency is unavailable: {metric.reason}. {instead}"
         brief = "latency unavailable"
         return Verdict("latency", Outcome.UNAVAILABLE, message, limit, brief=brief)
     low = metric.value if metric.low is None else metric.low
@@ -106,7 +131,8 @@ def assert_latency_within(measurement: Any, max: str, *, allow_unavailable: bool
         if target is not None and variant.target is not target:
             variant = dataclasses.replace(variant, target=target)
         require_legal("latency", variant, target)
-    verdict = _judge_latency(metric, limit, subject)
+    instead = _instead(measurement) if metric.value is None else ""
+    verdict = _judge_latency(metric, limit, subject, instead)
     if verdict.verdict is Outcome.UNAVAILABLE and allow_unavailable:
         if variant is not None:
             session.record_ungated(variant, verdict)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pytest_edgequant.api.latency import estimates_on
 from pytest_edgequant.records import Figure
 from pytest_edgequant.targets import Targets
 from pytest_edgequant.units import format_frequency, format_size
@@ -28,6 +29,7 @@ def target_lines(targets: Targets) -> list[str]:
             _size(target.sram),
             _size(target.sram_for_arena),
             f"{target.runtime} ({target.kernels})",
+            estimates_on(target) or "-",
             ", ".join(target.variants),
         ]
         for target in targets
@@ -42,10 +44,13 @@ def target_lines(targets: Targets) -> list[str]:
         "SRAM",
         "for the arena",
         "runtime (kernels)",
+        "latency estimate",
         "variants",
     ]
     return [
         *tabulate(rows, headers, tablefmt="simple", disable_numparse=True).splitlines(),
         "* unverified: an assumption, not read in a source; set your own in "
         "[tool.edgequant.targets.NAME]",
+        "latency estimate: of which arithmetic estimate_latency has one; measure others on the "
+        "board (edge_device_result), and what runs LiteRT with edge_benchmark",
     ]

@@ -7,6 +7,7 @@ its error has been checked on models, and on a chip, that were left out of the f
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import math
 from collections.abc import Mapping
@@ -332,6 +333,30 @@ def estimate(graph: Graph, target: Target, variant: Variant | None) -> LatencyEs
         overhead_ms=overhead,
     )
     return dataclasses.replace(without_energy, energy=_energy(without_energy, target))
+
+
+def estimated_kinds(target: Target) -> tuple[str, ...]:
+    """The arithmetic ("float", "int16", "int8") of models that have an estimate on a processor.
+
+    Empty where none has. One model may have none all the same: an operator that nobody measured.
+    """
+    option = target.optimization.value if target.optimization else None
+    if target.clock is None or build_of(target.core, target.kernels) is None:
+        return ()
+    if option not in (None, SIZE, *SPEED):
+        return ()
+    found = []
+    for kind in ("float", "int16", "int8"):
+        with contextlib.suppress(MeasurementUnavailable):
+            _log_spread(_device(target, kind == "float"), target, kind)
+            found.append(kind)
+    return tuple(found)
+
+
+def measured_first(target: Target) -> tuple[bool, str]:
+    """An order of targets: those whose own chip was measured first, then by name."""
+    devices = coefficients()["devices"]
+    return not any(_measured_here(device, target) for device in devices), target.name
 
 
 def _output_name(graph: Graph, operator: Operator) -> str:

@@ -14,6 +14,8 @@ from hypothesis import strategies as st
 from model_building import one_operator, tensor
 
 import pytest_edgequant as eq
+from pytest_edgequant.api.convert import load_variant
+from pytest_edgequant.api.latency import boards_with_estimate, estimates_on
 from pytest_edgequant.errors import (
     CannotRunError,
     EdgeQuantError,
@@ -262,6 +264,53 @@ def test_a_latency_passes_where_its_whole_interval_is_within(tiny: Mapping[str, 
     assert over.value.verdict.verdict is Outcome.FAIL
     assert inside.value.verdict is not None
     assert inside.value.verdict.verdict is Outcome.INCONCLUSIVE
+
+
+@pytest.mark.parametrize(
+    "form, kind", [("int8", "int8"), ("float32", "float"), ("int16x8", "int16")]
+)
+def test_the_table_of_targets_says_which_have_an_estimate(
+    form: str, kind: str, tiny: Mapping[str, Path]
+) -> None:
+    """What it says holds for a model, but where large convolutional networks alone are known."""
+    variant = load_variant(tiny[form])
+    said, had = set(), set()
+    for target in TARGETS:
+        if not target.is_microcontroller or target.accelerator:
+            assert kind not in estimates_on(target)
+            continue
+        found = eq.estimate_latency(variant, target)
+        had |= {target.name} if found.value is not None else set()
+        if kind in estimates_on(target).split(", "):
+            said.add(target.name)
+            assert found.value is not None or "million MACs alone" in str(found.reason)
+    assert had <= said
+    assert {"nano33ble", "nucleo-l4r5zi"} <= had
+    assert "pico" not in said
+    few = boards_with_estimate(variant, 3)
+    assert len(few) == 3
+    assert set(few) <= had
+    assert few[:2] == ["nano33ble", "nucleo-l4r5zi"]  # whose chips were measured themselves
+    assert len(boards_with_estimate(variant, 100)) == len(had)
+
+
+def test_what_has_no_estimate_says_what_has_and_what_to_do(tiny: Mapping[str, Path]) -> None:
+    for board in ("pico", "esp32"):
+        found = eq.estimate_latency(tiny["int8"], board)
+        with pytest.raises(eq.Unavailable) as caught:
+            eq.assert_latency_within(found, "10 ms")
+        message = str(caught.value)
+        assert caught.value.brief == "latency unavailable"
+        assert "edge_device_result" in message
+        assert "allow_unavailable=True" in message
+        assert "nano33ble, nucleo-l4r5zi" in message
+        assert "--edge-list-targets" in message
+    # A figure of another kind is not had from other boards.
+    bare = Metric.unavailable("ms", "the timer stood still")
+    with pytest.raises(eq.Unavailable) as caught:
+        eq.assert_latency_within(bare, "10 ms")
+    assert "allow_unavailable=True" in str(caught.value)
+    assert "nano33ble" not in str(caught.value)
 
 
 def test_an_unavailable_latency_never_passes_unless_the_test_says_so(
