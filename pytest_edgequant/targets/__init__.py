@@ -13,9 +13,10 @@ from collections.abc import Mapping
 from fnmatch import fnmatchcase
 from functools import cache
 from importlib import resources
+from types import MappingProxyType
 from typing import Any
 
-from pytest_edgequant.errors import EdgeQuantError, TargetError, UnitError
+from pytest_edgequant.errors import EdgeQuantError, TargetError, UnitError, UnknownNameError
 from pytest_edgequant.forms import VARIANTS
 from pytest_edgequant.names import closest, fold, unknown
 from pytest_edgequant.records import UNVERIFIED, CompilerOption, Figure, Target
@@ -28,6 +29,20 @@ OPTIONS = ("-O0", "-O1", "-Og", "-O2", "-O3", "-Ofast", "-Os", "-Oz")
 """What a compiler may be told of how far to optimize."""
 KERNELS = ("reference", "cmsis-nn", "esp-nn", "xnnpack")
 DEFAULT_TARGET = "host"
+GROUPS = {
+    "all": "all",
+    "all-mcu": "all-mcu",
+    # What people call them too.
+    "all-boards": "all",
+    "all-targets": "all",
+    "every": "all",
+    "all-microcontrollers": "all-mcu",
+    "microcontrollers": "all-mcu",
+    "mcus": "all-mcu",
+}
+"""Names of several targets, by what is typed for them."""
+COMMON = ("nano33ble", "esp32", "esp32s3", "pico", "pico2", "rpi4", "rpi5")
+"""The boards that are meant most, where a name could be several."""
 
 _ACCELERATOR = re.compile(r"edgetpu|ethos-u(55|65|85)-[1-9][0-9]*")
 
@@ -320,19 +335,27 @@ class Targets:
         if folded == "allmcu":
             return [target for target in self if target.is_microcontroller]
         if not set(name) & set("*?["):
+            if folded not in self._by_fold:
+                raise self._unknown(name, GROUPS)
             return [self.get(name)]
         owners = {o for known, o in self._by_fold.items() if fnmatchcase(known, folded)}
         if not owners:
-            raise unknown("target", name, self._by_name)
+            raise self._unknown(name, GROUPS)
         return [target for target in self if target.name in owners]
 
     def get(self, name: str) -> Target:
         """The target of that name or alias; raises `UnknownNameError` with the closest ones."""
         owner = self._by_fold.get(fold(name))
         if owner is None:
-            names = [n for t in self._by_name.values() for n in (t.name, *t.aliases)]
-            raise unknown("target", name, names)
+            raise self._unknown(name)
         return self._by_name[owner]
+
+    def _unknown(
+        self, name: str, groups: Mapping[str, str] = MappingProxyType({})
+    ) -> UnknownNameError:
+        """The error for a name that no target has, and none of the groups that may stand there."""
+        meant = {**groups, **self._by_fold}
+        return unknown("target", name, self._by_name, meant=meant, common=COMMON)
 
 
 @cache

@@ -46,3 +46,27 @@ def test_a_name_like_none_gives_all_there_are() -> None:
 def test_an_empty_registry_says_so() -> None:
     with pytest.raises(UnknownNameError, match=r"unknown board 'x'\. Known: -$"):
         raise unknown("board", "x", [])
+
+
+@pytest.mark.parametrize(
+    "typed, first", [("nano", "nano33ble"), ("esp", "esp32"), ("l4r5", "nucleo-l4r5zi")]
+)
+def test_the_beginning_of_a_name_is_enough_to_find_it(typed: str, first: str) -> None:
+    assert closest(typed, [*BOARDS, "nano-esp32", "nano33iot"])[0] == first
+    assert str(unknown("target", typed, BOARDS)).endswith(
+        f"Did you mean {', '.join(closest(typed, BOARDS))}?"
+    )
+
+
+def test_what_is_meant_most_comes_before_what_is_shorter() -> None:
+    known = ["pico", "pico-w", "picard"]
+    assert closest("pic", known) == ["pico", "pico-w", "picard"]
+    assert closest("pic", known, common=["picard"])[0] == "picard"
+
+
+def test_an_alias_is_shown_by_what_it_means_and_once() -> None:
+    meant = {"rpi-pico": "pico", "raspberry-pi-pico": "pico", "everything": "all"}
+    assert closest("raspberry", ["pico", "esp32"], meant=meant) == ["pico"]
+    assert closest("everythin", ["pico", "esp32"], meant=meant)[0] == "all"
+    # Where nothing is like it, aliases aren't names of their own.
+    assert "everything" not in str(unknown("target", "????", ["pico"], meant=meant))

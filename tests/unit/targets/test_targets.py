@@ -578,3 +578,37 @@ def test_a_pattern_stands_for_all_that_it_matches() -> None:
     assert everything == sorted(everything)
     with pytest.raises(UnknownNameError, match="zx81"):
         targets.expand("zx81*")
+
+
+@pytest.mark.parametrize(
+    "typed, first",
+    [
+        ("nano", "nano33ble"),
+        ("esp", "esp32"),
+        ("rpi", "rpi4"),
+        ("arduino", "nano33ble"),
+        ("raspberry", "rpi4"),
+        ("mcu", "all-mcu"),
+        ("all-mcus", "all-mcu"),
+        ("all_microcontroller", "all-mcu"),
+        ("alll", "all"),
+        ("all-bords", "all"),
+        ("nano33bel", "nano33ble"),
+        ("uno", "uno-r4"),
+    ],
+)
+def test_suggestions_know_groups_and_what_is_typed_most(typed: str, first: str) -> None:
+    with pytest.raises(UnknownNameError) as caught:
+        Targets().expand(typed)
+    suggested = str(caught.value).partition("Did you mean ")[2].rstrip("?").split(", ")
+    assert suggested[0] == first
+    assert len(set(suggested)) == len(suggested)
+    # A base, or load_target, takes no groups.
+    with pytest.raises(UnknownNameError) as alone:
+        Targets().get(typed)
+    assert not {"all", "all-mcu"} & set(re.split(r"[ ,?]+", str(alone.value)))
+
+
+def test_own_targets_are_suggested_too() -> None:
+    with pytest.raises(UnknownNameError, match="Did you mean our-board"):
+        Targets({"our-board": {"base": "pico"}}).expand("our")
