@@ -34,7 +34,7 @@ from pytest_edgequant import context
 from pytest_edgequant.measure.evaluation.jobs import Choice
 from pytest_edgequant.pipeline.pipeline import Pipeline
 from pytest_edgequant.samples.quantize import quantize
-from pytest_edgequant.tflite.batching import batched_copy
+from pytest_edgequant.tflite.batching import BatchSamples
 
 VARIANTS = ("float32", "float16", "dynamic_range", "int8", "int16x8")
 SECONDS = 0.4
@@ -112,7 +112,7 @@ class Measured:
         self.choice = self.chosen()
         content = variant.content
         if self.choice.batch > 1:
-            content = batched_copy(content, self.choice.batch)
+            content = BatchSamples(self.choice.batch).apply(content).content
         self.batched = []
         for _ in range(self.choice.threads):
             interpreter = Interpreter(model_content=content, num_threads=1)

@@ -9,15 +9,25 @@ from typing import Any
 
 from pytest_edgequant.conversion import check
 from pytest_edgequant.conversion.tensorflow_worker import Converted
+from pytest_edgequant.errors import ConversionError
 from pytest_edgequant.forms import VariantSpec
 from pytest_edgequant.records import TensorInfo, TrainingSummary, Variant
 from pytest_edgequant.tflite.complete import check_complete
 from pytest_edgequant.tflite.ends import Ends, model_inputs, model_outputs
-from pytest_edgequant.tflite.float_form import without_simulated_quantization
+from pytest_edgequant.tflite.float_form import DropSimulatedQuantization
 from pytest_edgequant.tflite.graph import Graph, read_graph
-from pytest_edgequant.tflite.io_types import with_io_type
-from pytest_edgequant.tflite.passthrough import without_float_detours
-from pytest_edgequant.tflite.state import with_quantized_state
+from pytest_edgequant.tflite.io_types import ChangeIoType
+from pytest_edgequant.tflite.passthrough import MoveIntegers
+from pytest_edgequant.tflite.rewrite import Rewrite
+from pytest_edgequant.tflite.state import QuantizeState
+
+
+def _rewritten(rewrite: Rewrite, content: bytes, place: str) -> bytes:
+    """The file after a rewrite that it must be able to take."""
+    found = rewrite.apply(content)
+    if found.refused:
+        raise ConversionError(f"{place}: {found.reason}")
+    return found.content
 
 
 def finish(converted: Converted, spec: VariantSpec, where: str) -> tuple[bytes, list[str]]:
@@ -25,15 +35,16 @@ def finish(converted: Converted, spec: VariantSpec, where: str) -> tuple[bytes, 
     place = f"{where}: {spec.name}"
     content, notes = converted.content, []
     if spec.activations is None:
-        constants = spec.family == "float32"
-        content = without_simulated_quantization(content, constants=constants)
+        floating = DropSimulatedQuantization(constants=spec.family == "float32")
+        content = _rewritten(floating, content, place)
         check.check_float(read_graph(content, place), spec, place)
     if spec.activations is not None:
-        content = with_quantized_state(without_float_detours(content), place)
+        for rewrite in (MoveIntegers(), QuantizeState()):
+            content = _rewritten(rewrite, content, place)
         if spec.io != "float32":
             # The check of the whole comes first: it names what fell back to float.
             check.check_inside(read_graph(content, place), spec, place)
-            content = with_io_type(content, spec.activations, spec.io, place)
+            content = _rewritten(ChangeIoType(spec.activations, spec.io), content, place)
         check.check_integer(read_graph(content, place), spec, place)
     elif spec.name == "dynamic_range" and check.quantized_nothing(read_graph(content, place)):
         notes.append(

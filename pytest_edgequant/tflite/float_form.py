@@ -8,12 +8,14 @@ constants become float.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
-from pytest_edgequant.tflite.edit import drop_unused, operator_code, pack, unpack
+from pytest_edgequant.tflite.edit import drop_unused, operator_code
+from pytest_edgequant.tflite.rewrite import Rewrite
 
 _BUILTIN = schema.BuiltinOperator
 _STORED: dict[int, Any] = {
@@ -97,39 +99,57 @@ def _take_over(graph: Any, origin: int, output: int) -> bool:
     return True
 
 
-def without_simulated_quantization(content: bytes, *, constants: bool) -> bytes:
-    """The same model without the rounding that was simulated; as it is where there is none.
+@dataclass(frozen=True)
+class DropSimulatedQuantization(Rewrite):
+    """Drop the rounding that was simulated in a float model.
 
-    `constants` makes those of integers behind DEQUANTIZE float as well.
+    1. What takes the output of a QUANTIZE and DEQUANTIZE takes what went into them.
+    2. Where that output is the model's own, what made their input writes it instead.
+    3. A constant of integers behind DEQUANTIZE becomes float, if `constants` says so.
+    4. A QUANTIZE that nothing takes any more goes.
     """
-    model = unpack(content)
-    graph = model.subgraphs[0]
-    graph.operators = list(graph.operators or [])
-    quantized = _sources(model, graph, _BUILTIN.QUANTIZE)
-    ends = set(_indices(graph.outputs))
-    gone: set[int] = set()
-    moved: dict[int, int] = {}
-    for output, stored in _sources(model, graph, _BUILTIN.DEQUANTIZE).items():
-        origin = quantized.get(stored)
-        if origin is None:
-            if constants and output not in ends and _make_float(model, graph, output, stored):
-                gone.add(output)
-            continue
-        origin = moved.get(origin, origin)
-        if graph.tensors[origin].type != schema.TensorType.FLOAT32:
-            continue
-        if output not in ends:
-            _replaced(graph, output, origin)
-            moved[output] = origin
-        elif _take_over(graph, origin, output):
-            moved |= {old: output for old, new in moved.items() if new == origin} | {origin: output}
-        else:
-            continue
-        gone.add(output)
-    if not gone:
-        return content
-    _drop(model, graph, gone, _BUILTIN.DEQUANTIZE)
-    used = {i for operator in graph.operators for i in _indices(operator.inputs)} | ends
-    _drop(model, graph, set(quantized) - used, _BUILTIN.QUANTIZE)
-    drop_unused(model)
-    return pack(model)
+
+    needless = "no quantization is simulated"
+    constants: bool
+
+    def edit(self, model: Any) -> bool:
+        graph = model.subgraphs[0]
+        graph.operators = list(graph.operators or [])
+        quantized = _sources(model, graph, _BUILTIN.QUANTIZE)
+        ends = set(_indices(graph.outputs))
+        gone = self._dequantized_in_vain(model, quantized, ends)
+        if not gone:
+            return False
+        _drop(model, graph, gone, _BUILTIN.DEQUANTIZE)
+        used = {i for operator in graph.operators for i in _indices(operator.inputs)} | ends
+        _drop(model, graph, set(quantized) - used, _BUILTIN.QUANTIZE)
+        drop_unused(model)
+        return True
+
+    def _dequantized_in_vain(
+        self, model: Any, quantized: dict[int, int], ends: set[int]
+    ) -> set[int]:
+        """Give the takers of each DEQUANTIZE something else; the outputs of those that can go."""
+        graph = model.subgraphs[0]
+        gone: set[int] = set()
+        moved: dict[int, int] = {}
+        for output, stored in _sources(model, graph, _BUILTIN.DEQUANTIZE).items():
+            origin = quantized.get(stored)
+            if origin is None:
+                constant = self.constants and output not in ends
+                if constant and _make_float(model, graph, output, stored):
+                    gone.add(output)
+                continue
+            origin = moved.get(origin, origin)
+            if graph.tensors[origin].type != schema.TensorType.FLOAT32:
+                continue
+            if output not in ends:
+                _replaced(graph, output, origin)
+                moved[output] = origin
+            elif _take_over(graph, origin, output):
+                moved |= {old: output for old, new in moved.items() if new == origin}
+                moved[origin] = output
+            else:
+                continue
+            gone.add(output)
+        return gone

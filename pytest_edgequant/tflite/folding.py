@@ -25,10 +25,9 @@ from pytest_edgequant.tflite.edit import (
     add_tensor,
     builtin_code_index,
     operator_code,
-    pack,
     tensor_data,
-    unpack,
 )
+from pytest_edgequant.tflite.rewrite import NotRewritableError, Rewrite
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -271,14 +270,25 @@ class _Folding:
         return operator
 
 
-def folded_copy(content: bytes, tiles: Tiles) -> bytes | None:
-    """The model with convolutions folded where such tiles gain by it; None where none does."""
-    model = unpack(content)
-    if len(model.subgraphs) > 1:
-        return None
-    folding = _Folding(model, tiles)
-    folding.run()
-    if not folding.count:
-        return None
-    model.metadata = None
-    return pack(model)
+@dataclass(frozen=True)
+class FoldPixels(Rewrite):
+    """Fold a model's int8 convolutions where such tiles gain by it.
+
+    1. A whole row is one pixel, where tiles are that large: a convolution of one tap.
+    2. `factor` neighbours of a row are one pixel, of a SAME or VALID convolution of any stride.
+    3. What is dilated, of several samples, or has a filter that is computed or not symmetric stays,
+       and so does what would get too many weights.
+    """
+
+    needless = "no convolution gains by folding"
+    tiles: Tiles
+
+    def edit(self, model: Any) -> bool:
+        if len(model.subgraphs) > 1:
+            raise NotRewritableError("the model has several subgraphs")
+        folding = _Folding(model, self.tiles)
+        folding.run()
+        if not folding.count:
+            return False
+        model.metadata = None
+        return True

@@ -7,19 +7,14 @@ inside they become a QUANTIZE that requantizes. The weights are not touched.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
-from pytest_edgequant.errors import ConversionError
-from pytest_edgequant.tflite.edit import (
-    builtin_code_index,
-    drop_unused,
-    operator_code,
-    pack,
-    unpack,
-)
+from pytest_edgequant.tflite.edit import builtin_code_index, drop_unused, operator_code
+from pytest_edgequant.tflite.rewrite import NotRewritableError, Rewrite
 from pytest_edgequant.wording import short
 
 _TYPES = {
@@ -55,64 +50,116 @@ def _retype(outside: Any, inside: Any, inner: str, io: str) -> None:
     outside.quantization = parameters
 
 
-def with_io_type(content: bytes, inner: str, io: str, where: str) -> bytes:
-    """The same model with float inputs and outputs turned into the integer type `io`.
+@dataclass(frozen=True)
+class _Edge:
+    """The model's inputs or outputs, and the operator that a float one is expected beside."""
 
-    `inner` is the type of its activations. Inputs and outputs that are not float stay as they are;
-    of an input that nothing reads any scale is right. An input that is an output too stays both.
-    Raises `ConversionError` where a float input or output is not quantized right at the edge.
+    side: str
+    code: int
+    near: str
+    """Which ends of that operator are the model's own,"""
+    far: str
+    """and which are inside."""
+
+    @property
+    def is_input(self) -> bool:
+        return self.side == "inputs"
+
+
+_EDGES = (
+    _Edge("inputs", schema.BuiltinOperator.QUANTIZE, "inputs", "outputs"),
+    _Edge("outputs", schema.BuiltinOperator.DEQUANTIZE, "outputs", "inputs"),
+)
+
+
+@dataclass(frozen=True)
+class ChangeIoType(Rewrite):
+    """Turn the float inputs and outputs of a model into the integer type `io`.
+
+    `inner` is the type of its activations.
+
+    1. `io` is `inner`: the QUANTIZE behind an input and the DEQUANTIZE before an output go.
+    2. `io` is another type: they become a QUANTIZE that requantizes.
+    3. An input that several QUANTIZEs take has the widest of their scales; the others requantize.
+    4. Of an input that nothing reads any scale is right; one that is an output too stays both.
+    5. An input or output that is not float stays as it is.
+    6. One that is float and not quantized right at the edge is refused.
     """
-    model = unpack(content)
-    graph = model.subgraphs[0]
-    graph.operators = list(graph.operators or [])
-    builtin = schema.BuiltinOperator
-    dropped: set[int] = set()
-    for edge, code, near, far in (
-        ("inputs", builtin.QUANTIZE, "inputs", "outputs"),
-        ("outputs", builtin.DEQUANTIZE, "outputs", "inputs"),
-    ):
-        ends = [int(i) for i in getattr(graph, edge)]
-        for position, index in enumerate(ends):
-            tensor = graph.tensors[index]
-            if tensor.type != schema.TensorType.FLOAT32:
-                continue
-            touching = [i for i, op in enumerate(graph.operators) if index in _ends(op, near)]
-            if edge == "inputs" and not touching and index not in list(graph.outputs):
-                _retype_unread(tensor, io)
-                continue
-            around = [graph.operators[i] for i in touching]
-            inner_ends = [int(getattr(operator, far)[0]) for operator in around]
-            if (
-                (not touching if edge == "inputs" else len(touching) != 1)
-                or {operator_code(model, operator) for operator in around} != {code}
-                or {graph.tensors[i].type for i in inner_ends} != {_TYPES[inner]}
-            ):
-                raise ConversionError(
-                    f"{where}: the {edge[:-1]} {short(_name(tensor))!r} is float and not "
-                    f"{'quantized' if edge == 'inputs' else 'dequantized'} to {inner} right there, "
-                    f"so it can't be made {io}; use int8_float_io, or change the layer next to it"
-                )
-            # A quantizer may give each reader of an input a scale of its own: the widest one holds
-            # what all of them do, and the others requantize.
-            chosen = max(range(len(around)), key=lambda i: _scale(graph.tensors[inner_ends[i]]))
-            inside = inner_ends[chosen]
-            if io == inner:
-                dropped.add(touching[chosen])
-                ends[position] = inside
-                for operator in around if edge == "inputs" else ():
-                    operator.inputs = np.asarray([inside], np.int32)
-                graph.outputs = np.where(np.asarray(graph.outputs) == index, inside, graph.outputs)
-                _rename_signature(model, index, inside)
-            else:
-                _retype(tensor, graph.tensors[inside], inner, io)
-                for operator in around:
-                    operator.opcodeIndex = builtin_code_index(model, builtin.QUANTIZE)
-                    operator.builtinOptionsType = 0
-                    operator.builtinOptions = None
-        setattr(graph, edge, np.asarray(ends, dtype=np.int32))
-    graph.operators = [op for i, op in enumerate(graph.operators) if i not in dropped]
-    drop_unused(model)
-    return pack(model)
+
+    needless = "no input or output is float"
+    inner: str
+    io: str
+
+    def edit(self, model: Any) -> bool:
+        graph = model.subgraphs[0]
+        graph.operators = list(graph.operators or [])
+        dropped: set[int] = set()
+        changed = False
+        for edge in _EDGES:
+            ends = [int(i) for i in getattr(graph, edge.side)]
+            for position, index in enumerate(ends):
+                if graph.tensors[index].type == schema.TensorType.FLOAT32:
+                    ends[position] = self._integer(model, edge, index, dropped)
+                    changed = True
+            setattr(graph, edge.side, np.asarray(ends, dtype=np.int32))
+        if not changed:
+            return False
+        graph.operators = [op for i, op in enumerate(graph.operators) if i not in dropped]
+        drop_unused(model)
+        return True
+
+    def _integer(self, model: Any, edge: _Edge, index: int, dropped: set[int]) -> int:
+        """Make one float input or output integer; the tensor that is it now.
+
+        Operators that it needs no more are added to `dropped`.
+        """
+        graph = model.subgraphs[0]
+        tensor = graph.tensors[index]
+        touching = [i for i, op in enumerate(graph.operators) if index in _ends(op, edge.near)]
+        if edge.is_input and not touching and index not in list(graph.outputs):
+            _retype_unread(tensor, self.io)
+            return index
+        around = [graph.operators[i] for i in touching]
+        inner_ends = [int(getattr(operator, edge.far)[0]) for operator in around]
+        self._check(model, edge, tensor, around, inner_ends)
+        # A quantizer may give each reader of an input a scale of its own: the widest one holds
+        # what all of them do, and the others requantize.
+        chosen = max(range(len(around)), key=lambda i: _scale(graph.tensors[inner_ends[i]]))
+        inside = inner_ends[chosen]
+        if self.io != self.inner:
+            _retype(tensor, graph.tensors[inside], self.inner, self.io)
+            for operator in around:
+                _requantize(model, operator)
+            return index
+        dropped.add(touching[chosen])
+        for operator in around if edge.is_input else ():
+            operator.inputs = np.asarray([inside], np.int32)
+        graph.outputs = np.where(np.asarray(graph.outputs) == index, inside, graph.outputs)
+        _rename_signature(model, index, inside)
+        return inside
+
+    def _check(
+        self, model: Any, edge: _Edge, tensor: Any, around: list[Any], inner_ends: list[int]
+    ) -> None:
+        """Raise `NotRewritableError` where a tensor is not quantized right at the edge."""
+        tensors = model.subgraphs[0].tensors
+        if (
+            (not around if edge.is_input else len(around) != 1)
+            or {operator_code(model, operator) for operator in around} != {edge.code}
+            or {tensors[i].type for i in inner_ends} != {_TYPES[self.inner]}
+        ):
+            raise NotRewritableError(
+                f"the {edge.side[:-1]} {short(_name(tensor))!r} is float and not "
+                f"{'quantized' if edge.is_input else 'dequantized'} to {self.inner} right there, "
+                f"so it can't be made {self.io}; use int8_float_io, or change the layer next to it"
+            )
+
+
+def _requantize(model: Any, operator: Any) -> None:
+    """Make an operator at the edge a QUANTIZE from integers to integers."""
+    operator.opcodeIndex = builtin_code_index(model, schema.BuiltinOperator.QUANTIZE)
+    operator.builtinOptionsType = 0
+    operator.builtinOptions = None
 
 
 def _retype_unread(tensor: Any, io: str) -> None:

@@ -8,11 +8,13 @@ Moving data needs no arithmetic: the operator can move the integers, and the QUA
 from __future__ import annotations
 
 import copy
+from dataclasses import dataclass
 from typing import Any
 
 from ai_edge_litert import schema_py_generated as schema
 
-from pytest_edgequant.tflite.edit import drop_unused, operator_code, pack, unpack
+from pytest_edgequant.tflite.edit import drop_unused, operator_code
+from pytest_edgequant.tflite.rewrite import Rewrite
 
 _BUILTIN = schema.BuiltinOperator
 _DATA_INPUT = {
@@ -63,33 +65,45 @@ def _detour(model: Any, graph: Any, operator: Any) -> Any | None:
     return before
 
 
-def without_float_detours(content: bytes) -> bytes:
-    """The model with such operators made integer; the same bytes where there is none."""
-    model = unpack(content)
-    graph = model.subgraphs[0]
-    graph.operators = list(graph.operators or [])
-    changed = False
-    for operator in graph.operators:
-        before = _detour(model, graph, operator)
-        if before is None:
-            continue
-        changed = True
-        source = int(before.inputs[0])
-        position = _DATA_INPUT[operator_code(model, operator)]
-        operator.inputs = operator.inputs.copy()
-        operator.inputs[position] = source
-        for output in operator.outputs:
-            tensor = graph.tensors[int(output)]
-            tensor.type = graph.tensors[source].type
-            tensor.quantization = copy.copy(graph.tensors[source].quantization)
-    if not changed:
-        return content
-    used = {i for op in graph.operators for i in _indices(op.inputs)}
-    used.update(_indices(graph.outputs))
-    graph.operators = [
-        op
-        for op in graph.operators
-        if operator_code(model, op) != _BUILTIN.DEQUANTIZE or int(op.outputs[0]) in used
-    ]
-    drop_unused(model)
-    return pack(model)
+@dataclass(frozen=True)
+class MoveIntegers(Rewrite):
+    """Have operators that only move data move the integers that the converter made float.
+
+    1. Such an operator between a DEQUANTIZE and QUANTIZEs takes what was dequantized, and its
+       outputs have that type, scale and zero point; the QUANTIZEs rescale.
+    2. A DEQUANTIZE that nothing takes any more goes.
+    3. An output of the model stays float, and so does what anything but QUANTIZE takes.
+    """
+
+    needless = "no operator that only moves data stands in float between DEQUANTIZE and QUANTIZE"
+
+    def edit(self, model: Any) -> bool:
+        graph = model.subgraphs[0]
+        graph.operators = list(graph.operators or [])
+        changed = False
+        for operator in graph.operators:
+            before = _detour(model, graph, operator)
+            if before is not None:
+                _move_integers(model, graph, operator, int(before.inputs[0]))
+                changed = True
+        if not changed:
+            return False
+        used = {i for op in graph.operators for i in _indices(op.inputs)}
+        used.update(_indices(graph.outputs))
+        graph.operators = [
+            op
+            for op in graph.operators
+            if operator_code(model, op) != _BUILTIN.DEQUANTIZE or int(op.outputs[0]) in used
+        ]
+        drop_unused(model)
+        return True
+
+
+def _move_integers(model: Any, graph: Any, operator: Any, source: int) -> None:
+    """Let an operator take the tensor `source`, and give its type, scale and zero point."""
+    operator.inputs = operator.inputs.copy()
+    operator.inputs[_DATA_INPUT[operator_code(model, operator)]] = source
+    for output in operator.outputs:
+        tensor = graph.tensors[int(output)]
+        tensor.type = graph.tensors[source].type
+        tensor.quantization = copy.copy(graph.tensors[source].quantization)

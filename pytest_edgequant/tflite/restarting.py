@@ -8,37 +8,45 @@ that subgraph's operators stand in the place of CALL_ONCE.
 from __future__ import annotations
 
 import copy
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
-from pytest_edgequant.tflite.edit import operator_code, pack, unpack
+from pytest_edgequant.tflite.edit import operator_code
+from pytest_edgequant.tflite.rewrite import Rewrite
 
 
-def restarting_copy(content: bytes) -> bytes | None:
-    """The model with its variables set at each inference; None where nothing sets them.
+@dataclass(frozen=True)
+class RestartVariables(Rewrite):
+    """Set a model's variables at each inference.
 
-    What no such subgraph sets keeps its value: whoever runs the copy compares it with a model that
-    was loaded anew.
+    1. CALL_ONCE: the operators of the subgraph that it calls stand in its place, each time anew.
+    2. A variable that no such subgraph sets keeps its value: whoever runs the copy compares it with
+       a model that was loaded anew.
     """
-    model = unpack(content)
-    main = model.subgraphs[0]
-    operators: list[Any] = []
-    found = False
-    main.tensors = list(main.tensors)
-    for operator in main.operators or []:
-        if operator_code(model, operator) == schema.BuiltinOperator.CALL_ONCE:
-            found = True
+
+    needless = "no subgraph sets variables before the first inference (CALL_ONCE)"
+
+    def edit(self, model: Any) -> bool:
+        main = model.subgraphs[0]
+        given = list(main.operators or [])
+        if not any(_sets(model, operator) for operator in given):
+            return False
+        main.tensors, main.operators = list(main.tensors), []
+        for operator in given:
+            if not _sets(model, operator):
+                main.operators.append(operator)
+                continue
             once = model.subgraphs[operator.builtinOptions.initSubgraphIndex]
-            operators += _moved(once, len(main.tensors))
+            main.operators += _moved(once, len(main.tensors))
             main.tensors += [copy.deepcopy(tensor) for tensor in once.tensors]
-        else:
-            operators.append(operator)
-    if not found:
-        return None
-    main.operators = operators
-    return pack(model)
+        return True
+
+
+def _sets(model: Any, operator: Any) -> bool:
+    return operator_code(model, operator) == int(schema.BuiltinOperator.CALL_ONCE)
 
 
 def _moved(subgraph: Any, offset: int) -> list[Any]:

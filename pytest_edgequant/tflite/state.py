@@ -14,14 +14,12 @@ from typing import Any
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
-from pytest_edgequant.errors import ConversionError
 from pytest_edgequant.tflite.edit import (
     add_tensor,
     builtin_code_index,
     operator_code,
-    pack,
-    unpack,
 )
+from pytest_edgequant.tflite.rewrite import NotRewritableError, Rewrite
 
 _BUILTIN = schema.BuiltinOperator
 _TYPES: dict[int, Any] = {
@@ -120,40 +118,47 @@ def _rescale(model: Any, access: _Access, grid: _Grid) -> None:
     main.operators.insert(place, quantize)
 
 
-def _read_grids(accesses: list[_Access], where: str) -> dict[str, _Grid]:
+def _read_grids(accesses: list[_Access]) -> dict[str, _Grid]:
     found: dict[str, _Grid] = {}
     for access in accesses:
         grid = None if access.assigns else _grid(access.tensor)
         if grid is not None and found.setdefault(access.name, grid) != grid:
-            raise ConversionError(
-                f"{where}: the state {access.name!r} is read with different scales; give it to "
-                "the model as an input and take it as an output"
+            raise NotRewritableError(
+                f"the state {access.name!r} is read with different scales; give it to the model as "
+                "an input and take it as an output"
             )
     return found
 
 
-def with_quantized_state(content: bytes, where: str) -> bytes:
-    """The model with its integer variables set and assigned on the grid that they are read on.
+@dataclass(frozen=True)
+class QuantizeState(Rewrite):
+    """Set and assign a model's integer variables on the grid that they are read on.
 
-    Raises `ConversionError` where a variable is read on different grids.
+    1. A value that is assigned on another grid goes through a QUANTIZE first.
+    2. A float constant that a subgraph assigns before the first inference becomes the integers that
+       stand for it.
+    3. A variable that is read on different grids is refused: no grid holds both.
     """
-    model = unpack(content)
-    main = model.subgraphs[0]
-    main.tensors, main.operators = list(main.tensors or []), list(main.operators or [])
-    inside = list(_accesses(model, main))
-    grids = _read_grids(inside, where)
-    changed = False
-    for access in inside:
-        own, wanted = _grid(access.tensor), grids.get(access.name)
-        if access.assigns and own is not None and wanted is not None and own != wanted:
-            _rescale(model, access, wanted)
-            changed = True
-    for graph in model.subgraphs[1:]:
-        for access in _accesses(model, graph):
-            tensor, wanted = access.tensor, grids.get(access.name)
-            is_float = tensor.type == schema.TensorType.FLOAT32
-            constant = model.buffers[tensor.buffer].data is not None
-            if access.assigns and wanted is not None and is_float and constant:
-                _store(model, tensor, wanted)
+
+    needless = "no integer variable is set or assigned on another grid than it is read on"
+
+    def edit(self, model: Any) -> bool:
+        main = model.subgraphs[0]
+        main.tensors, main.operators = list(main.tensors or []), list(main.operators or [])
+        inside = list(_accesses(model, main))
+        grids = _read_grids(inside)
+        changed = False
+        for access in inside:
+            own, wanted = _grid(access.tensor), grids.get(access.name)
+            if access.assigns and own is not None and wanted is not None and own != wanted:
+                _rescale(model, access, wanted)
                 changed = True
-    return pack(model) if changed else content
+        for graph in model.subgraphs[1:]:
+            for access in _accesses(model, graph):
+                tensor, wanted = access.tensor, grids.get(access.name)
+                is_float = tensor.type == schema.TensorType.FLOAT32
+                constant = model.buffers[tensor.buffer].data is not None
+                if access.assigns and wanted is not None and is_float and constant:
+                    _store(model, tensor, wanted)
+                    changed = True
+        return changed

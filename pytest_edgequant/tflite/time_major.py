@@ -9,29 +9,44 @@ the same numbers in the same order. What a cell adds to a step is flattened from
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
 from pytest_edgequant.tflite.edit import builtin_code_index, operator_code, tensor_data
+from pytest_edgequant.tflite.rewrite import Rewrite
 
 _B = schema.BuiltinOperator
 _ARITHMETIC = (_B.ADD, _B.SUB, _B.MUL)
 
 
-def samples_outermost(model: Any) -> None:
-    """Rewrite what keeps samples from lying outermost, where that moves no number."""
-    rewriting = _Rewriting(model)
-    for index in range(len(model.subgraphs[0].tensors)):
-        rewriting.swap_steps(index)
-    for operator in rewriting.operators:
-        rewriting.unflatten(operator)
+@dataclass(frozen=True)
+class PutSamplesOutermost(Rewrite):
+    """Change what keeps samples from lying outermost, where that moves no number.
+
+    1. (steps, 1, ...) between RESHAPE, PACK and UNPACK along axis 0 becomes (1, steps, ...), and
+       they work along axis 1.
+    2. A TRANSPOSE of the two outermost axes becomes a RESHAPE: one of the two has one place.
+    3. Arithmetic takes (1, ...) instead of what was flattened from it, beside another (1, ...).
+    """
+
+    needless = "no unrolled layer has its steps outermost"
+
+    def edit(self, model: Any) -> bool:
+        rewriting = _Rewriting(model)
+        for index in range(len(model.subgraphs[0].tensors)):
+            rewriting.swap_steps(index)
+        for operator in rewriting.operators:
+            rewriting.unflatten(operator)
+        return rewriting.changed
 
 
 class _Rewriting:
     def __init__(self, model: Any) -> None:
         self.model = model
+        self.changed = False
         self.graph = model.subgraphs[0]
         self.operators = list(self.graph.operators or [])
         self.makers = {int(i): operator for operator in self.operators for i in operator.outputs}
@@ -61,6 +76,7 @@ class _Rewriting:
         others = [o for o in around if self._code(o) != _B.RESHAPE]
         if not stacked or len(stacked) + len(moved) < len(others):
             return
+        self.changed = True
         self.graph.tensors[index].shape = np.asarray([1, shape[0], *shape[2:]], np.int32)
         self.graph.tensors[index].shapeSignature = None
         for operator in stacked:
@@ -96,4 +112,5 @@ class _Rewriting:
             source, shape = self._shape(maker.inputs[0]), self._shape(given)
             if source == [1, *shape] and len(result) == len(source) and result[0] == 1:
                 inputs[position] = maker.inputs[0]
+                self.changed = True
         operator.inputs = inputs

@@ -207,20 +207,20 @@ class GraphBuilder:
             self.model.operatorCodes.append(code)
         return self._codes[key]
 
-    def build(self) -> bytes:
-        """The .tflite file."""
+    def build(self, *others: Any) -> bytes:
+        """The .tflite file, with other subgraphs behind the main one."""
         made = {int(i) for op in self.graph.operators for i in op.outputs}
         taken = {int(i) for op in self.graph.operators for i in op.inputs}
         free = set(range(len(self.graph.tensors))) - self._constant
         variables = {i for i in free if self.graph.tensors[i].isVariable}
         self.graph.inputs = np.asarray(sorted(free - made - variables), np.int32)
         self.graph.outputs = np.asarray(sorted(made - taken), np.int32)
-        self.model.subgraphs = [self.graph]
+        self.model.subgraphs = [self.graph, *others]
         return pack(self.model)
 
 
-def kept_in_variable(read: float) -> bytes:
-    """A value that goes through a variable, assigned with the scale 0.1 and read with another."""
+def kept_in_variable(*reads: float) -> bytes:
+    """A value that goes through a variable, assigned with the scale 0.1 and read with others."""
     builder = GraphBuilder()
     x = builder.activation([1, 4], "INT8", "x")
     options = schema.VarHandleOptionsT()
@@ -228,7 +228,8 @@ def kept_in_variable(read: float) -> bytes:
     handle = builder.add("VAR_HANDLE", [], (1,), "RESOURCE", options)
     builder.add("ASSIGN_VARIABLE", [handle, x], (1, 4), "INT8", schema.AssignVariableOptionsT())
     builder.graph.operators[-1].outputs = np.asarray([], np.int32)
-    y = builder.add("READ_VARIABLE", [handle], (1, 4), "INT8", schema.ReadVariableOptionsT())
-    for tensor_index, scale in ((x, 0.1), (y, read)):
+    read = schema.ReadVariableOptionsT()
+    read_as = {builder.add("READ_VARIABLE", [handle], (1, 4), "INT8", read): s for s in reads}
+    for tensor_index, scale in {x: 0.1, **read_as}.items():
         builder.graph.tensors[tensor_index].quantization.scale = np.asarray([scale], np.float32)
     return builder.build()

@@ -24,7 +24,7 @@ from pytest_edgequant.conversion.tracing import Exported
 from pytest_edgequant.forms import VARIANTS
 from pytest_edgequant.tflite.ends import model_inputs, model_outputs, positions_of
 from pytest_edgequant.tflite.graph import Graph, read_graph
-from pytest_edgequant.tflite.passthrough import without_float_detours
+from pytest_edgequant.tflite.passthrough import MoveIntegers
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -104,7 +104,7 @@ def begin(
     template = tensorflow_worker.convert_exported(
         exported, where, "int8", calibration, dense_per_channel=dense_per_channel
     )
-    content = without_float_detours(template.content)
+    content = MoveIntegers().apply(template.content).content
     graph = read_graph(content, where)
     # Before hours of training, not after: what the converter leaves in float stays there.
     check.check_inside(graph, VARIANTS["qat_int8"], f"{where}: qat_int8")

@@ -7,7 +7,6 @@ whose effect is zero.
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
@@ -32,7 +31,7 @@ from pytest_edgequant.measure.legality.tflm import kernels
 from pytest_edgequant.records import Quantization, Suggestion
 from pytest_edgequant.targets.profiles import Profile
 from pytest_edgequant.tflite.graph import Graph, Operator, Subgraph, Tensor, read_graph
-from pytest_edgequant.tflite.io_types import with_io_type
+from pytest_edgequant.tflite.io_types import ChangeIoType
 from pytest_edgequant.wording import short
 
 _SCALED = Quantization((1.0,), (0,))
@@ -240,9 +239,9 @@ def _to_int8(content: bytes, graph: Graph) -> Iterator[_Way]:
     }
     if "FLOAT32" in {main.tensors[i].type for i in touched} and "FLOAT32" not in computed:
         inner = "int16" if "INT16" in computed else "int8"
-        with contextlib.suppress(EdgeQuantError):
-            integer = with_io_type(content, inner, inner, "the model")
-            yield f"{inner} inputs and outputs instead of float32", read_graph(integer)
+        integer = ChangeIoType(inner, inner).apply(content)
+        if integer.changed:
+            yield f"{inner} inputs and outputs instead of float32", read_graph(integer.content)
     # A loop is unrolled for int8, which takes more and not less.
     if any(o.name == "WHILE" or _without_int8(o) for o in main.operators):
         return

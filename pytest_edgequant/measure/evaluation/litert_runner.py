@@ -23,9 +23,10 @@ from pytest_edgequant.measure.evaluation.jobs import Choice, Job, output_shape
 from pytest_edgequant.measure.evaluation.litert_instance import Arrays, Instance, chunk_size
 from pytest_edgequant.measure.evaluation.processor import usual_kernel
 from pytest_edgequant.measure.evaluation.sharing import Begun
-from pytest_edgequant.tflite.batching import NotBatchableError, batched_copy
-from pytest_edgequant.tflite.folding import KERNELS, folded_copy
-from pytest_edgequant.tflite.restarting import restarting_copy
+from pytest_edgequant.tflite.batching import BatchSamples
+from pytest_edgequant.tflite.folding import KERNELS, FoldPixels
+from pytest_edgequant.tflite.restarting import RestartVariables
+from pytest_edgequant.tflite.rewrite import NotRewritableError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -87,8 +88,8 @@ class Runner:
             self._never = f"the model takes {job.unit} samples an inference"
         self._content, self._renewed = job.content, False
         if job.resources:
-            restarting = restarting_copy(job.content)
-            self._content, self._renewed = restarting or job.content, restarting is None
+            restarting = RestartVariables().apply(job.content)
+            self._content, self._renewed = restarting.content, not restarting.changed
         self._singles: list[Instance] = []
         self._folded: dict[str, bytes | None] = {}
         self._copies: dict[tuple[int, str], list[Instance]] = {}
@@ -112,7 +113,8 @@ class Runner:
         if not kernel or self.job.runtime != "litert":
             return None  # the reference kernels compute no tiles
         if kernel not in self._folded:
-            self._folded[kernel] = folded_copy(self.job.content, KERNELS[kernel])
+            folded = FoldPixels(KERNELS[kernel]).apply(self.job.content)
+            self._folded[kernel] = folded.content if folded.changed else None
         return self._folded[kernel]
 
     def _foldings(self) -> list[str]:
@@ -123,14 +125,17 @@ class Runner:
         return [kernel for made, kernel in kernels.items() if made is not None]
 
     def _instances(self, choice: Choice) -> list[Instance]:
-        """Interpreters for a choice; raises `NotBatchableError`, `CannotRunError`."""
+        """Interpreters for a choice; raises `NotRewritableError`, `CannotRunError`."""
         if not choice.copied:
             return [self._single(thread) for thread in range(choice.threads)]
         made = self._copies.setdefault((choice.batch, choice.folding), [])
         if len(made) < choice.threads:
             content = self._folded_model(choice.folding) or self.job.content
             if choice.batch > 1:
-                content = batched_copy(content, choice.batch)
+                batched = BatchSamples(choice.batch).apply(content)
+                if batched.refused:
+                    raise NotRewritableError(batched.reason)
+                content = batched.content
             while len(made) < choice.threads:
                 made.append(self._make(content, choice.batch))
         return made
@@ -347,7 +352,7 @@ class Runner:
             instance = self._instances(dataclasses.replace(choice, threads=1))[0]
             results = self._empty(len(samples[0]))
             instance.run(samples, results, 0, len(samples[0]))
-        except (NotBatchableError, CannotRunError, RuntimeError, ValueError) as error:
+        except (NotRewritableError, CannotRunError, RuntimeError, ValueError) as error:
             return f"can't be batched: {message(error)}"
         if _equal(results, expected):
             return ""

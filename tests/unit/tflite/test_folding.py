@@ -15,10 +15,15 @@ from model_building import GraphBuilder, run_litert
 from random_models import options
 
 from pytest_edgequant.tflite.edit import unpack
-from pytest_edgequant.tflite.folding import KERNELS, Tiles, folded_copy
+from pytest_edgequant.tflite.folding import KERNELS, FoldPixels, Tiles
 
 WIDE = Tiles(1, 512, 512)
 """Tiles so large that every convolution gains by folding as far as it goes"""
+
+
+def folded_copy(content: bytes, tiles: Tiles) -> bytes | None:
+    found = FoldPixels(tiles).apply(content)
+    return found.content if found.changed else None
 
 
 def convolution(

@@ -32,8 +32,10 @@ from pytest_edgequant.measure.evaluation.runtimes import stratified_part
 from pytest_edgequant.pipeline.pipeline import Pipeline
 from pytest_edgequant.records import Quantization, TensorInfo
 from pytest_edgequant.samples.quantize import Quantizer, dequantize, quantize
-from pytest_edgequant.tflite.batching import batched_copy
-from pytest_edgequant.tflite.restarting import restarting_copy
+from pytest_edgequant.tflite.batching import BatchSamples
+from pytest_edgequant.tflite.folding import FoldPixels
+from pytest_edgequant.tflite.restarting import RestartVariables
+from pytest_edgequant.tflite.rewrite import Rewritten
 
 Tiny = Mapping[str, Path]
 FORMS = ["float32", "float16", "dynamic_range", "int8", "int8_float_io", "uint8_io", "int16x8"]
@@ -133,19 +135,38 @@ def test_a_model_may_be_fast_or_slow(seconds: float, total: int | None, tiny: Ti
     assert choice.measured == (total is None and seconds < 0.0015)
 
 
-def broken_copy(content: bytes, count: int) -> bytes:
-    return damaged(batched_copy(content, count))
+class BrokenCopy(BatchSamples):
+    def apply(self, content: bytes) -> Rewritten:
+        return Rewritten(damaged(super().apply(content).content), True)
 
 
-def no_copy(content: bytes, count: int) -> bytes:
-    return b"no model at all"
+class NoCopy(BatchSamples):
+    def apply(self, content: bytes) -> Rewritten:
+        return Rewritten(b"no model at all", True)
 
 
-@pytest.mark.parametrize("made", [broken_copy, no_copy])
+class DamagedFold(FoldPixels):
+    def apply(self, content: bytes) -> Rewritten:
+        return Rewritten(damaged(content), True)
+
+
+class NothingRestarted(RestartVariables):
+    """A copy that is the model as it was."""
+
+    def apply(self, content: bytes) -> Rewritten:
+        return Rewritten(content, True)
+
+
+class NoRestart(RestartVariables):
+    def apply(self, content: bytes) -> Rewritten:
+        return Rewritten(content, False, self.needless)
+
+
+@pytest.mark.parametrize("made", [BrokenCopy, NoCopy])
 def test_a_copy_that_is_not_faithful_is_found_out(
     made: Any, tiny: Tiny, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(litert_runner, "batched_copy", made)
+    monkeypatch.setattr(litert_runner, "BatchSamples", made)
     runner = litert_runner.Runner(make_task(load_variant(tiny["float32"]), "litert", []).job)
     x = np.random.default_rng(0).random((64, 8, 8, 1), dtype=np.float32)
     found = runner.verified([x], Choice(32, 1))
@@ -161,7 +182,7 @@ def test_a_copy_that_is_not_faithful_is_found_out(
 def test_a_folded_copy_that_is_not_faithful_is_found_out(
     batch: int, tiny: Tiny, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(litert_runner, "folded_copy", lambda content, _: damaged(content))
+    monkeypatch.setattr(litert_runner, "FoldPixels", DamagedFold)
     runner = litert_runner.Runner(make_task(load_variant(tiny["int8"]), "litert", []).job)
     x = np.random.default_rng(0).random((64, 8, 8, 1), dtype=np.float32)
     assert runner.verified([x], Choice(batch, 1, folding="amx")) == Choice(batch, 1)
@@ -175,12 +196,12 @@ def test_a_model_is_measured_once_its_evaluations_have_taken_long_enough(tiny: T
     assert any(runner.choose([x], 2, 2000).measured for _ in range(1000))
 
 
-@pytest.mark.parametrize("copy", [restarting_copy, lambda content: content, lambda content: None])
+@pytest.mark.parametrize("copy", [RestartVariables, NothingRestarted, NoRestart])
 @pytest.mark.parametrize("name", ["mww_vad_v2", "mww_okay_nabu_v2"])
 def test_streaming_models_begin_anew_with_each_sample(
     name: str, copy: Any, reference: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(litert_runner, "restarting_copy", copy)
+    monkeypatch.setattr(litert_runner, "RestartVariables", copy)
     variant = load_variant(reference / "models" / f"{name}.tflite")
     runner = litert_runner.Runner(make_task(variant, "litert", []).job)
     (source,), (sink,) = variant.inputs, variant.outputs
