@@ -65,18 +65,16 @@ if TYPE_CHECKING:
         UnknownNameError,
         UnsupportedOperators,
     )
+    from pytest_edgequant.gate.accuracy import assert_calibration_robust, assert_max_accuracy_drop
     from pytest_edgequant.gate.deployment import (
         assert_arena_fits,
-        assert_calibration_robust,
         assert_deployable,
         assert_fully_integer,
-        assert_latency_within,
-        assert_max_accuracy_drop,
         assert_ops_supported,
-        assert_runtime_parity,
         assert_size_within,
-        assert_speedup,
     )
+    from pytest_edgequant.gate.latency import assert_latency_within, assert_speedup
+    from pytest_edgequant.gate.parity import assert_runtime_parity
     from pytest_edgequant.measure.metrics import (
         TaskMetric,
         mean_iou,
@@ -211,7 +209,10 @@ _HOMES = (
     "diagnose.calibration_quality",
     "diagnose.robustness",
     "api.latency",
+    "gate.latency",
     "gate.deployment",
+    "gate.accuracy",
+    "gate.parity",
 )
 
 

@@ -11,7 +11,7 @@ import math
 import numbers
 import re
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeGuard
 
 from pytest_edgequant.errors import SettingsError
 
@@ -50,8 +50,13 @@ class Bounded(Protocol):
     def higher_is_better(self) -> bool: ...
 
 
+def is_number(value: object) -> TypeGuard[float]:
+    """Whether it is a real number, of whatever library; True and False are none."""
+    return isinstance(value, numbers.Real) and not isinstance(value, bool)
+
+
 def _number(value: object, what: str, example: str) -> float:
-    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+    if not is_number(value):
         raise SettingsError(f"{what}: expected {example}, got {value!r}")
     if not math.isfinite(value) or float(value) < 0:
         raise SettingsError(f"{what}: expected a number of 0 or more, got {value!r}")

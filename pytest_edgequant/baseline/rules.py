@@ -11,14 +11,13 @@ output_sqnr = { max_drop = 3, informational = true }
 from __future__ import annotations
 
 import math
-import numbers
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from pytest_edgequant.baseline.known import TASK, check_name, not_known, own_name
 from pytest_edgequant.errors import EdgeQuantError, SettingsError, UnknownNameError
-from pytest_edgequant.limits import parse_drop
+from pytest_edgequant.limits import is_number, parse_drop
 from pytest_edgequant.names import unknown
 from pytest_edgequant.units import parse_size
 
@@ -139,10 +138,9 @@ def better(metric: str) -> str | None:
 
 
 def _number(value: object, place: str, least: float) -> float:
-    valid = isinstance(value, numbers.Real) and not isinstance(value, bool)
-    if not valid or not math.isfinite(float(value)) or float(value) < least:  # type: ignore[arg-type]
+    if not is_number(value) or not math.isfinite(value) or value < least:
         raise SettingsError(f"{place}: expected a number of {least:g} or more, got {value!r}")
-    return float(value)  # type: ignore[arg-type]
+    return float(value)
 
 
 def parse_growth(value: object, place: str) -> tuple[float, bool]:

@@ -1,15 +1,12 @@
-"""The assertions on accuracy: drops, robustness of the calibration, parity of runtimes."""
+"""The assertions on accuracy: what is lost, and how robust the calibration is."""
 
 from __future__ import annotations
 
 import dataclasses
-import math
-import numbers
+from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
-from pytest_edgequant.api.accuracy import MetricLike, compare_accuracy, measure_runtime_parity
+from pytest_edgequant.api.accuracy import MetricLike, compare_accuracy
 from pytest_edgequant.api.convert import load_variant
 from pytest_edgequant.api.memory import (
     for_target,
@@ -19,12 +16,9 @@ from pytest_edgequant.diagnose.calibration_quality import calibration_quality
 from pytest_edgequant.diagnose.kinship import is_quantized_form
 from pytest_edgequant.errors import (
     AccuracyDropExceeded,
-    CannotRunError,
     EdgeQuantError,
     Inconclusive,
-    MeasurementUnavailable,
     MetricError,
-    RuntimesDiffer,
     SettingsError,
     Unavailable,
     user_facing,
@@ -37,10 +31,8 @@ from pytest_edgequant.gate.accuracy_verdicts import (
     judge_robustness,
     judge_worst_class,
 )
-from pytest_edgequant.gate.budget import over
-from pytest_edgequant.gate.verdicts import conclude as _raise
-from pytest_edgequant.gate.verdicts import require_legal as _legal
-from pytest_edgequant.limits import parse_drop, parse_floor
+from pytest_edgequant.gate.verdicts import conclude, require_legal, unavailable
+from pytest_edgequant.limits import DropLimit, parse_drop, parse_floor
 from pytest_edgequant.measure import metrics
 from pytest_edgequant.measure.paired import DEFAULT_CONFIDENCE, check_confidence
 from pytest_edgequant.records import (
@@ -48,7 +40,6 @@ from pytest_edgequant.records import (
     CalibrationRobustness,
     Metric,
     Outcome,
-    RuntimeParity,
     Target,
     Variant,
     Verdict,
@@ -98,52 +89,92 @@ def assert_max_accuracy_drop(
     a limit that can't be meant or can't fail, and where candidate and baseline are exchanged.
     """
     chosen = metrics.get_metric(metric, output)
-    limit = parse_drop(max_drop, chosen.name, chosen.share)
-    level = DEFAULT_CONFIDENCE if confidence is None else check_confidence(confidence)
-    floor = None if min_accuracy is None else parse_floor(min_accuracy, chosen, "min_accuracy")
-    by_class = (
-        None
-        if max_worst_class_drop is None
-        else parse_drop(max_worst_class_drop, "recall", True, "max_worst_class_drop")
-    )
-    agreement = metrics.get_metric("agreement")
-    equal = (
-        None if min_agreement is None else parse_floor(min_agreement, agreement, "min_agreement")
+    limits = _read_limits(
+        chosen, max_drop, confidence, min_accuracy, max_worst_class_drop, min_agreement
     )
     candidate, profile = for_target(candidate, target)
     baseline = load_variant(baseline)
     _check_order(candidate, baseline)
-    _legal("accuracy_drop", candidate, profile)
+    require_legal("accuracy_drop", candidate, profile)
+    comparison = _compare(candidate, baseline, dataset, chosen, limits, runtime, preprocess)
+    verdicts = _judge_all(candidate.label, comparison, limits)
+    if verdicts[0].verdict is Outcome.FAIL:
+        advice = _drop_advice(candidate, baseline, comparison, dataset, preprocess)
+        told = f"{verdicts[0].message} {advice}"
+        verdicts[0] = dataclasses.replace(verdicts[0], message=told)
+    _raise_all(candidate, verdicts)
+    return comparison
+
+
+@dataclass(frozen=True)
+class _Limits:
+    """What a comparison is held against; `demanded` asks for evidence of each limit."""
+
+    drop: DropLimit
+    confidence: float
+    demanded: bool
+    floor: float | None
+    by_class: DropLimit | None
+    agreement: float | None
+
+
+def _read_limits(
+    metric: metrics.TaskMetric,
+    max_drop: float | str,
+    confidence: float | None,
+    min_accuracy: float | str | None,
+    max_worst_class_drop: float | str | None,
+    min_agreement: float | str | None,
+) -> _Limits:
+    """The limits as the user wrote them; raises `SettingsError`."""
+    drop = parse_drop(max_drop, metric.name, metric.share)
+    level = DEFAULT_CONFIDENCE if confidence is None else check_confidence(confidence)
+    floor = by_class = agreement = None
+    if min_accuracy is not None:
+        floor = parse_floor(min_accuracy, metric, "min_accuracy")
+    if max_worst_class_drop is not None:
+        by_class = parse_drop(max_worst_class_drop, "recall", True, "max_worst_class_drop")
+    if min_agreement is not None:
+        agreement = parse_floor(min_agreement, metrics.get_metric("agreement"), "min_agreement")
+    return _Limits(drop, level, confidence is not None, floor, by_class, agreement)
+
+
+def _compare(
+    candidate: Variant,
+    baseline: Variant,
+    dataset: Any,
+    metric: metrics.TaskMetric,
+    limits: _Limits,
+    runtime: str | None,
+    preprocess: Preprocess | None,
+) -> AccuracyComparison:
+    """Both on the same samples; raises `Unavailable` for a metric that can't be computed."""
     try:
-        comparison = compare_accuracy(
+        return compare_accuracy(
             candidate,
             baseline,
             dataset,
-            metric=chosen,
-            confidence=level,
+            metric=metric,
+            confidence=limits.confidence,
             runtime=runtime,
             preprocess=preprocess,
         )
     except MetricError as error:
-        message = f"{candidate.label}: accuracy_drop is unavailable: {error}"
-        brief = f"{chosen.name} drop unavailable"
-        verdict = Verdict("accuracy_drop", Outcome.UNAVAILABLE, message, limit.amount, brief=brief)
-        session.record_verdict(candidate, verdict)
-        raise Unavailable(message, verdict) from error
-    subject, demanded = candidate.label, confidence is not None
-    verdict = judge_drop(subject, comparison, limit, demanded=demanded)
-    if verdict.verdict is Outcome.FAIL:
-        advice = _drop_advice(candidate, baseline, comparison, dataset, preprocess)
-        verdict = dataclasses.replace(verdict, message=f"{verdict.message} {advice}")
-    verdicts = [verdict]
-    if floor is not None:
-        verdicts.append(judge_own_floor(subject, comparison, floor, demanded=demanded))
-    if by_class is not None:
-        verdicts.append(judge_worst_class(subject, comparison, by_class, demanded=demanded))
-    if equal is not None:
-        verdicts.append(judge_agreement(subject, comparison, equal, demanded=demanded))
-    _raise_all(candidate, verdicts)
-    return comparison
+        amount, brief = limits.drop.amount, f"{metric.name} drop"
+        raise unavailable(candidate, "accuracy_drop", error, amount, brief=brief) from error
+
+
+def _judge_all(subject: str, comparison: AccuracyComparison, limits: _Limits) -> list[Verdict]:
+    """The verdict on the drop, and after it one on each further limit."""
+    demanded = limits.demanded
+    verdicts = [judge_drop(subject, comparison, limits.drop, demanded=demanded)]
+    if limits.floor is not None:
+        verdicts.append(judge_own_floor(subject, comparison, limits.floor, demanded=demanded))
+    if limits.by_class is not None:
+        verdicts.append(judge_worst_class(subject, comparison, limits.by_class, demanded=demanded))
+    if limits.agreement is not None:
+        verdicts.append(judge_agreement(subject, comparison, limits.agreement, demanded=demanded))
+    return verdicts
 
 
 def _check_order(candidate: Variant, baseline: Variant) -> None:
@@ -218,7 +249,7 @@ def assert_calibration_robust(
     """
     limit = parse_drop(max_drop, robustness.metric, robustness.share)
     variant, worst = robustness.variant, robustness.worst
-    _legal("calibration_robustness", variant, variant.target)
+    require_legal("calibration_robustness", variant, variant.target)
     session.record_metric(
         variant,
         "calibration_worst_drop",
@@ -231,98 +262,4 @@ def assert_calibration_robust(
         ),
     )
     verdict = judge_robustness(variant.label, robustness, limit)
-    _raise(variant, verdict, AccuracyDropExceeded)
-
-
-def _steps(count: float) -> str:
-    return f"{count:g} {'step' if count == 1 else 'steps'}"
-
-
-def _check_steps(max_steps: float, variant: Variant) -> None:
-    """Raise `SettingsError` for more steps than the integers of all outputs have."""
-    kinds = {info.dtype for info in variant.outputs}
-    if any(kind.kind not in "iu" for kind in kinds):
-        return
-    widest = max(np.iinfo(kind).max - int(np.iinfo(kind).min) for kind in kinds)
-    if max_steps >= widest:
-        shown = ", ".join(sorted(str(kind) for kind in kinds))
-        raise SettingsError(
-            f"max_steps: {max_steps!r} can't fail: outputs of {variant.label} ({shown}) can't "
-            f"differ by more than {widest:,} steps"
-        )
-
-
-@user_facing
-def assert_runtime_parity(
-    variant: Any,
-    dataset: Any,
-    *,
-    max_steps: float | None = None,
-    max_changed: float | None = 0.01,
-    target: Target | str | None = None,
-    runtimes: tuple[str, str] = ("litert", "tflm"),
-    preprocess: Preprocess | None = None,
-) -> RuntimeParity:
-    """LiteRT's and TFLM's outputs for the same samples are as good as equal.
-
-    `max_steps` limits the largest difference of any output value, in steps of the output's scale;
-    `max_changed` the share of samples with another decision (0.01 is one in a hundred). None for no
-    limit. On a stratified part of the samples where all would be more than `edge_tflm_macs`.
-
-    Raises `RuntimesDiffer`, `CannotRun` where the target refuses the variant, `Unavailable` where
-    a runtime is not installed or refuses the model, `DatasetError`, `SettingsError`.
-    """
-    limits = {"max_steps": max_steps, "max_changed": max_changed}
-    for name, limit in limits.items():
-        real = isinstance(limit, numbers.Real) and not isinstance(limit, bool)
-        if limit is not None and not (real and limit >= 0 and math.isfinite(limit)):
-            raise SettingsError(f"{name}: expected a number of 0 or more, got {limit!r}")
-    if max_changed is not None and max_changed >= 1:
-        raise SettingsError(
-            f"max_changed: {max_changed!r} is all samples: it can't fail; 0.01 is one in 100"
-        )
-    if max_steps is None and max_changed is None:
-        raise SettingsError("assert_runtime_parity: give max_steps, max_changed or both")
-    variant, profile = for_target(variant, target)
-    if max_steps is not None:
-        _check_steps(max_steps, variant)
-    _legal("runtime_parity", variant, profile)
-    try:
-        parity = measure_runtime_parity(variant, dataset, runtimes=runtimes, preprocess=preprocess)
-    except (MeasurementUnavailable, CannotRunError, MetricError) as error:
-        message = f"{variant.label}: runtime parity is unavailable: {error}"
-        brief = "runtime parity unavailable"
-        verdict = Verdict("runtime_parity", Outcome.UNAVAILABLE, message, brief=brief)
-        session.record_verdict(variant, verdict)
-        raise Unavailable(message, verdict) from None
-    share = parity.changed / parity.count
-    first, second = runtimes
-    apart = (
-        f"differ by up to {_steps(parity.max_steps)} of the output {parity.output!r}"
-        if parity.output
-        else "give equal outputs"
-    )
-    message = (
-        f"{variant.label}: {first} and {second} {apart}, with {parity.changed} of {parity.count} "
-        f"decisions changed ({share:.2%})"
-    )
-    broken, briefs = [], []
-    if max_steps is not None and parity.max_steps > max_steps:
-        broken.append(f"allowed are {_steps(max_steps)}")
-        briefs.append(over("output difference", parity.max_steps, max_steps, _steps))
-    if max_changed is not None and share > max_changed:
-        broken.append(f"allowed are {max_changed:.2%} changed")
-        briefs.append(over("changed decisions", share, max_changed, lambda v: f"{v:.2%}"))
-    if broken:
-        message += (
-            f"; {' and '.join(broken)}. Judge the accuracy with runtime={second!r}, which is what "
-            "ships"
-        )
-    outcome = Outcome.FAIL if broken else Outcome.PASS
-    limit_shown = ", ".join(f"{k}={v:g}" for k, v in limits.items() if v is not None)
-    brief = "; ".join(briefs)
-    verdict = Verdict(
-        "runtime_parity", outcome, message, limit_shown, parity.max_steps, brief=brief
-    )
-    _raise(variant, verdict, RuntimesDiffer)
-    return parity
+    conclude(variant, verdict, AccuracyDropExceeded)

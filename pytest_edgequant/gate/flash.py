@@ -6,7 +6,7 @@ import math
 from fractions import Fraction
 
 from pytest_edgequant.errors import EdgeQuantError
-from pytest_edgequant.gate.budget import judge, over, undecided
+from pytest_edgequant.gate.verdicts import judge, over, undecided
 from pytest_edgequant.measure.arena.unrolled import described
 from pytest_edgequant.measure.flash import FlashSplit
 from pytest_edgequant.records import Metric, Outcome, Target, Variant, Verdict

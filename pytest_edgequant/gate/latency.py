@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import numbers
 from typing import Any
 
 from pytest_edgequant.api.convert import load_variant
@@ -16,8 +15,8 @@ from pytest_edgequant.errors import (
     SpeedupMissed,
     user_facing,
 )
-from pytest_edgequant.gate.budget import below, over, undecided
-from pytest_edgequant.gate.verdicts import conclude, require_legal
+from pytest_edgequant.gate.verdicts import below, conclude, over, require_legal, undecided
+from pytest_edgequant.limits import is_number
 from pytest_edgequant.measure.latency.records import (
     DeviceMeasurement,
     HostMeasurement,
@@ -167,7 +166,7 @@ def assert_speedup(
 
 
 def _ratio(value: float, what: str) -> float:
-    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+    if not is_number(value):
         raise SettingsError(f"{what}: expected a ratio such as 1.5, got {value!r}")
     if not math.isfinite(value) or value <= 0:
         raise SettingsError(f"{what}: expected a ratio above 0, got {value!r}")

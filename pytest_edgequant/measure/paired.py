@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import functools
 import math
-import numbers
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from pytest_edgequant.errors import DatasetError, MeasurementUnavailable, SettingsError, user_facing
+from pytest_edgequant.limits import is_number
 from pytest_edgequant.measure.probability import (
     binomial_at_most,
     normal_quantile,
@@ -38,10 +38,9 @@ _CELLS = 2**21
 
 def check_confidence(confidence: object, what: str = "confidence") -> float:
     """A confidence level such as 0.95; raises `SettingsError`, and for one that decides nothing."""
-    valid = isinstance(confidence, numbers.Real) and not isinstance(confidence, bool)
-    if not valid or not 0 < float(confidence) < 1:  # type: ignore[arg-type]
+    if not is_number(confidence) or not 0 < confidence < 1:
         raise SettingsError(f"{what}: expected a number such as 0.95, got {confidence!r}")
-    level = float(confidence)  # type: ignore[arg-type]
+    level = float(confidence)
     if not LEAST_CONFIDENCE <= level <= MOST_CONFIDENCE:
         why = (
             "as good as no evidence would pass for proof"

@@ -260,7 +260,7 @@ class HandingOut:
             seed: int = 0,
         ) -> CalibrationRobustness:
             from pytest_edgequant.diagnose.robustness import calibration_robustness
-            from pytest_edgequant.gate.deployment import assert_calibration_robust
+            from pytest_edgequant.gate.accuracy import assert_calibration_robust
 
             dataset = request.getfixturevalue("edge_dataset")
             calibrated = self._pipeline().variant(

@@ -21,8 +21,8 @@ from mutations import Mutation
 import pytest_edgequant as eq
 from pytest_edgequant.api.convert import load_variant
 from pytest_edgequant.baseline import Baseline, Entry, Samples, compare, parse_rules
-from pytest_edgequant.gate import accuracy as assertions_accuracy
-from pytest_edgequant.gate import latency as assertions_latency
+from pytest_edgequant.gate import latency as latency_gate
+from pytest_edgequant.gate import parity as parity_gate
 from pytest_edgequant.measure.latency.device import measurement, parse_result
 from pytest_edgequant.measure.paired import critical_value
 from pytest_edgequant.records import (
@@ -309,7 +309,7 @@ def _(tiny: Tiny, _: pytest.MonkeyPatch) -> Mutation:
 def _parity(fault: Mapping[str, float], **limits: float | None) -> Made:
     def made(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> Mutation:
         found = RuntimeParity(("litert", "tflm"), 400, 2, 0.1, 9, 4, "y", "measured")
-        monkeypatch.setattr(assertions_accuracy, "measure_runtime_parity", lambda *_, **__: found)
+        monkeypatch.setattr(parity_gate, "measure_runtime_parity", lambda *_, **__: found)
         check = partial(eq.assert_runtime_parity, tiny["int8"], None)
         return Mutation(
             "", partial(check, **limits), partial(check, **{**limits, **fault}), eq.RuntimesDiffer
@@ -394,7 +394,7 @@ def test_a_speedup_by_the_last_digit(
     broken: float, error: type[Exception], tiny: Tiny, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     found = Metric(1.6, "", "measured", 1.5, 1.8)
-    monkeypatch.setattr(assertions_latency, "measure_speedup", lambda *_, **__: found)
+    monkeypatch.setattr(latency_gate, "measure_speedup", lambda *_, **__: found)
     check = partial(eq.assert_speedup, tiny["int8"], tiny["float32"])
     Mutation("", partial(check, 1.5), partial(check, broken), error).check()
 

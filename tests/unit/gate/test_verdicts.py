@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from pytest_edgequant.gate.budget import judge
+from pytest_edgequant.gate.verdicts import judge
 from pytest_edgequant.records import Metric, Outcome, Verdict
 from pytest_edgequant.units import format_bytes
 

@@ -1,0 +1,113 @@
+"""Whether a model's arena fits into SRAM, where its memory is, and what would make it fit."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from pytest_edgequant.api.memory import measure_arena, roomier_target
+from pytest_edgequant.errors import MeasurementUnavailable, SettingsError
+from pytest_edgequant.gate.verdicts import judge, over, undecided
+from pytest_edgequant.records import Arena, Metric, Outcome, Target, Variant, Verdict
+from pytest_edgequant.results import session
+from pytest_edgequant.units import format_bytes, parse_size_limit
+from pytest_edgequant.wording import facts, short
+
+
+def judge_arena(variant: Variant, target: Target, headroom: str | int = 0) -> Verdict:
+    """Pass where the arena fits what the target leaves for it, but for `headroom`.
+
+    What was measured is recorded. Raises `SettingsError` for a headroom that leaves nothing.
+    """
+    if not target.is_microcontroller:
+        return Verdict(
+            "arena",
+            Outcome.NOT_APPLICABLE,
+            f"{variant.label}: {target.name} runs {target.runtime} and has no tensor arena limit",
+        )
+    left = target.sram_for_arena
+    if left is None:
+        return Verdict(
+            "arena",
+            Outcome.UNAVAILABLE,
+            f"{variant.label}: arena is unavailable: the target {target.name} does not say what "
+            "its firmware leaves for the arena. State it: sram_for_arena in "
+            f"[tool.edgequant.targets.{target.name}]",
+            brief="arena unavailable",
+        )
+    spare = parse_size_limit(headroom, left.value, "headroom")
+    limit = left.value - spare
+    if limit <= 0:
+        raise SettingsError(
+            f"headroom: {spare:,} B leaves nothing of the {left.value:,} B on {target.name}"
+        )
+    subject = f"{variant.label} on {target.name}"
+    try:
+        arena = measure_arena(variant, target)
+    except MeasurementUnavailable as error:
+        metric = Metric.unavailable("bytes", str(error))
+        session.record_metric(variant, "arena_bytes", metric)
+        return judge("arena", metric, limit, subject=subject, show=_size)
+    metric = arena.metric()
+    session.record_metric(variant, "arena_bytes", metric)
+    if arena.unknown and arena.minimum_bytes > limit:
+        return _judge_bounds(variant, target, arena, limit, subject)
+    verdict = judge("arena", metric, limit, subject=subject, show=_size)
+    if verdict.verdict is Outcome.FAIL:
+        advice = _arena_advice(variant, target, arena, limit)
+        verdict = dataclasses.replace(verdict, message=f"{verdict.message}\n{advice}")
+    return verdict
+
+
+def _size(value: float) -> str:
+    return format_bytes(int(value))
+
+
+def _judge_bounds(
+    variant: Variant, target: Target, arena: Arena, limit: int, subject: str
+) -> Verdict:
+    """A need that is known only between two bounds, the upper one above the limit."""
+    names = ", ".join(arena.unknown)
+    if arena.low_bytes > limit:
+        message = (
+            f"{subject}: arena of at least {_size(arena.low_bytes)} (without the data of {names}, "
+            f"which is not known) is over the limit of {_size(limit)} by "
+            f"{_size(arena.low_bytes - limit)}\n{_arena_advice(variant, target, arena, limit)}"
+        )
+        brief = over("arena", arena.low_bytes, limit, _size)
+        return Verdict("arena", Outcome.FAIL, message, limit, arena.low_bytes, brief=brief)
+    message = undecided(
+        "Measure the arena on the device",
+        f"{subject}: it is not known exactly: between {_size(arena.low_bytes)} and "
+        f"{_size(arena.minimum_bytes)}, with a limit of {_size(limit)}, because the memory of "
+        f"{names} is not known",
+    )
+    return Verdict("arena", Outcome.INCONCLUSIVE, message, limit, arena.minimum_bytes)
+
+
+def _arena_advice(variant: Variant, target: Target, arena: Arena, limit: int) -> str:
+    """Where most is alive, and what would make it fit, with the effect as computed."""
+    lines = []
+    if arena.peak is not None:
+        largest = sorted(arena.peak.alive, key=lambda b: -b.size)[:3]
+        shown = ", ".join(f"{short(b.name)} ({b.size:,} B)" for b in largest)
+        lines.append(
+            f"Most is alive at {arena.peak.operator}, {arena.peak.bytes:,} B: {shown}. "
+            f"{arena.persistent_bytes:,} B are persistent"
+        )
+    unrolled = arena.unrolled()
+    if unrolled:
+        lines.append(f"{unrolled[0].upper()}{unrolled[1:]}")
+    found = arena.suggestions()
+    if found:
+        ways = (
+            way.told(" (then it fits)" if arena.minimum_bytes - way.bytes <= limit else "")
+            for way in found
+        )
+        lines.append(facts("Ways out:", ways))
+    roomier = roomier_target(variant, target)
+    if roomier is not None:
+        other, room, need = roomier
+        lines.append(
+            f"The smallest target that has room is {other.name}: {_size(need)} of {_size(room)}"
+        )
+    return "\n".join(lines)

@@ -1,0 +1,126 @@
+"""The assertion on runtimes: what runs on the desktop decides as what runs on the device."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from pytest_edgequant.api.accuracy import measure_runtime_parity
+from pytest_edgequant.api.memory import for_target
+from pytest_edgequant.errors import (
+    CannotRunError,
+    MeasurementUnavailable,
+    MetricError,
+    RuntimesDiffer,
+    SettingsError,
+    user_facing,
+)
+from pytest_edgequant.gate.verdicts import conclude, over, require_legal, unavailable
+from pytest_edgequant.limits import is_number
+from pytest_edgequant.records import Outcome, RuntimeParity, Target, Variant, Verdict
+from pytest_edgequant.samples.stream import Preprocess
+
+
+def _steps(count: float) -> str:
+    return f"{count:g} {'step' if count == 1 else 'steps'}"
+
+
+def _check_steps(max_steps: float, variant: Variant) -> None:
+    """Raise `SettingsError` for more steps than the integers of all outputs have."""
+    kinds = {info.dtype for info in variant.outputs}
+    if any(kind.kind not in "iu" for kind in kinds):
+        return
+    widest = max(np.iinfo(kind).max - int(np.iinfo(kind).min) for kind in kinds)
+    if max_steps >= widest:
+        shown = ", ".join(sorted(str(kind) for kind in kinds))
+        raise SettingsError(
+            f"max_steps: {max_steps!r} can't fail: outputs of {variant.label} ({shown}) can't "
+            f"differ by more than {widest:,} steps"
+        )
+
+
+def _check_limits(max_steps: float | None, max_changed: float | None) -> None:
+    """Raise `SettingsError` for limits that can't be meant, or can't fail."""
+    for name, limit in {"max_steps": max_steps, "max_changed": max_changed}.items():
+        if limit is not None and not (is_number(limit) and limit >= 0 and math.isfinite(limit)):
+            raise SettingsError(f"{name}: expected a number of 0 or more, got {limit!r}")
+    if max_changed is not None and max_changed >= 1:
+        raise SettingsError(
+            f"max_changed: {max_changed!r} is all samples: it can't fail; 0.01 is one in 100"
+        )
+    if max_steps is None and max_changed is None:
+        raise SettingsError("assert_runtime_parity: give max_steps, max_changed or both")
+
+
+@user_facing
+def assert_runtime_parity(
+    variant: Any,
+    dataset: Any,
+    *,
+    max_steps: float | None = None,
+    max_changed: float | None = 0.01,
+    target: Target | str | None = None,
+    runtimes: tuple[str, str] = ("litert", "tflm"),
+    preprocess: Preprocess | None = None,
+) -> RuntimeParity:
+    """LiteRT's and TFLM's outputs for the same samples are as good as equal.
+
+    `max_steps` limits the largest difference of any output value, in steps of the output's scale;
+    `max_changed` the share of samples with another decision (0.01 is one in a hundred). None for no
+    limit. On a stratified part of the samples where all would be more than `edge_tflm_macs`.
+
+    Raises `RuntimesDiffer`, `CannotRun` where the target refuses the variant, `Unavailable` where
+    a runtime is not installed or refuses the model, `DatasetError`, `SettingsError`.
+    """
+    _check_limits(max_steps, max_changed)
+    variant, profile = for_target(variant, target)
+    if max_steps is not None:
+        _check_steps(max_steps, variant)
+    require_legal("runtime_parity", variant, profile)
+    try:
+        parity = measure_runtime_parity(variant, dataset, runtimes=runtimes, preprocess=preprocess)
+    except (MeasurementUnavailable, CannotRunError, MetricError) as error:
+        raise unavailable(variant, "runtime_parity", error, what="runtime parity") from None
+    verdict = _judge_parity(variant.label, parity, runtimes, max_steps, max_changed)
+    conclude(variant, verdict, RuntimesDiffer)
+    return parity
+
+
+def _judge_parity(
+    subject: str,
+    parity: RuntimeParity,
+    runtimes: tuple[str, str],
+    max_steps: float | None,
+    max_changed: float | None,
+) -> Verdict:
+    """The verdict on the differences between two runtimes; a limit of None is none."""
+    share = parity.changed / parity.count
+    first, second = runtimes
+    apart = (
+        f"differ by up to {_steps(parity.max_steps)} of the output {parity.output!r}"
+        if parity.output
+        else "give equal outputs"
+    )
+    message = (
+        f"{subject}: {first} and {second} {apart}, with {parity.changed} of {parity.count} "
+        f"decisions changed ({share:.2%})"
+    )
+    broken, briefs = [], []
+    if max_steps is not None and parity.max_steps > max_steps:
+        broken.append(f"allowed are {_steps(max_steps)}")
+        briefs.append(over("output difference", parity.max_steps, max_steps, _steps))
+    if max_changed is not None and share > max_changed:
+        broken.append(f"allowed are {max_changed:.2%} changed")
+        briefs.append(over("changed decisions", share, max_changed, lambda v: f"{v:.2%}"))
+    if broken:
+        message += (
+            f"; {' and '.join(broken)}. Judge the accuracy with runtime={second!r}, which is what "
+            "ships"
+        )
+    outcome = Outcome.FAIL if broken else Outcome.PASS
+    limits = {"max_steps": max_steps, "max_changed": max_changed}
+    limit_shown = ", ".join(f"{k}={v:g}" for k, v in limits.items() if v is not None)
+    brief = "; ".join(briefs)
+    return Verdict("runtime_parity", outcome, message, limit_shown, parity.max_steps, brief=brief)
