@@ -31,12 +31,10 @@ import os
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from xxhash import xxh3_128_hexdigest
 
 from pytest_edgequant.errors import SettingsError
 
@@ -61,6 +59,8 @@ def digest(*parts: object) -> str:
 
 @functools.cache
 def _version(package: str) -> str | None:
+    from importlib import metadata  # which takes longer to load than all of this module
+
     try:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
@@ -146,7 +146,7 @@ class Cache:
             intact = (
                 document["key"] == key
                 and path.parent == index.parent
-                and document["xxh3"] == xxh3_128_hexdigest(content)
+                and document["xxh3"] == _checksum(content)
                 and document["meta_sha256"] == digest(document["meta"])
             )
         except (OSError, ValueError, KeyError, TypeError):
@@ -165,7 +165,7 @@ class Cache:
         document = {
             "key": key,
             "file": path.name,
-            "xxh3": xxh3_128_hexdigest(content),
+            "xxh3": _checksum(content),
             "meta": dict(meta),
             "meta_sha256": digest(dict(meta)),
         }
@@ -191,6 +191,12 @@ class Cache:
         content = b"".join(np.ascontiguousarray(array).data for array in arrays)
         meta = {"arrays": [[array.dtype.str, list(array.shape)] for array in arrays]}
         self.put(key, content, meta, ".arrays")
+
+
+def _checksum(content: bytes) -> str:
+    from xxhash import xxh3_128_hexdigest
+
+    return xxh3_128_hexdigest(content)
 
 
 def _write(path: Path, content: bytes) -> None:

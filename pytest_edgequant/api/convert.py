@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from pytest_edgequant.errors import user_facing
-from pytest_edgequant.pipeline.calibration import CalibrationRequest
 from pytest_edgequant.pipeline.pipeline import current_pipeline
+from pytest_edgequant.pipeline.request import CalibrationRequest
 from pytest_edgequant.records import Target, Variant
 
 

@@ -17,7 +17,6 @@ from pytest_edgequant.errors import (
 )
 from pytest_edgequant.measure import legality
 from pytest_edgequant.measure.arena import compute_arena
-from pytest_edgequant.measure.arena.optimizer import optimized
 from pytest_edgequant.measure.flash import FlashSplit, split_flash
 from pytest_edgequant.pipeline.pipeline import current_pipeline
 from pytest_edgequant.records import (
@@ -172,6 +171,8 @@ def optimize_arena(model: Any, target: Target | str | None = None) -> bytes:
 
     Raises `CannotRunError` where TFLM has no kernel for an operator.
     """
+    from pytest_edgequant.measure.arena.optimizer import optimized
+
     variant, found = for_target(model, target)
     profile = (
         _profile_of(found) if found is not None else make_profile("arm32", "cortex-m4", "reference")

@@ -16,20 +16,13 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
 from pytest_edgequant.cache import versions
 from pytest_edgequant.context import Undefined
-from pytest_edgequant.conversion import quantizer_worker, tensorflow_worker, tracing
-from pytest_edgequant.conversion.calibration import Calibration
 from pytest_edgequant.conversion.check import detect_form
-from pytest_edgequant.conversion.qat import driver, legacy, preconditions
-from pytest_edgequant.conversion.qat.recipe import Training
-from pytest_edgequant.conversion.tensorflow_worker import Converted, Description
-from pytest_edgequant.conversion.tracing import Exported
-from pytest_edgequant.conversion.wrapped import unwrapped
 from pytest_edgequant.errors import (
     ConversionError,
     IsolatedProcessError,
@@ -39,13 +32,20 @@ from pytest_edgequant.errors import (
 from pytest_edgequant.forms import VariantSpec
 from pytest_edgequant.isolation import IsolatedProcess
 from pytest_edgequant.pointers import pointer_file, pointer_reason
-from pytest_edgequant.samples.inputs import InputSpec
 from pytest_edgequant.tflite.complete import check_complete
 from pytest_edgequant.tflite.ends import file_inputs, file_outputs
 from pytest_edgequant.tflite.graph import Graph, read_graph
 
+if TYPE_CHECKING:
+    from pytest_edgequant.conversion import tracing
+    from pytest_edgequant.conversion.calibration import Calibration
+    from pytest_edgequant.conversion.qat.recipe import Training
+    from pytest_edgequant.conversion.tensorflow_worker import Converted, Description, Stored
+    from pytest_edgequant.conversion.tracing import Exported
+
+# What converts is loaded where something is converted: a .tflite that is taken as it is needs none.
+
 _TENSORFLOW = ("tensorflow", "tensorflow-cpu", "tf-nightly", "keras", "tf-keras")
-_QUANTIZER = (*quantizer_worker.LIBRARIES.values(), "ai-edge-litert", "numpy")
 
 
 @dataclass(frozen=True)
@@ -194,18 +194,24 @@ class TensorFlowFile(_FloatModel):
         return total.hexdigest()
 
     @property
-    def _stored(self) -> tensorflow_worker.Stored:
+    def _stored(self) -> Stored:
         return self.kind, str(self.path.resolve()), self.fingerprint
 
     def describe(self, process: IsolatedProcess) -> Description:
+        from pytest_edgequant.conversion import tensorflow_worker
+
         description: Description = process.call(
             tensorflow_worker.describe, self._stored, self.where
         )
         return description
 
     def convert(self, process: IsolatedProcess, order: Order) -> Converted:
+        from pytest_edgequant.conversion import tensorflow_worker
+
         def once(unrolled: bool) -> Converted:
             if order.training is not None:
+                from pytest_edgequant.conversion.qat import driver
+
                 origin = self._stored
                 return driver.train(
                     process, origin, self.where, order, unrolled, lambda: nullcontext(origin[1])
@@ -244,6 +250,8 @@ class LiveModel(_FloatModel):
         if model is None:
             raise ModelError(f"{self.where} is gone; keep the model alive while it is converted")
         if self._unwrapped is None:
+            from pytest_edgequant.conversion.wrapped import unwrapped
+
             found = unwrapped(model, self.where)
             if found is model:
                 return model
@@ -252,16 +260,23 @@ class LiveModel(_FloatModel):
 
     def _trace(self, unrolled: bool) -> tracing.Traced:
         if unrolled not in self._traces:
+            from pytest_edgequant.conversion import tracing
+
             self._traces[unrolled] = tracing.trace(self._model, self.where, unrolled)
         return self._traces[unrolled]
 
     @cached_property
     def fingerprint(self) -> str:
+        from pytest_edgequant.conversion import tracing
+
         traced = self._trace(False)
         with tracing.initial_states(self._model):
             return tracing.fingerprint(traced)
 
     def describe(self, process: IsolatedProcess) -> Description:
+        from pytest_edgequant.conversion import tracing
+        from pytest_edgequant.conversion.tensorflow_worker import Description
+
         traced = self._trace(False)
         return Description(
             traced.inputs,
@@ -273,6 +288,8 @@ class LiveModel(_FloatModel):
 
     def _export(self, unrolled: bool) -> Exported:
         if unrolled not in self._folders:
+            from pytest_edgequant.conversion import tracing
+
             folder = tempfile.TemporaryDirectory(prefix="edgequant-", ignore_cleanup_errors=True)
             exported = tracing.export(self._model, self._trace(unrolled), Path(folder.name))
             self._folders[unrolled] = (folder, exported)
@@ -281,12 +298,18 @@ class LiveModel(_FloatModel):
     @contextmanager
     def _legacy_file(self) -> Iterator[str]:
         """The model as a file of tf_keras, for a child that trains it."""
+        from pytest_edgequant.conversion.qat import legacy
+
         with tempfile.TemporaryDirectory(prefix="edgequant-") as folder:
             yield legacy.save(self._model, Path(folder), self.where)
 
     def convert(self, process: IsolatedProcess, order: Order) -> Converted:
+        from pytest_edgequant.conversion import tensorflow_worker
+
         def once(unrolled: bool) -> Converted:
             if order.training is not None:
+                from pytest_edgequant.conversion.qat import driver, preconditions
+
                 preconditions.check_model(self._model, self.where)
                 exported = self._export(unrolled)
                 return driver.train(
@@ -320,7 +343,9 @@ class TFLiteFile:
 
     @property
     def toolchain(self) -> dict[str, str]:
-        return versions(_QUANTIZER)
+        from pytest_edgequant.conversion.quantizer_worker import LIBRARIES
+
+        return versions((*LIBRARIES.values(), "ai-edge-litert", "numpy"))
 
     @cached_property
     def graph(self) -> Graph:
@@ -355,6 +380,9 @@ class TFLiteFile:
             )
 
     def describe(self, process: IsolatedProcess) -> Description:
+        from pytest_edgequant.conversion.tensorflow_worker import Description
+        from pytest_edgequant.samples.inputs import InputSpec
+
         ends, tensors = file_inputs(self.graph), self.graph.main.tensors
         inputs = tuple(
             InputSpec(
@@ -367,6 +395,9 @@ class TFLiteFile:
         return Description(inputs, file_outputs(self.graph).names, False, False)
 
     def convert(self, process: IsolatedProcess, order: Order) -> Converted:
+        from pytest_edgequant.conversion import quantizer_worker
+        from pytest_edgequant.conversion.tensorflow_worker import Converted
+
         assert order.description is not None
         try:
             content, notes = process.call(
@@ -390,6 +421,8 @@ _live: weakref.WeakKeyDictionary[Any, tuple[str, LiveModel]] = weakref.WeakKeyDi
 
 def _live_source(model: Any) -> LiveModel:
     """The model's source, made anew when weights or settings of its layers have changed since."""
+    from pytest_edgequant.conversion import tracing
+
     state = hashlib.sha256(tracing.settings(model).encode())
     for weights in model.get_weights():
         state.update(str((weights.dtype, weights.shape)).encode())
@@ -415,6 +448,8 @@ def open_source(model: Any, where: str = "edge_model") -> Source:
         return TFLiteFile(bytes(model), None)
     if isinstance(model, str | os.PathLike):
         return _open_path(Path(model), where)
+    from pytest_edgequant.conversion import tracing
+
     if tracing.is_keras_model(model):
         return _live_source(model)
     raise ModelError(

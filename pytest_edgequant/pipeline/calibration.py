@@ -1,10 +1,10 @@
-"""Where representative samples come from: what the user gives, or a split off the dataset."""
+"""Finding representative samples: what the user gives, or a split off the dataset."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from pytest_edgequant.conversion.calibration import (
@@ -22,42 +22,11 @@ from pytest_edgequant.errors import CalibrationError
 from pytest_edgequant.forms import VariantSpec
 from pytest_edgequant.measure.evaluation.engine import Engine
 from pytest_edgequant.pipeline.descriptions import Descriptions
-from pytest_edgequant.records import HeldOut
+from pytest_edgequant.pipeline.request import CalibrationRequest, Representative
 from pytest_edgequant.samples.inputs import InputSpec
 from pytest_edgequant.samples.stream import Samples
 
 _MOST_SPLITS = 8
-
-
-def _nothing() -> Any:
-    return None
-
-
-@dataclasses.dataclass(frozen=True)
-class CalibrationRequest:
-    """Where representative samples come from; asked only when a conversion needs them.
-
-    `samples` gives what the user defined, or None; then `dataset` is split, and `preprocess` gives
-    the function that its samples go through, or None. `split_applies` tells that this dataset is
-    also evaluated on, so that every variant must leave the split out.
-    `training` gives what a trained variant is trained with; without `samples` it is calibrated
-    with these too.
-    """
-
-    samples: Callable[[], Any] = _nothing
-    training: Callable[[], Any] = _nothing
-    dataset: Callable[[], Any] = _nothing
-    preprocess: Callable[[], Any] = _nothing
-    split_applies: bool = False
-
-
-@dataclasses.dataclass(frozen=True)
-class Representative:
-    """What a variant is calibrated and trained with, and what its evaluation must leave out."""
-
-    calibration: Calibration | None = None
-    training: Training | None = None
-    held_out: HeldOut | None = None
 
 
 @dataclasses.dataclass(frozen=True)

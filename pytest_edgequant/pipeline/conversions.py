@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from pytest_edgequant.cache import Cache, Entry, digest
-from pytest_edgequant.conversion.finish import build_variant, finish
+from pytest_edgequant.conversion.built import build_variant
 from pytest_edgequant.conversion.source import Order, Source, TFLiteFile
-from pytest_edgequant.conversion.tensorflow_worker import Converted
 from pytest_edgequant.errors import EdgeQuantError
 from pytest_edgequant.forms import VariantSpec, family_members
 from pytest_edgequant.isolation import IsolatedProcess
-from pytest_edgequant.pipeline.descriptions import Descriptions
 from pytest_edgequant.pipeline.keys import conversion_key
 from pytest_edgequant.pipeline.progress import Progress, silent
 from pytest_edgequant.records import Variant
+
+if TYPE_CHECKING:
+    from pytest_edgequant.conversion.tensorflow_worker import Converted
+    from pytest_edgequant.pipeline.descriptions import Descriptions
 
 
 class Conversions:
@@ -22,9 +26,9 @@ class Conversions:
 
     def __init__(
         self,
-        cache: Cache,
+        cache: Callable[[], Cache],
         process: IsolatedProcess,
-        descriptions: Descriptions,
+        descriptions: Callable[[], Descriptions],
         progress: Progress,
     ) -> None:
         self.count = 0
@@ -63,19 +67,19 @@ class Conversions:
         path = source.path
         if path is None:
             key = digest("bytes", source.fingerprint)
-            entry = self._cache.get(key) or self._cache.put(key, source.content, {}, ".tflite")
+            entry = self._cache().get(key) or self._cache().put(key, source.content, {}, ".tflite")
             path = entry.path
         name = source.form if spec.name == "as_is" else spec.name
         return build_variant(name, source.content, path, {}, source.where)
 
     def _entry(self, source: Source, order: Order, family_key: str, key: str) -> Entry:
         """What the cache has for an order, after a conversion where it had nothing."""
-        entry = self._cache.get(key)
+        entry = self._cache().get(key)
         if entry is not None:
             return entry
-        with self._cache.lock(family_key):
+        with self._cache().lock(family_key):
             # Another process may have made it while this one waited.
-            entry = self._cache.get(key, again=True)
+            entry = self._cache().get(key, again=True)
             if entry is not None:
                 return entry
             try:
@@ -88,7 +92,7 @@ class Conversions:
         needed = order.spec.calibrated or isinstance(source, TFLiteFile)
         order = dataclasses.replace(
             order,
-            description=self._descriptions.of(source) if needed else None,
+            description=self._descriptions().of(source) if needed else None,
             progress=self._progress,
         )
         what = f"converting {source.where} to {order.spec.family}"
@@ -100,6 +104,8 @@ class Conversions:
 
     def _stored(self, converted: Converted, source: Source, order: Order, family_key: str) -> Entry:
         """Store every variant of the family; gives the one that was ordered."""
+        from pytest_edgequant.conversion.finish import finish
+
         wanted: Entry | None = None
         for member in family_members(order.spec.family):
             try:
@@ -114,7 +120,7 @@ class Conversions:
                 "notes": [*converted.notes, *notes],
                 "training": dict(converted.training) if converted.training else None,
             }
-            entry = self._cache.put(digest(family_key, member.name), content, meta, ".tflite")
+            entry = self._cache().put(digest(family_key, member.name), content, meta, ".tflite")
             if member.name == order.spec.name:
                 wanted = entry
         assert wanted is not None

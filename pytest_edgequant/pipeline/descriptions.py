@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -19,7 +19,9 @@ from pytest_edgequant.samples.inputs import InputSpec
 class Descriptions:
     """Descriptions of sources; kept in the cache, for a warm run must not load TensorFlow."""
 
-    def __init__(self, cache: Cache, process: IsolatedProcess, progress: Progress) -> None:
+    def __init__(
+        self, cache: Callable[[], Cache], process: IsolatedProcess, progress: Progress
+    ) -> None:
         self._cache = cache
         self._process = process
         self._progress = progress
@@ -35,12 +37,12 @@ class Descriptions:
         return self._known[key]
 
     def _read_or_made(self, key: str, source: Source) -> Description:
-        entry = self._cache.get(key)
+        entry = self._cache().get(key)
         if entry is not None:
             return _description(entry.meta)
         with self._progress(f"loading {source.where}"):
             description = source.describe(self._process)
-        self._cache.put(key, b"", _document(description), ".description")
+        self._cache().put(key, b"", _document(description), ".description")
         return description
 
 

@@ -4,57 +4,84 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pytest_edgequant.cache import Cache, digest, versions
 from pytest_edgequant.errors import CannotRunError, IsolatedProcessError, MeasurementUnavailable
 from pytest_edgequant.isolation import IsolatedProcess
-from pytest_edgequant.measure import litert_worker
-from pytest_edgequant.measure.arena import tflm_worker
-from pytest_edgequant.measure.arena.tflm_worker import TFLMAllocation
-from pytest_edgequant.measure.arena.verification import MOST_SECONDS, check_arena, smallest_arena
 from pytest_edgequant.pipeline.keys import REVISION
 from pytest_edgequant.pipeline.progress import Progress
 from pytest_edgequant.tflite.graph import read_graph
+
+if TYPE_CHECKING:
+    from pytest_edgequant.measure.arena.tflm_worker import TFLMAllocation
 
 
 class Interpreters:
     """Asks each question once: the answers are kept in the cache.
 
     `process` runs models whole; arenas that may be too small are tried in a process of their own,
-    which ends with `close`, and only where arenas are to be verified (`verifies`).
+    which ends with `close`, and only where arenas are to be verified (`verifies`). With `asks` off
+    nothing is asked: every answer is unavailable.
     """
 
     def __init__(
-        self, cache: Cache, process: IsolatedProcess, progress: Progress, *, verifies: bool
+        self,
+        cache: Callable[[], Cache],
+        process: IsolatedProcess,
+        progress: Progress,
+        *,
+        verifies: bool,
+        asks: bool = True,
     ) -> None:
         self._cache = cache
         self._process = process
         self._verifies = verifies
+        self._asks = asks
         self._progress = progress
-        self._verifier = IsolatedProcess("verifying", min(process.timeout, MOST_SECONDS))
+        self._verifier: IsolatedProcess | None = None
 
     def close(self) -> None:
         """End the process that arenas are tried in."""
-        self._verifier.close()
+        if self._verifier is not None:
+            self._verifier.close()
 
     def tflm_allocation(self, content: bytes) -> TFLMAllocation:
         """What the TFLM interpreter reports for a model.
 
         Raises `CannotRunError` with TFLM's reason, `MeasurementUnavailable` without the wheel.
         """
-        installed = versions(["tflite-micro"])
-        if not installed:
-            raise MeasurementUnavailable(
-                "the tflite-micro wheel is not installed here (there is one for Linux x86-64 only)"
-            )
+        installed = self._installed("tflite-micro")
+        from pytest_edgequant.measure.arena import tflm_worker
+
         found = self._asked("tflm", "TFLM's", tflm_worker.measure, content, installed)
-        return TFLMAllocation(**found)
+        return tflm_worker.TFLMAllocation(**found)
 
     def check_litert(self, content: bytes) -> None:
-        """Raise `CannotRunError` with LiteRT's reason where it refuses a model."""
-        installed = versions(["ai-edge-litert"])
+        """Raise `CannotRunError` with LiteRT's reason where it refuses a model.
+
+        Raises `MeasurementUnavailable` where LiteRT is not installed.
+        """
+        installed = self._installed("ai-edge-litert")
+        from pytest_edgequant.measure import litert_worker
+
         self._asked("litert", "LiteRT's", litert_worker.check, content, installed)
+
+    def missing(self, package: str) -> str:
+        """Why the interpreter of a package says nothing here; empty where it is asked."""
+        if not self._asks:
+            return "it was not asked"
+        if versions([package]):
+            return ""
+        only = " (there is one for Linux x86-64 only)" if package == "tflite-micro" else ""
+        return f"the {package} wheel is not installed here{only}"
+
+    def _installed(self, package: str) -> Mapping[str, str]:
+        """The package's version; raises `MeasurementUnavailable` where it can't be asked."""
+        missing = self.missing(package)
+        if missing:
+            raise MeasurementUnavailable(missing)
+        return versions([package])
 
     def arena_verification(self, content: bytes, label: str) -> str:
         """What checking a model's arena against the interpreter found; empty where not asked for.
@@ -70,6 +97,8 @@ class Interpreters:
             reported = self.tflm_allocation(content)
         except CannotRunError as error:
             return f"not verified: {error}"
+        from pytest_edgequant.measure.arena.verification import check_arena
+
         with self._progress(f"verifying the arena of {label}"):
             return check_arena(
                 read_graph(content, label),
@@ -91,7 +120,7 @@ class Interpreters:
         Raises `CannotRunError` where it refuses the model or dies of it.
         """
         key = digest(kind, REVISION, content, installed)
-        entry = self._cache.get(key)
+        entry = self._cache().get(key)
         if entry is None:
             try:
                 found = self._process.call(question, content)
@@ -100,15 +129,20 @@ class Interpreters:
                 document = {"refused": str(error)}
             except IsolatedProcessError as error:
                 raise CannotRunError(f"{whose} interpreter failed on the model: {error}") from None
-            entry = self._cache.put(key, b"", document, f".{kind}")
+            entry = self._cache().put(key, b"", document, f".{kind}")
         if "refused" in entry.meta:
             raise CannotRunError(entry.meta["refused"])
         return entry.meta
 
     def _smallest_arena(self, content: bytes, expected: int, installed: Mapping[str, str]) -> int:
         key = digest("tflm-smallest", REVISION, content, expected, installed)
-        entry = self._cache.get(key)
+        entry = self._cache().get(key)
         if entry is None:
+            from pytest_edgequant.measure.arena.verification import MOST_SECONDS, smallest_arena
+
+            if self._verifier is None:
+                limit = min(self._process.timeout, MOST_SECONDS)
+                self._verifier = IsolatedProcess("verifying", limit)
             found = smallest_arena(self._verifier, content, expected)
-            entry = self._cache.put(key, b"", {"smallest": found}, ".tflm")
+            entry = self._cache().put(key, b"", {"smallest": found}, ".tflm")
         return int(entry.meta["smallest"])

@@ -10,6 +10,7 @@ import atexit
 import dataclasses
 import tempfile
 from collections.abc import Callable
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -19,25 +20,30 @@ from pytest_edgequant.conversion.source import Order, open_source
 from pytest_edgequant.errors import CannotRunError, IsolatedProcessError
 from pytest_edgequant.forms import get_spec
 from pytest_edgequant.isolation import DEFAULT_TIMEOUT, IsolatedProcess
-from pytest_edgequant.measure.evaluation.engine import Engine
-from pytest_edgequant.pipeline.calibration import CalibrationRequest, Calibrations
-from pytest_edgequant.pipeline.conversions import Conversions
-from pytest_edgequant.pipeline.descriptions import Descriptions
-from pytest_edgequant.pipeline.interpreters import Interpreters
 from pytest_edgequant.pipeline.progress import Progress, on_terminal, silent
+from pytest_edgequant.pipeline.request import CalibrationRequest, Representative
 from pytest_edgequant.records import Target, Variant
-from pytest_edgequant.samples.inputs import as_inputs, input_specs
 from pytest_edgequant.settings import DEFAULT_TFLM_MACS
 from pytest_edgequant.targets import Targets
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from pytest_edgequant.measure.evaluation.engine import Engine
+    from pytest_edgequant.pipeline.calibration import Calibrations
+    from pytest_edgequant.pipeline.conversions import Conversions
+    from pytest_edgequant.pipeline.descriptions import Descriptions
+    from pytest_edgequant.pipeline.interpreters import Interpreters
+
 R = TypeVar("R")
 
 
 class Pipeline:
-    """Conversion and measurement with one cache, one converter process, one interpreter process."""
+    """Conversion and measurement with one cache, one converter process, one interpreter process.
+
+    Its parts are loaded when something first asks for them: what reads a file alone needs few.
+    `asks_interpreters` is whether what an interpreter says of a model is asked for at all.
+    """
 
     def __init__(
         self,
@@ -49,6 +55,7 @@ class Pipeline:
         dense_per_channel: bool = False,
         arena_verify: bool = False,
         tflm_macs: int = DEFAULT_TFLM_MACS,
+        asks_interpreters: bool = True,
         progress: Progress = silent,
     ) -> None:
         self._temporary: tempfile.TemporaryDirectory[str] | None = None
@@ -57,38 +64,82 @@ class Pipeline:
                 prefix="edgequant-", ignore_cleanup_errors=True
             )
             cache_dir = Path(self._temporary.name)
-        elif cache_dir is None:
-            import platformdirs
-
-            cache_dir = Path(platformdirs.user_cache_dir("pytest-edgequant"))
-        self.cache = Cache(cache_dir)
+        self._cache_dir = cache_dir
         self.targets = targets or Targets()
         self.dense_per_channel = dense_per_channel
         self.progress = progress
         self.tflm_macs = tflm_macs
+        self._arena_verify = arena_verify
+        self._asks_interpreters = asks_interpreters
+        self._timeout = timeout
         self._converter = IsolatedProcess("converter", timeout)
         self._interpreter = IsolatedProcess("interpreter", timeout)
-        self.engine = Engine(self.cache, self._interpreter, timeout)
-        self.interpreters = Interpreters(
-            self.cache, self._interpreter, progress, verifies=arena_verify
+
+    @cached_property
+    def cache(self) -> Cache:
+        """Where all that was made is kept; raises `SettingsError` where that can't be written."""
+        if self._cache_dir is None:
+            import platformdirs
+
+            self._cache_dir = Path(platformdirs.user_cache_dir("pytest-edgequant"))
+        return Cache(self._cache_dir)
+
+    @cached_property
+    def engine(self) -> Engine:
+        from pytest_edgequant.measure.evaluation.engine import Engine
+
+        return Engine(self.cache, self._interpreter, self._timeout)
+
+    @cached_property
+    def interpreters(self) -> Interpreters:
+        from pytest_edgequant.pipeline.interpreters import Interpreters
+
+        return Interpreters(
+            lambda: self.cache,
+            self._interpreter,
+            self.progress,
+            verifies=self._arena_verify,
+            asks=self._asks_interpreters,
         )
-        descriptions = Descriptions(self.cache, self._converter, progress)
-        self.calibrations = Calibrations(descriptions, self.engine)
-        self.conversions = Conversions(self.cache, self._converter, descriptions, progress)
+
+    @cached_property
+    def _descriptions(self) -> Descriptions:
+        from pytest_edgequant.pipeline.descriptions import Descriptions
+
+        return Descriptions(lambda: self.cache, self._converter, self.progress)
+
+    @cached_property
+    def calibrations(self) -> Calibrations:
+        from pytest_edgequant.pipeline.calibration import Calibrations
+
+        return Calibrations(self._descriptions, self.engine)
+
+    @cached_property
+    def conversions(self) -> Conversions:
+        from pytest_edgequant.pipeline.conversions import Conversions
+
+        return Conversions(
+            lambda: self.cache, self._converter, lambda: self._descriptions, self.progress
+        )
+
+    def _loaded(self, part: str) -> bool:
+        return part in self.__dict__
 
     def close(self) -> None:
         """End the child processes and drop what is temporary."""
         self._converter.close()
         self._interpreter.close()
-        self.interpreters.close()
-        self.engine.close()
+        if self._loaded("interpreters"):
+            self.interpreters.close()
+        if self._loaded("engine"):
+            self.engine.close()
         if self._temporary is not None:
             self._temporary.cleanup()
 
     @property
     def converted(self) -> int:
         """How many conversions were needed."""
-        return self.conversions.count
+        return self.conversions.count if self._loaded("conversions") else 0
 
     def variant(
         self,
@@ -108,7 +159,10 @@ class Pipeline:
         spec = get_spec(name)
         source = open_source(model, where)
         source.check_derivable(spec)
-        found = self.calibrations.find(source, spec, calibration)
+        if source.is_form(spec) and not calibration.split_applies:
+            found = Representative()  # it takes no samples, and no dataset loses any to it
+        else:
+            found = self.calibrations.find(source, spec, calibration)
         per_channel = self.dense_per_channel if dense_per_channel is None else dense_per_channel
         order = Order(spec, found.calibration, per_channel, found.training)
         variant = self.conversions.variant(source, order)
@@ -130,6 +184,8 @@ class Pipeline:
 
     def predict(self, variant: Variant, x: Any) -> list[NDArray[Any]]:
         """Real-valued outputs (N, ...) of a variant on LiteRT, one array an output."""
+        from pytest_edgequant.samples.inputs import as_inputs, input_specs
+
         where = f"{variant.label}: predict"
         return self.engine.predict(variant, as_inputs(x, input_specs(variant), where), where)
 

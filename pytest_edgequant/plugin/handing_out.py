@@ -18,8 +18,8 @@ from pytest_edgequant.errors import (
 )
 from pytest_edgequant.forms import get_spec
 from pytest_edgequant.measure.legality import variant_refused
-from pytest_edgequant.pipeline.calibration import CalibrationRequest
 from pytest_edgequant.pipeline.pipeline import Pipeline
+from pytest_edgequant.pipeline.request import CalibrationRequest
 from pytest_edgequant.plugin import parametrization
 from pytest_edgequant.plugin.device_results import DeviceResults
 from pytest_edgequant.records import CalibrationRobustness, Outcome, Target, Variant

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from ai_edge_litert import schema_py_generated as schema
 
 from pytest_edgequant.errors import ModelError
 from pytest_edgequant.records import Quantization
+from pytest_edgequant.tflite import schema
 from pytest_edgequant.tflite.graph import Tensor
 
 if TYPE_CHECKING:

@@ -19,15 +19,16 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from ai_edge_litert import schema_py_generated as schema
 
 from pytest_edgequant.errors import ModelError
+from pytest_edgequant.tflite import schema
 from pytest_edgequant.tflite.graph import (
     OFFLINE_PLAN,
     Graph,
     Operator,
     Subgraph,
     Tensor,
+    constants,
     read_graph,
 )
 
@@ -40,6 +41,7 @@ _SUBGRAPHS = (
     *("initSubgraphIndex", "subgraph", "decompositionSubgraphIndex"),
 )
 _VERSION = "edgequant-model/1"
+_NEWER_OPTIONS = constants(schema.BuiltinOptions2)
 
 
 def _digest(*parts: object) -> str:
@@ -61,6 +63,8 @@ def _plain(value: Any) -> Any:
         return [_plain(item) for item in value]
     if value is None or isinstance(value, bool | int | str):
         return value
+    if isinstance(value, Mapping):
+        return _options(value)
     if hasattr(value, "__dict__"):
         return _options(vars(value))
     return repr(value)
@@ -131,7 +135,7 @@ class _Hasher:
             if tensor.constant:
                 data = self.constant(table.Tensors(tensor.index), tensor)
                 sparsity = table.Tensors(tensor.index).Sparsity()
-                where = sparsity and _plain(schema.SparsityParametersT.InitFromObj(sparsity))
+                where = sparsity and _plain(schema.fields(sparsity, "SparsityParameters"))
                 digests[tensor.index] = _digest("constant", _kind(tensor), data, where)
             elif tensor.is_variable:
                 digests[tensor.index] = _digest("variable", _kind(tensor))
@@ -168,7 +172,8 @@ class _Hasher:
         }
         raw = table.Operators(operator.index)
         custom = raw.CustomOptionsAsNumpy().tobytes() if raw.CustomOptionsLength() else b""
-        newer = raw.BuiltinOptions2() and _plain(schema.OperatorT.InitFromObj(raw).builtinOptions2)
+        newer, kind = raw.BuiltinOptions2(), _NEWER_OPTIONS.get(raw.BuiltinOptions2Type(), "NONE")
+        newer = newer and _options(schema.options_of(newer, kind))
         inputs = [
             "left out" if i < 0 else digests.get(i) or _digest("nothing", _kind(tensors[i]))
             for i in operator.inputs

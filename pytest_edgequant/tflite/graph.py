@@ -1,6 +1,6 @@
 """A .tflite file as plain records: tensors, operators, subgraphs, signatures.
 
-Read with the schema classes that ship in ai-edge-litert. A file may be truncated, random or
+Read with the schema's classes (`tflite.schema`). A file may be truncated, random or
 hostile: every length is checked against the file before anything is built from it.
 """
 
@@ -13,10 +13,10 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
-from ai_edge_litert import schema_py_generated as schema
 
 from pytest_edgequant.errors import ModelError
 from pytest_edgequant.records import Quantization
+from pytest_edgequant.tflite import schema
 from pytest_edgequant.wording import short
 
 IDENTIFIER = b"TFL3"
@@ -44,13 +44,14 @@ _DTYPES = {
 }
 
 
-def _constants(cls: type) -> dict[int, str]:
+def constants(cls: type) -> dict[int, str]:
+    """The names of one of the schema's enumerations by their numbers."""
     return {v: k for k, v in vars(cls).items() if isinstance(v, int) and not k.startswith("_")}
 
 
-_TYPE_NAMES = _constants(schema.TensorType)
-_OPERATOR_NAMES = _constants(schema.BuiltinOperator)
-_OPTION_NAMES = _constants(schema.BuiltinOptions)
+_TYPE_NAMES = constants(schema.TensorType)
+_OPERATOR_NAMES = constants(schema.BuiltinOperator)
+_OPTION_NAMES = constants(schema.BuiltinOptions)
 
 
 @dataclass(frozen=True)
@@ -280,9 +281,7 @@ class _Reader:
         table = operator.BuiltinOptions()
         if name == "NONE" or table is None:
             return {}
-        reader = getattr(schema, name)()
-        reader.Init(table.Bytes, table.Pos)
-        return dict(vars(getattr(schema, f"{name}T").InitFromObj(reader)))
+        return schema.options_of(table, name)
 
     def subgraph(self, subgraph: Any) -> Subgraph:
         count = self._length(subgraph.TensorsLength(), "tensors")

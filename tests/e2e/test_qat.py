@@ -20,8 +20,8 @@ from pytest_edgequant import (
     measure_runtime_parity,
 )
 from pytest_edgequant.measure.legality import variant_refused
-from pytest_edgequant.pipeline.calibration import CalibrationRequest
 from pytest_edgequant.pipeline.pipeline import Pipeline
+from pytest_edgequant.pipeline.request import CalibrationRequest
 from pytest_edgequant.tflite.graph import read_graph
 
 L = keras.layers

@@ -159,7 +159,7 @@ def test_calibration_forms_give_the_same_model() -> None:
 def test_a_second_run_starts_no_converter(tmp_path: Path) -> None:
     model = make(lambda: [L.Dense(5)], (7,))
     model.save(tmp_path / "m.keras")
-    from pytest_edgequant.pipeline.calibration import CalibrationRequest
+    from pytest_edgequant.pipeline.request import CalibrationRequest
 
     for expected in (1, 0):
         pipeline = Pipeline(tmp_path / "cache")

@@ -17,7 +17,7 @@ from model_building import GraphBuilder
 
 from pytest_edgequant import compare_accuracy, evaluate, measure_runtime_parity, task_metric
 from pytest_edgequant.api.convert import load_variant
-from pytest_edgequant.conversion.finish import build_variant
+from pytest_edgequant.conversion.built import build_variant
 from pytest_edgequant.pipeline.pipeline import Pipeline, run_variant
 from pytest_edgequant.records import Variant
 from pytest_edgequant.tflite.edit import pack

@@ -14,8 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from model_building import one_operator, tensor
 
+from pytest_edgequant.conversion.built import build_variant
 from pytest_edgequant.conversion.check import detect_form, float_tensors, quantized_nothing
-from pytest_edgequant.conversion.finish import build_variant
 from pytest_edgequant.errors import ModelError
 from pytest_edgequant.isolation import IsolatedProcess
 from pytest_edgequant.records import Quantization
