@@ -7,6 +7,7 @@ in points (`"2 pt"`, for metrics that are fractions), or relative to the baselin
 
 from __future__ import annotations
 
+import contextlib
 import math
 import numbers
 import re
@@ -14,6 +15,7 @@ from dataclasses import dataclass
 from typing import Protocol, TypeGuard
 
 from pytest_edgequant.errors import SettingsError
+from pytest_edgequant.wording import counted
 
 _DROP = re.compile(
     r"(?:(?P<before>relative)\s*)?(?P<number>\d+(?:\.\d+)?)\s*(?P<unit>%|[a-z ]*[a-z])?"
@@ -55,7 +57,8 @@ def is_number(value: object) -> TypeGuard[float]:
     return isinstance(value, numbers.Real) and not isinstance(value, bool)
 
 
-def _number(value: object, what: str, example: str) -> float:
+def parse_number(value: object, what: str, example: str) -> float:
+    """A finite number of 0 or more, such as `example` says; raises `SettingsError`."""
     if not is_number(value):
         raise SettingsError(f"{what}: expected {example}, got {value!r}")
     if not math.isfinite(value) or float(value) < 0:
@@ -71,12 +74,11 @@ def parse_drop(value: object, metric: str, share: bool, what: str = "max_drop") 
     """
     if not isinstance(value, str):
         example = 'a number such as 0.02, "2 pt" or "2% relative"'
-        amount = _number(value, what, example)
+        amount = parse_number(value, what, example)
         if share and amount >= 1:
             much = "more than everything" if amount > 1 else "everything, so that it can't fail"
             raise SettingsError(
-                f"{what}: {value!r} is {much}; {metric} is a fraction: write "
-                '"2 pt"; two points are 0.02'
+                f"{what}: {value!r} is {much}; {metric} is a fraction: {_points(amount)}"
             )
         return DropLimit(amount)
     match = _DROP.fullmatch(value.strip())
@@ -84,6 +86,12 @@ def parse_drop(value: object, metric: str, share: bool, what: str = "max_drop") 
     relative = match is not None and bool(match["before"] or match["after"])
     if unit.endswith(" relative"):
         unit, relative = unit.removesuffix(" relative").strip(), True
+    if match is not None and not unit and not relative:
+        number = float(match["number"])
+        raise SettingsError(
+            f"{what}: can't read {value!r}: it has no unit; "
+            + (_points(number) if share else f"write the number {number:g}")
+        )
     if match is None or unit not in (*_POINTS, *_PERCENT):
         raise SettingsError(
             f"{what}: can't read {value!r}; expected a number such as 0.02 in the unit of "
@@ -113,6 +121,16 @@ def parse_drop(value: object, metric: str, share: bool, what: str = "max_drop") 
     return DropLimit(number / 100)
 
 
+def _points(number: float) -> str:
+    """How what was written as `number` is written as a drop."""
+    if number < 1:
+        return f'write the number {number:g}, or "{100 * number:g} pt" (points)'
+    if number < 100:
+        are = "point is" if number == 1 else "points are"
+        return f'{number:g} {are} {number / 100:g} or "{number:g} pt"'
+    return 'two points are 0.02 or "2 pt"'
+
+
 def parse_floor(value: object, metric: Bounded, what: str) -> float:
     """A least value: `0.9`, or `"90%"` for metrics that are fractions; raises `SettingsError`."""
     if not metric.higher_is_better:
@@ -124,19 +142,60 @@ def parse_floor(value: object, metric: Bounded, what: str) -> float:
     if isinstance(value, str):
         match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*%", value.strip(), re.ASCII)
         if match is None or not metric.share:
-            raise SettingsError(f'{what}: can\'t read {value!r}; expected 0.9, or "90%"')
+            raise SettingsError(f"{what}: can't read {value!r}; {_floor(value, metric)}")
+        if float(match[1]) > 100:
+            raise SettingsError(f"{what}: {value!r} is more than everything")
         value = float(match[1]) / 100
-    number = _number(value, what, 'a number such as 0.9, or "90%"')
+    number = parse_number(value, what, 'a number such as 0.9, or "90%"')
     if metric.share and number > 1:
-        raise SettingsError(
-            f'{what}: {value!r} is more than everything; 92 per cent are 0.92 or "92%"'
-        )
+        raise SettingsError(f"{what}: {shown!r} is more than everything; {_floor(number, metric)}")
     if metric.share and number == 0:
         raise SettingsError(
             f"{what}: {shown!r} can't fail: {metric.name} is never less; leave it out, or give a "
             'floor such as 0.9 or "90%"'
         )
     return number
+
+
+def _floor(value: object, metric: Bounded) -> str:
+    """How a floor is written that was written as `value`."""
+    if not metric.share:
+        return f"{metric.name} is not a fraction: expected a number in its own unit"
+    with contextlib.suppress(ValueError):
+        number = float(str(value))
+        if number <= 1:
+            return f'write the number {number:g}, or "{100 * number:g}%"'
+        if number <= 100:
+            return f'{number:g} per cent are {number / 100:g} or "{number:g}%"'
+    return 'expected 0.9, or "90%"'
+
+
+def parse_fraction(value: object, what: str) -> float:
+    """A share that may be: `0.01`, or `"1%"`; raises `SettingsError`."""
+    number = value
+    if isinstance(value, str):
+        match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*%", value.strip(), re.ASCII)
+        if match is None:
+            raise SettingsError(f'{what}: can\'t read {value!r}; expected 0.01, or "1%"')
+        number = float(match[1]) / 100
+    share = parse_number(number, what, 'a number of 0 or more such as 0.01, or "1%"')
+    if share >= 1:
+        ways = f'; {share:g} per cent are {share / 100:g} or "{share:g}%"' if share <= 100 else ""
+        raise SettingsError(f"{what}: {value!r} is all samples: it can't fail{ways}")
+    return share
+
+
+def check_bytes(value: object, what: str) -> None:
+    """Raise `SettingsError` for a number of bytes that must be meant as per cent."""
+    if not is_number(value):
+        return
+    number = float(value)
+    if not 1 <= number < 100:
+        return
+    raise SettingsError(
+        f"{what}: {value!r} would be {counted(int(number), 'byte')}; {number:g} per cent are "
+        f'{number / 100:g} or "{number:g}%", and a size has a unit ("{number:g} KiB")'
+    )
 
 
 def within(value: float, limit: float) -> bool:

@@ -116,12 +116,35 @@ def parse_share(value: object, what: str = "share") -> Fraction | None:
     return number / 100
 
 
-def parse_size_limit(value: object, whole: int | None, what: str = "max") -> int:
-    """A limit in bytes: a size as `parse_size` takes it, or a share of `whole` such as `"80%"`.
+def _bare(value: object) -> float | None:
+    """The number of text that has no unit; None of anything else."""
+    if isinstance(value, str) and re.fullmatch(r"\d+(\.\d+)?", value.strip(), re.ASCII):
+        return float(value)
+    return None
 
-    Raises `UnitError` when a share is asked for and there is no whole to take it of.
+
+def limit_share(value: object, what: str = "max") -> Fraction | None:
+    """The exact fraction of a limit that is a share, `"80%"` or 0.8; None for one in bytes.
+
+    Raises `UnitError` as `parse_share`, and for text without a unit that could mean either.
     """
-    share = parse_share(value, what)
+    number = _bare(value)
+    if number is not None and number <= 100:
+        size = [f"{number:g} B", f"{number:g} KiB"] if number >= 1 else []
+        ways = [*size, f"{100 * number if number < 1 else number:g}%"]
+        raise UnitError(f"{what}: {value!r} has no unit: write {' or '.join(map(repr, ways))}")
+    if isinstance(value, numbers.Real) and 0 < float(value) < 1:
+        return Fraction(str(float(value)))
+    return parse_share(value, what)
+
+
+def parse_size_limit(value: object, whole: int | None, what: str = "max") -> int:
+    """A limit in bytes: a size as `parse_size` takes it, or a share of `whole`: `"80%"`, 0.8.
+
+    Raises `UnitError` for what can't be read, for text such as `"20"`, which could be per cent, and
+    when a share is asked for and there is no whole to take it of.
+    """
+    share = limit_share(value, what)
     if share is None:
         return parse_size(value, what)
     if whole is None:

@@ -7,13 +7,14 @@ import dataclasses
 from pytest_edgequant.api.memory import measure_arena, roomier_target
 from pytest_edgequant.errors import MeasurementUnavailable, SettingsError
 from pytest_edgequant.gate.verdicts import judge, over, undecided
+from pytest_edgequant.limits import check_bytes
 from pytest_edgequant.records import Arena, Metric, Outcome, Target, Variant, Verdict
 from pytest_edgequant.results import session
 from pytest_edgequant.units import format_bytes, parse_size_limit
 from pytest_edgequant.wording import facts, short
 
 
-def judge_arena(variant: Variant, target: Target, headroom: str | int = 0) -> Verdict:
+def judge_arena(variant: Variant, target: Target, headroom: str | float = 0) -> Verdict:
     """Pass where the arena fits what the target leaves for it, but for `headroom`.
 
     What was measured is recorded. Raises `SettingsError` for a headroom that leaves nothing.
@@ -34,6 +35,7 @@ def judge_arena(variant: Variant, target: Target, headroom: str | int = 0) -> Ve
             f"[tool.edgequant.targets.{target.name}]",
             brief="arena unavailable",
         )
+    check_bytes(headroom, "headroom")
     spare = parse_size_limit(headroom, left.value, "headroom")
     limit = left.value - spare
     if limit <= 0:

@@ -29,6 +29,7 @@ from pytest_edgequant.errors import (
 from pytest_edgequant.gate.arena import judge_arena
 from pytest_edgequant.gate.flash import judge_flash, judge_size, size_metrics
 from pytest_edgequant.gate.verdicts import conclude, require_legal
+from pytest_edgequant.limits import check_bytes
 from pytest_edgequant.measure import legality
 from pytest_edgequant.measure.flash import FlashSplit
 from pytest_edgequant.records import (
@@ -58,7 +59,9 @@ def _on_target(variant: Any, target: Target | str | None) -> tuple[Variant, Targ
 
 
 @user_facing
-def assert_size_within(variant: Any, max: str | int, *, target: Target | str | None = None) -> None:
+def assert_size_within(
+    variant: Any, max: str | float, *, target: Target | str | None = None
+) -> None:
     """The .tflite file is at most `max`: "64 KiB", 65536, or "80%" of the flash left to a model.
 
     Left to a model is what the target's firmware and TFLM's code for the model's operators leave.
@@ -67,6 +70,7 @@ def assert_size_within(variant: Any, max: str | int, *, target: Target | str | N
     """
     variant, profile = for_target(variant, target)
     split = flash_split(variant, profile)
+    check_bytes(max, f"{variant.label}: max")
     parse_size_limit(max, split.at_most, f"{variant.label}: max")
     require_legal("size", variant, profile)
     verdict = judge_size(variant, max, split, f"{variant.label}: max")
@@ -84,14 +88,14 @@ def _record_flash(variant: Variant, split: FlashSplit) -> None:
 
 @user_facing
 def assert_arena_fits(
-    variant: Any, target: Target | str | None = None, *, headroom: str | int = 0
+    variant: Any, target: Target | str | None = None, *, headroom: str | float = 0
 ) -> None:
     """The tensor arena fits the SRAM that is left on the target, with `headroom` to spare.
 
-    `headroom` is a size ("4 KiB", bytes) or a share of what is left ("10%"). Not applicable, and
-    then neither passed nor failed, on a runtime without an arena. Where an operator's memory is not
-    known, it passes if the upper bound fits, fails if what is known does not, and is inconclusive
-    in between. Raises `ArenaExceeded` with ways out and their effect, `CannotRun`, and
+    `headroom` is a size ("4 KiB", bytes) or a share of what is left ("10%", 0.1). Not applicable,
+    and then neither passed nor failed, on a runtime without an arena. Where an operator's memory is
+    not known, it passes if the upper bound fits, fails if what is known does not, and is
+    inconclusive in between. Raises `ArenaExceeded` with ways out and their effect, `CannotRun`, and
     `Unavailable` where the arena can't be measured.
     """
     variant, profile = _on_target(variant, target)

@@ -11,7 +11,7 @@ from pytest_edgequant.measure.arena.unrolled import described
 from pytest_edgequant.measure.flash import FlashSplit
 from pytest_edgequant.records import Metric, Outcome, Target, Variant, Verdict
 from pytest_edgequant.tflite.graph import read_graph
-from pytest_edgequant.units import format_bytes, parse_share, parse_size_limit
+from pytest_edgequant.units import format_bytes, limit_share, parse_size_limit
 
 SMALLER = "Use fewer channels or layers, or a target with more flash"
 FROM_FLOAT = "Quantize to int8 (about a quarter of float32)"
@@ -47,9 +47,9 @@ def _advice(variant: Variant) -> str:
     return f"{unrolled[0].upper()}{unrolled[1:]}. {WITHOUT_STEPS}. {usual}"
 
 
-def judge_size(variant: Variant, limit: str | int, split: FlashSplit, what: str) -> Verdict:
+def judge_size(variant: Variant, limit: str | float, split: FlashSplit, what: str) -> Verdict:
     """A limit as users write it: bytes, or a share of the flash that is left to a model."""
-    share = parse_share(limit, what)
+    share = limit_share(limit, what)
     if share is None or split.runtime is None:
         metric = size_metrics(variant, split)["size_bytes"]
         most = parse_size_limit(limit, split.limit, what)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
@@ -18,7 +17,7 @@ from pytest_edgequant.errors import (
     user_facing,
 )
 from pytest_edgequant.gate.verdicts import conclude, over, require_legal, unavailable
-from pytest_edgequant.limits import is_number
+from pytest_edgequant.limits import parse_fraction, parse_number
 from pytest_edgequant.records import Outcome, RuntimeParity, Target, Variant, Verdict
 from pytest_edgequant.samples.stream import Preprocess
 
@@ -41,17 +40,13 @@ def _check_steps(max_steps: float, variant: Variant) -> None:
         )
 
 
-def _check_limits(max_steps: float | None, max_changed: float | None) -> None:
-    """Raise `SettingsError` for limits that can't be meant, or can't fail."""
-    for name, limit in {"max_steps": max_steps, "max_changed": max_changed}.items():
-        if limit is not None and not (is_number(limit) and limit >= 0 and math.isfinite(limit)):
-            raise SettingsError(f"{name}: expected a number of 0 or more, got {limit!r}")
-    if max_changed is not None and max_changed >= 1:
-        raise SettingsError(
-            f"max_changed: {max_changed!r} is all samples: it can't fail; 0.01 is one in 100"
-        )
-    if max_steps is None and max_changed is None:
+def _read_limits(max_steps: object, max_changed: object) -> tuple[float | None, float | None]:
+    """Both limits as numbers; raises `SettingsError` for what can't be meant, or can't fail."""
+    steps = None if max_steps is None else parse_number(max_steps, "max_steps", "a number of steps")
+    changed = None if max_changed is None else parse_fraction(max_changed, "max_changed")
+    if steps is None and changed is None:
         raise SettingsError("assert_runtime_parity: give max_steps, max_changed or both")
+    return steps, changed
 
 
 @user_facing
@@ -60,7 +55,7 @@ def assert_runtime_parity(
     dataset: Any,
     *,
     max_steps: float | None = None,
-    max_changed: float | None = 0.01,
+    max_changed: float | str | None = 0.01,
     target: Target | str | None = None,
     runtimes: tuple[str, str] = ("litert", "tflm"),
     preprocess: Preprocess | None = None,
@@ -68,22 +63,22 @@ def assert_runtime_parity(
     """LiteRT's and TFLM's outputs for the same samples are as good as equal.
 
     `max_steps` limits the largest difference of any output value, in steps of the output's scale;
-    `max_changed` the share of samples with another decision (0.01 is one in a hundred). None for no
-    limit. On a stratified part of the samples where all would be more than `edge_tflm_macs`.
+    `max_changed` the share of samples with another decision (0.01 or "1%": one in a hundred). None
+    for no limit. On a stratified part of the samples where all would be more than `edge_tflm_macs`.
 
     Raises `RuntimesDiffer`, `CannotRun` where the target refuses the variant, `Unavailable` where
     a runtime is not installed or refuses the model, `DatasetError`, `SettingsError`.
     """
-    _check_limits(max_steps, max_changed)
+    steps, changed = _read_limits(max_steps, max_changed)
     variant, profile = for_target(variant, target)
-    if max_steps is not None:
-        _check_steps(max_steps, variant)
+    if steps is not None:
+        _check_steps(steps, variant)
     require_legal("runtime_parity", variant, profile)
     try:
         parity = measure_runtime_parity(variant, dataset, runtimes=runtimes, preprocess=preprocess)
     except (MeasurementUnavailable, CannotRunError, MetricError) as error:
         raise unavailable(variant, "runtime_parity", error, what="runtime parity") from None
-    verdict = _judge_parity(variant.label, parity, runtimes, max_steps, max_changed)
+    verdict = _judge_parity(variant.label, parity, runtimes, steps, changed)
     conclude(variant, verdict, RuntimesDiffer)
     return parity
 

@@ -36,10 +36,20 @@ _CELLS = 2**21
 """Weights that are alive at once: bounds the memory of a bootstrap."""
 
 
+def _as_fraction(confidence: object) -> str:
+    """How a confidence in per cent is written; empty for what is none."""
+    try:
+        level = float(str(confidence).strip().removesuffix("%"))
+    except ValueError:
+        return ""
+    return f"; {level:g} per cent are {level / 100:g}" if 1 < level < 100 else ""
+
+
 def check_confidence(confidence: object, what: str = "confidence") -> float:
     """A confidence level such as 0.95; raises `SettingsError`, and for one that decides nothing."""
     if not is_number(confidence) or not 0 < confidence < 1:
-        raise SettingsError(f"{what}: expected a number such as 0.95, got {confidence!r}")
+        meant = _as_fraction(confidence)
+        raise SettingsError(f"{what}: expected a number such as 0.95, got {confidence!r}{meant}")
     level = float(confidence)
     if not LEAST_CONFIDENCE <= level <= MOST_CONFIDENCE:
         why = (

@@ -146,6 +146,25 @@ def test_a_limit_is_a_size_or_a_share_of_the_whole() -> None:
     assert parse_size_limit(5, None) == 5
 
 
+@pytest.mark.parametrize("share, size", [(0.2, 200), (0.335, 335), (0.999, 999), (1 / 3, 333)])
+def test_a_fraction_is_a_share_too(share: float, size: int) -> None:
+    assert parse_size_limit(share, 1000) == parse_size_limit(f"{100 * share:.8f}%", 1000) == size
+
+
+@pytest.mark.parametrize(
+    "text, ways",
+    [
+        ("20", "write '20 B' or '20 KiB' or '20%'"),
+        ("99.5", "write '99.5 B' or '99.5 KiB' or '99.5%'"),
+        ("0.2", "write '20%'"),
+    ],
+)
+def test_text_that_could_be_bytes_or_per_cent_is_refused(text: str, ways: str) -> None:
+    with pytest.raises(UnitError, match=f"^headroom: '{text}' has no unit: {ways}$"):
+        parse_size_limit(text, 1000, "headroom")
+    assert parse_size_limit("4096", 1000) == 4096
+
+
 def test_a_share_of_nothing_known_is_refused() -> None:
     with pytest.raises(UnitError, match="max: '80%' is a share"):
         parse_size_limit("80%", None)

@@ -16,7 +16,7 @@ from pytest_edgequant.gate.accuracy_verdicts import (
     judge_floor,
     judge_worst_class,
 )
-from pytest_edgequant.limits import DropLimit, parse_drop, parse_floor
+from pytest_edgequant.limits import DropLimit, parse_drop, parse_floor, parse_fraction
 from pytest_edgequant.measure.metrics import compute, get_metric
 from pytest_edgequant.measure.paired import compare_scores
 
@@ -60,7 +60,9 @@ def test_a_relative_limit_is_a_share_of_the_baseline(given: str, share: bool) ->
             'points or a share of the baseline: write "2 pt" for .*88%, or "2% relative" for .*8',
         ),
         ("2 percent", "could mean points or a share"),
-        ("0.02", "can't read '0.02'"),
+        ("0.02", "can't read '0.02': it has no unit; write the number 0.02, or \"2 pt\""),
+        ("20", "can't read '20': it has no unit; 20 points are 0.2 or \"20 pt\""),
+        (5, '5 is more than everything; .*: 5 points are 0.05 or "5 pt"'),
         ("two points", "can't read"),
         ("-2 pt", "can't read"),
         ("2 relative pt", "can't read"),
@@ -90,7 +92,30 @@ def test_an_error_may_more_than_double_and_a_score_fall_below_zero() -> None:
     assert parse_floor(0, get_metric("r2"), "min_accuracy") == 0
 
 
+@pytest.mark.parametrize("given, share", [(0.01, 0.01), ("1%", 0.01), ("2.5 %", 0.025), (0, 0)])
+def test_a_share_that_may_be(given: Any, share: float) -> None:
+    assert parse_fraction(given, "max_changed") == pytest.approx(share)
+
+
+@pytest.mark.parametrize(
+    "given, said",
+    [
+        (5, '5 is all samples: it can\'t fail; 5 per cent are 0.05 or "5%"'),
+        (1, "it can't fail"),
+        ("100%", "it can't fail"),
+        ("5", "can't read '5'"),
+        (-0.1, "expected a number of 0 or more"),
+        (True, "got True"),
+    ],
+)
+def test_a_share_that_can_not_be_meant_is_refused(given: Any, said: str) -> None:
+    with pytest.raises(SettingsError, match=f"^max_changed: .*{said}"):
+        parse_fraction(given, "max_changed")
+
+
 def test_a_metric_that_is_no_fraction_has_no_points() -> None:
+    with pytest.raises(SettingsError, match=r"write the number 20$"):
+        parse_drop("20", "mae", False)
     assert parse_drop(50, "mae", False).of(10) == 50
     with pytest.raises(SettingsError, match=r'mae is not a fraction, .* or "2% relative"'):
         parse_drop("2 pt", "mae", False)
@@ -104,8 +129,12 @@ def test_a_floor(given: Any, floor: float) -> None:
 @pytest.mark.parametrize(
     "metric, given, said",
     [
-        ("accuracy", 90, 'min_accuracy: 90 is more than everything; .*0.92 or "92%"'),
-        ("accuracy", "0.9", "min_accuracy: can't read '0.9'"),
+        ("accuracy", 90, 'min_accuracy: 90 is more than everything; 90 per cent are 0.9 or "90%"'),
+        ("accuracy", 92.5, '92.5 per cent are 0.925 or "92.5%"'),
+        ("accuracy", "90", "can't read '90'; 90 per cent are 0.9 or \"90%\""),
+        ("accuracy", "0.9", 'write the number 0.9, or "90%"'),
+        ("accuracy", "150%", "'150%' is more than everything"),
+        ("accuracy", 150, '150 is more than everything; expected 0.9, or "90%"'),
         ("accuracy", "2 pt", "can't read"),
         ("r2", "90%", "can't read"),
         ("mae", 3, "mae is better when it is smaller, so it has no floor"),

@@ -295,6 +295,31 @@ def test_ways_to_a_smaller_arena_come_with_their_effect(tiny: Tiny) -> None:
     assert int(found.group(1).replace(",", "")) > 0
 
 
+def test_headroom_may_be_a_fraction(tiny: Tiny) -> None:
+    size = measure_arena(tiny["int8"], "nano33ble").minimum_bytes
+    board = target(sram_for_arena=2 * size)
+    assert_arena_fits(tiny["int8"], board, headroom=0.5)
+    for headroom in (0.51, "51%"):
+        with pytest.raises(ArenaExceeded, match="by "):
+            assert_arena_fits(tiny["int8"], board, headroom=headroom)
+
+
+@pytest.mark.parametrize("given", [20, 90, 90.0, 1])
+def test_a_few_bytes_must_be_meant_as_per_cent(given: Any, tiny: Tiny) -> None:
+    said = rf'{given:g} per cent are {given / 100:g} or "{given:g}%"'
+    with pytest.raises(SettingsError, match=f"^headroom: .*{said}"):
+        assert_arena_fits(tiny["int8"], "nano33ble", headroom=given)
+    with pytest.raises(SettingsError, match=f"max: .*{said}"):
+        assert_size_within(tiny["int8"], given, target="nano33ble")
+
+
+def test_a_size_may_be_a_fraction_of_the_flash_that_is_left(tiny: Tiny) -> None:
+    board = target(flash_for_model="11136 B")  # twice the file
+    assert_size_within(tiny["int8"], 0.5, target=board)
+    with pytest.raises(SizeExceeded, match="over the limit of 5,556 B by 12 B"):
+        assert_size_within(tiny["int8"], 0.499, target=board)
+
+
 def test_headroom_that_leaves_nothing_is_refused(tiny: Tiny) -> None:
     check = partial(assert_arena_fits, tiny["int8"], "nano33ble", headroom="100%")
     assert "leaves nothing of the 187,792 B on nano33ble" in said(SettingsError, check)
