@@ -1,4 +1,8 @@
-"""Baselines: what an earlier run measured, saved, loaded, and compared with. Knows no pytest."""
+"""Baselines: what an earlier run measured, saved, loaded, and compared with.
+
+It may import `results`, `pipeline`, the crafts and the ground; it knows neither pytest nor the
+assertions, whose limits (`limits`) its rules share.
+"""
 
 from pytest_edgequant.baseline.accepted import Accepted, parse_accepted
 from pytest_edgequant.baseline.comparison import Comparison, accept_all, compare

@@ -1,4 +1,8 @@
-"""What the rooms hand to each other: frozen records, and nothing that computes."""
+"""What the rooms hand to each other: frozen records, and nothing that computes.
+
+It may import the ground alone, the modules of the package's root; machinery that a record needs is
+handed to it from above.
+"""
 
 from pytest_edgequant.outcomes import Outcome, Verdict
 from pytest_edgequant.records.accuracy import (

@@ -1,7 +1,8 @@
 """Reports from one result set, one file a format.
 
 A report never decides over the run: what can't be written or drawn is said, and the run's own
-verdict stands.
+verdict stands. It may import `gate` and all below; `plugin` and `cli`, which have reports written,
+stand above.
 """
 
 from __future__ import annotations

@@ -1,5 +1,8 @@
 """Boards as data: one TOML file a target, and those of the user's own configuration.
 
+It may import `tflite`, `samples`, `records` and the ground; what is measured or refused on a board
+is known above.
+
 A figure (`flash`, `sram`, `clock`, `flash_after_firmware`, `flash_for_model`, `sram_for_arena`) is
 a table with `value` and `source`; in the user's own targets a plain value will do (its source is
 then the configuration).
