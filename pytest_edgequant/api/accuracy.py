@@ -288,7 +288,7 @@ def _record_comparison(
         Metric(
             comparison.drop,
             unit,
-            f"{comparison.provenance}{interval}",
+            f"{comparison.provenance}, against {baseline.label}{interval}",
             comparison.low,
             comparison.high,
             count=comparison.count,

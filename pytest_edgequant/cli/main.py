@@ -1,4 +1,4 @@
-"""The command `edgequant`: merges the reports of shards, renders them, compares baselines."""
+"""The command `edgequant`: merges and renders reports, compares baselines, explains words."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import argparse
 import sys
 from collections.abc import Callable, Sequence
 
-from pytest_edgequant.cli import compare, merge, report
+from pytest_edgequant.cli import compare, glossary, merge, report
 from pytest_edgequant.errors import EdgeQuantError
 from pytest_edgequant.version import __version__
 
 WRONG = 2
-COMMANDS = (merge, report, compare)
+COMMANDS = (merge, report, compare, glossary)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -1,92 +1,103 @@
-"""The verdicts of many boards at a glance: targets by variants, and the smallest that will do."""
+"""Many boards at a glance: what is not right, by board and variant, and the smallest that do."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 
-from pytest_edgequant.forms import VARIANTS
-from pytest_edgequant.records import Outcome, Result, Target
-from pytest_edgequant.report.overview import WORDS, noted, tone, verdict_text
-from pytest_edgequant.results.standing import Standing, Standings
-from pytest_edgequant.units import format_size
+from pytest_edgequant.records import Outcome
+from pytest_edgequant.report.boards import Board, Cell, ModelBoards, smallest_lines
+from pytest_edgequant.report.legend import Cell as Text
+from pytest_edgequant.report.legend import Column, Legend, source, table
+from pytest_edgequant.report.notes import named
+from pytest_edgequant.report.overview import WORDS, verdict_text
+from pytest_edgequant.report.usage import Use, tightest, uses
+from pytest_edgequant.results.standing import Standings
 
+DETAILED = 3
+"""Up to so many boards each have a table of their own, and are all in the matrix."""
 _WORDS = {
     **WORDS,
     Outcome.CANNOT_RUN: "cannot run",
     Outcome.INCONCLUSIVE: "inconclusive",
     Outcome.UNAVAILABLE: "unavailable",
 }
-_SHOWN = 3
 
 
-def room(target: Target) -> tuple[float, float, str]:
-    """What boards are ordered by: SRAM for the arena, then flash for the model; no limit last."""
-    flash = target.flash_for_model or target.flash_after_firmware
-    infinite = float("inf")
-    return (
-        target.sram_for_arena.value if target.sram_for_arena else infinite,
-        flash.value if flash else infinite,
-        target.name,
-    )
+def _broken(cell: Cell) -> dict[str, Use]:
+    """The limits that a cell's verdict is about, by check."""
+    own = uses(cell.result)
+    checks = dict.fromkeys(cause.check for cause in cell.standing.deciding)
+    found = {check: tightest(u for u in own if u.check == check) for check in checks}
+    return {check: use for check, use in found.items() if use is not None}
 
 
-def _cell(standing: Standing | None) -> str:
-    return "-" if standing is None else verdict_text(standing, _WORDS)
+def cell_text(cell: Cell | None) -> str:
+    """What a variant came to on a board, with the limit that matters.
+
+    `FAIL: arena 132 % of 20 KiB`, `pass, arena 3 % of 183 KiB`; of what did not pass it is the
+    limit that was not kept, else the one of which most is used.
+    """
+    if cell is None:
+        return "-"
+    broken = _broken(cell)
+    figures = {check: f"{check} {u.text if u.floor else u.part}" for check, u in broken.items()}
+    text = verdict_text(cell.standing, _WORDS, figures)
+    use = cell.use
+    if cell.standing.outcome is not Outcome.PASS or broken or use is None:
+        return text
+    return f"{text}, {use.told}"
 
 
-def _described(targets: list[Target]) -> str:
-    shown = ", ".join(
-        f"{t.name} ({format_size(t.sram_for_arena.value)} for the arena)"
-        if t.sram_for_arena
-        else t.name
-        for t in targets[:_SHOWN]
-    )
-    more = len(targets) - _SHOWN
-    return f"{shown}, and {more} more" if more > 0 else shown
+def _marked(cell: Cell | None, legend: Legend) -> Text:
+    """A cell with the marks of the figures that it tells."""
+    if cell is None:
+        return Text()
+    told: list[Use | None] = [*_broken(cell).values()] or [cell.use]
+    if cell.standing.outcome in (None, Outcome.NOT_APPLICABLE, Outcome.CANNOT_RUN):
+        told = []
+    metrics = (cell.result.metrics.get(use.figure) for use in told if use is not None)
+    made = [source(m).made for m in metrics if m is not None and m.value is not None]
+    return Text(cell_text(cell), list(dict.fromkeys(map(legend.mark, made))))
 
 
-def _passes(standings: Iterable[Standing]) -> bool:
-    """Whether checks passed and nothing else happened, save variants that can't run there."""
-    found = list(standings)
-    good = {"good", "plain"}
-    accepted = [s for s in found if s.outcome in (Outcome.PASS, None) and not s.causes]
-    passed = any(s.outcome is Outcome.PASS and not s.causes for s in found)
-    return passed and all(tone(s) in good or s in accepted for s in found)
+def folded_line(boards: Sequence[Board]) -> str:
+    """The boards on which everything passes, in a line, with the one that is nearest to a limit."""
+    count = f"{len(boards)} {'board passes' if len(boards) == 1 else 'boards pass'}"
+    known = [(b.name, *b.tightest) for b in boards if b.tightest is not None]
+    if not known:
+        return count
+    name, form, use = max(known, key=lambda entry: entry[2].share or 0.0)
+    return f"{count}; nearest to a limit: {form} on {name}, {use.told}"
 
 
 def matrix_lines(
-    model: str, results: list[Result], targets: dict[str, Target], standings: Standings
+    found: ModelBoards, standings: Standings, legend: Legend, most: int = 24
 ) -> Iterator[str]:
-    """A table of verdicts with a row a target, the smallest board first, and what to take from it.
+    """A table with a row a board that is not right, at most `most`, and what to take from it.
 
-    `results` are those of one model, `targets` the profiles by name.
+    Up to three boards are all in it. Those on which everything passes are counted.
     """
     from tabulate import tabulate
 
-    results = [r for r in results if r.target in targets and _cell(standings.of(r)) != "-"]
-    by_key = {(r.target, r.form): standings.of(r) for r in results}
-    boards = sorted((targets[name] for name in {str(r.target) for r in results}), key=room)
-    position = {name: i for i, name in enumerate(VARIANTS)}
-    variants = sorted(
-        {r.form for r in results}, key=lambda v: (position.get(v.partition(" ")[0], 99), v)
-    )
-    rows = [[b.name, *(_cell(by_key.get((b.name, v))) for v in variants)] for b in boards]
-    yield f"{model} on {len(boards)} targets"
-    yield from tabulate(rows, ["target", *variants], tablefmt="simple").splitlines()
-    lost = {test for cause in standings.unplaced for test in cause.tests}
-    if lost:
-        count = f"{len(lost)} {'test' if len(lost) == 1 else 'tests'}"
-        yield f"no board is known to pass: {count} failed before a variant was there"
-        return
-    good = [b for b in boards if _passes(standings.of(r) for r in results if r.target == b.name)]
+    few = len(found.boards) <= DETAILED
+    good = [] if few else found.passing
+    rows = [*found.open, *(found.passing if few else [])]
+    yield f"{found.model} on {len(found.boards)} targets"
+    if rows:
+        shown = rows[:most]
+        forms = [v for v in found.variants if few or any(v in b.cells for b in shown)]
+        columns = [
+            Column("target", [Text(board.name) for board in shown]),
+            *(
+                Column(form, [_marked(board.cells.get(form), legend) for board in shown])
+                for form in forms
+            ),
+        ]
+        headings, texts = table(columns)
+        yield from tabulate(texts, headings, tablefmt="simple", disable_numparse=True).splitlines()
+        if len(rows) > len(shown):
+            others = rows[most:]
+            yield f"and {len(others)} more that are not right: {named(b.name for b in others)}"
     if good:
-        there = [standings.of(r) for r in results if r.target in {b.name for b in good}]
-        excused = " but what is accepted or informational" if any(map(noted, there)) else ""
-        yield f"the smallest boards on which everything passes{excused}: {_described(good)}"
-    else:
-        yield "there is no board on which everything passes"
-    for variant in variants if len(variants) > 1 else ():
-        own = {b.name: by_key.get((b.name, variant)) for b in boards}
-        fitting = [b for b in boards if (found := own[b.name]) is not None and _passes([found])]
-        if fitting and fitting != good:
-            yield f"{variant} passes on: {_described(fitting)}"
+        yield folded_line(good)
+    yield from smallest_lines(found, standings)

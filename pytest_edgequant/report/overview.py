@@ -103,14 +103,26 @@ def _remark(change: Change) -> str:
     return f"{change.metric} {change_text(change)}, {why}"
 
 
-def verdict_text(standing: Standing, words: Mapping[Outcome, str] = WORDS) -> str:
-    """A row's verdict in a few words: the outcome, by which checks, notes, what was accepted."""
+def verdict_text(
+    standing: Standing,
+    words: Mapping[Outcome, str] = WORDS,
+    figures: Mapping[str, str] | None = None,
+) -> str:
+    """A row's verdict in a few words: the outcome, by which checks, notes, what was accepted.
+
+    `figures` say more of checks, by name.
+    """
+    known = figures or {}
     outcome, text = standing.outcome, "-"
     if outcome is not None:
         text = words[outcome]
         if outcome is Outcome.FAIL and not standing.failed:
             text += ", expected"
-        checks = {c.check or test_name(t) for c in standing.deciding for t in c.tests or ("",)}
+        checks = {
+            known.get(c.check, c.check) or test_name(t)
+            for c in standing.deciding
+            for t in c.tests or ("",)
+        }
         if checks and outcome is not Outcome.CANNOT_RUN:
             text += f": {', '.join(_some(checks))}"
         if standing.notes:

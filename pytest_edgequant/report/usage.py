@@ -120,8 +120,8 @@ def _words(result: Result, figure: str, value: float, *, limit: bool) -> str:
     fraction = metric is not None and metric.unit == "fraction"
     fraction = fraction or "accuracy" in result.metrics or figure == "agreement"
     if figure.endswith("_drop"):
-        sign = "" if limit else "+"
-        return f"{100 * value + 0.0:{sign}.2f} pt" if fraction else f"{value + 0.0:{sign}.4g}"
+        spec = ".4g" if limit else "+.2f" if fraction else "+.4g"
+        return f"{100 * value + 0.0:{spec}} pt" if fraction else f"{value + 0.0:{spec}}"
     return f"{value:.4g}" if figure == "speedup" or not fraction else f"{value:.2%}"
 
 

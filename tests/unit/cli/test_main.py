@@ -189,3 +189,13 @@ def test_help_loads_what_no_command_needs_alone() -> None:
     )
     for command in ("merge", "report", "compare"):
         assert command in done.stdout
+
+
+def test_the_words_of_reports_are_explained(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["glossary", "sqnr", "tango"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.partition(":")[0] for line in lines] == ["SQNR", "Tango"]
+    assert main(["glossary"]) == 0
+    assert capsys.readouterr().out.startswith("arena: ")
+    assert main(["glossary", "tangoo"]) == 2
+    assert "unknown word 'tangoo'. Did you mean Tango" in capsys.readouterr().err

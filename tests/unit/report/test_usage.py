@@ -48,7 +48,7 @@ def test_a_figure_stands_beside_its_limit_and_its_use() -> None:
 def test_drops_read_in_points_where_the_task_is_accuracy_and_in_units_elsewhere() -> None:
     drop = verdict("accuracy_drop", 0.013, 0.02)
     accuracy = Metric(0.9, "fraction", "measured")
-    assert uses(result(drop, accuracy=accuracy))[0].text == "+1.30 pt, 65 % of 2.00 pt"
+    assert uses(result(drop, accuracy=accuracy))[0].text == "+1.30 pt, 65 % of 2 pt"
     assert uses(result(drop, mae=accuracy))[0].text == "+0.013, 65 % of 0.02"
 
 

@@ -65,7 +65,7 @@ def words(row_tone: str, text: str) -> bool:
         return not passes and text not in ("-", "n/a") and ", expected" not in text
     if row_tone == "plain":
         return text in ("-", "n/a", "CANNOT RUN", "cannot run")
-    return text not in ("-", "n/a", "pass")
+    return re.sub(r", \w+ (<|\d|over ).*", "", text) not in ("-", "n/a", "pass")
 
 
 def cells(lines: list[str], run: Simulated) -> dict[Row, list[str]]:
@@ -75,6 +75,8 @@ def cells(lines: list[str], run: Simulated) -> dict[Row, list[str]]:
     for line in lines:
         if re.fullmatch(r"\w+ on (\w+|\d+ targets)", line):
             title, header = line, []
+        elif not line:
+            title, header = "", []
         elif title and not header:
             header = re.split(r"  +", line)
         elif title and line and not line.startswith("-"):
@@ -85,7 +87,9 @@ def cells(lines: list[str], run: Simulated) -> dict[Row, list[str]]:
                     if (model, parts[0], variant) in run.rows and cell != "-":
                         found.setdefault((model, parts[0], variant), []).append(cell)
             elif header[0] == "variant" and len(parts) == len(header):
-                found.setdefault((model, where, parts[0]), []).append(parts[-1])
+                # A column in which nothing stands is not printed.
+                verdict = parts[-1] if header[-1] == "verdict" else "-"
+                found.setdefault((model, where, parts[0]), []).append(verdict)
     return found
 
 
