@@ -19,7 +19,7 @@ from pytest_edgequant.measure.arena import tflm_worker
 from pytest_edgequant.measure.flash import split_flash
 from pytest_edgequant.measure.legality import graph_refusals, warnings
 from pytest_edgequant.targets import Targets
-from pytest_edgequant.tflite.graph import read_graph
+from pytest_edgequant.tflite.graph import forget_graphs, read_graph
 
 DEFAULT = Path(__file__).parents[1] / "tests/data/residual_int8.tflite"
 
@@ -42,7 +42,7 @@ def main() -> None:
     content, targets = path.read_bytes(), list(Targets())
 
     def judge() -> None:
-        read_graph.cache_clear()
+        forget_graphs()
         graph = read_graph(content, path.name)
         for target in targets:
             graph_refusals(graph, target)

@@ -44,7 +44,7 @@ from pytest_edgequant.results import session
 from pytest_edgequant.results.samples import UNKNOWN
 from pytest_edgequant.samples.stream import Preprocess, Samples
 from pytest_edgequant.tflite.ends import aligned
-from pytest_edgequant.tflite.graph import read_graph
+from pytest_edgequant.tflite.model import graph_of
 
 _MOST_CLASSES = 100
 """Classes whose recall a report has, those that lost most."""
@@ -362,7 +362,7 @@ def measure_runtime_parity(
     samples = Samples(dataset, preprocess=preprocess)
     pair = [variant, variant]
     samples, selection, part = select(pipeline.engine, pair, used, samples, pipeline.tflm_macs)
-    graph = read_graph(variant.content, variant.label)
+    graph = graph_of(variant)
     accumulators: list[ParityAccumulator] = []
 
     def start() -> Consumer:

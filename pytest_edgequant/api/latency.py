@@ -30,7 +30,7 @@ from pytest_edgequant.pipeline.pipeline import current_pipeline
 from pytest_edgequant.records import CompilerOption, Metric, Target, Variant
 from pytest_edgequant.results import session
 from pytest_edgequant.targets import check_optimization
-from pytest_edgequant.tflite.graph import read_graph
+from pytest_edgequant.tflite.model import graph_of
 from pytest_edgequant.wording import facts
 
 __all__ = [
@@ -115,7 +115,7 @@ def _estimate(variant: Variant, target: Target) -> LatencyEstimate:
             f"{target.name} runs {target.runtime}, which is measured and not estimated: use "
             "edge_benchmark on the board itself",
         )
-    graph = read_graph(variant.content, variant.label)
+    graph = graph_of(variant)
     by_name = legality.variant_refused(variant.name, target)
     # What runs and computes wrong results takes its time too; the gate refuses it by itself.
     reasons = (
@@ -147,7 +147,7 @@ def boards_with_estimate(variant: Variant, most: int) -> list[str]:
 
     Those whose own chip was measured come first. NPUs are left out: asking Vela takes long.
     """
-    graph = read_graph(variant.content, variant.label)
+    graph = graph_of(variant)
     found: list[str] = []
     for target in sorted(current_pipeline().targets, key=measured_first):
         if not (target.is_microcontroller and estimated_kinds(target)) or vela.is_ethos_u(target):

@@ -34,6 +34,7 @@ from pytest_edgequant.targets.profiles import (
 )
 from pytest_edgequant.targets.runtimes import RUNTIMES
 from pytest_edgequant.tflite.graph import read_graph
+from pytest_edgequant.tflite.model import graph_of, model_of
 
 
 def for_target(variant: Any, target: Target | str | None) -> tuple[Variant, Target | None]:
@@ -59,7 +60,7 @@ def refusals(variant: Variant, target: Target, *, wrong_results: bool = True) ->
     by_name = legality.variant_refused(variant.name, target)
     if by_name is not None:
         return [by_name]
-    graph = read_graph(variant.content, variant.label)
+    graph = graph_of(variant)
     found = legality.graph_refusals(graph, target, wrong_results=wrong_results)
     # The interpreters on this machine have none of the operators that only the firmware registers.
     if not found and not legality.foreign_operators(graph, target):
@@ -77,14 +78,14 @@ def refusals(variant: Variant, target: Target, *, wrong_results: bool = True) ->
 
 def runtime_warnings(variant: Variant, target: Target) -> list[str]:
     """What a user should know of a variant that the target's runtime does run."""
-    return legality.warnings(read_graph(variant.content, variant.label), target)
+    return legality.warnings(graph_of(variant), target)
 
 
 def flash_split(variant: Variant, target: Target | None) -> FlashSplit:
     """How the target's flash is shared by the firmware, TFLM's code and the variant."""
     if target is None:
         return FlashSplit(variant.size_bytes, None, None)
-    return split_flash(variant.size_bytes, read_graph(variant.content, variant.label), target)
+    return split_flash(variant.size_bytes, graph_of(variant), target)
 
 
 def _profile_of(
@@ -155,8 +156,8 @@ def measure_arena(
     reasons = _refused(variant, found, profile)
     if reasons:
         raise CannotRunError(f"{variant.label}: TFLM can't run it here: {'; '.join(reasons)}")
-    arena = compute_arena(read_graph(variant.content, variant.label), profile, variant.content)
-    said = current_pipeline().interpreters.arena_verification(variant.content, variant.label)
+    arena = compute_arena(graph_of(variant), profile, variant.content)
+    said = current_pipeline().interpreters.arena_verification(model_of(variant))
     return dataclasses.replace(arena, provenance=f"{arena.provenance}; {said}") if said else arena
 
 
@@ -177,7 +178,7 @@ def optimize_arena(model: Any, target: Target | str | None = None) -> bytes:
     profile = (
         _profile_of(found) if found is not None else make_profile("arm32", "cortex-m4", "reference")
     )
-    return optimized(variant.content, read_graph(variant.content, variant.label), profile)
+    return optimized(variant.content, graph_of(variant), profile)
 
 
 def roomier_target(variant: Variant, target: Target) -> tuple[Target, int, int] | None:
@@ -186,7 +187,7 @@ def roomier_target(variant: Variant, target: Target) -> tuple[Target, int, int] 
     With the bytes that are left there for an arena, and those that the model needs. None where no
     known target has enough, or none would run the model.
     """
-    graph = read_graph(variant.content, variant.label)
+    graph = graph_of(variant)
     here = target.sram_for_arena.value if target.sram_for_arena is not None else 0
     offered = [
         (other.sram_for_arena.value, other.name, other)

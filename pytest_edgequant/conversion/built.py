@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from pytest_edgequant.records import TensorInfo, TrainingSummary, Variant
-from pytest_edgequant.tflite.complete import check_complete
 from pytest_edgequant.tflite.ends import Ends, model_inputs, model_outputs
-from pytest_edgequant.tflite.graph import Graph, read_graph
+from pytest_edgequant.tflite.graph import Graph
+from pytest_edgequant.tflite.model import TFLiteModel
 
 
 def _info(graph: Graph, index: int, name: str | None = None) -> TensorInfo:
@@ -42,17 +41,14 @@ def _training_notes(training: Mapping[str, Any] | None) -> list[str]:
     ]
 
 
-def build_variant(
-    name: str, content: bytes, path: Path, meta: Mapping[str, Any], where: str
-) -> Variant:
+def build_variant(name: str, model: TFLiteModel, path: Path, meta: Mapping[str, Any]) -> Variant:
     """The record of a .tflite file; raises `ModelError` for one that computes nothing."""
-    graph = read_graph(content, where)
-    check_complete(graph, where)
+    graph = model.computing
     return Variant(
         name=name,
-        content=content,
+        content=model.content,
         path=path,
-        fingerprint=hashlib.sha256(content).hexdigest(),
+        fingerprint=model.fingerprint,
         inputs=_infos(graph, model_inputs(graph, meta.get("inputs"))),
         outputs=_infos(graph, model_outputs(graph, meta.get("outputs"))),
         tensors=tuple(_info(graph, i) for i in range(len(graph.main.tensors))),

@@ -1,207 +1,65 @@
-"""What a file really is: its form as found in the graph, and whether an int8 one is int8.
+"""Whether a converted file is what its name says: an int8 one int8, a float one float.
 
 Converters fall back to float without a word; these checks look at every tensor and operator.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from pytest_edgequant.conversion.replacing import replacements
 from pytest_edgequant.errors import ConversionError
 from pytest_edgequant.forms import VariantSpec
-from pytest_edgequant.tflite.graph import Graph, Operator, Subgraph, Tensor
-from pytest_edgequant.wording import facts, first_of, short
-
-FLOAT_TYPES = ("FLOAT32", "FLOAT16", "FLOAT64", "BFLOAT16")
-_WEIGHTED = {
-    "CONV_2D": 1,
-    "DEPTHWISE_CONV_2D": 1,
-    "CONV_3D": 1,
-    "TRANSPOSE_CONV": 1,
-    "CONV_3D_TRANSPOSE": 1,
-    "FULLY_CONNECTED": 1,
-    "BATCH_MATMUL": 1,
-    "SVDF": 1,
-    "UNIDIRECTIONAL_SEQUENCE_LSTM": 1,
-    "BIDIRECTIONAL_SEQUENCE_LSTM": 1,
-    "LSTM": 1,
-    "UNIDIRECTIONAL_SEQUENCE_RNN": 1,
-    "BIDIRECTIONAL_SEQUENCE_RNN": 1,
-    "RNN": 1,
-    "EMBEDDING_LOOKUP": 1,
-}
-_EDGES = ("QUANTIZE", "DEQUANTIZE")
-_DATA_INPUT = {"TRANSPOSE_CONV": 2, "SPLIT": 1}
-"""Where the activation is not the first input."""
-
-
-@dataclass(frozen=True)
-class FloatTensor:
-    """A float tensor in a graph, and the operator that it belongs to."""
-
-    tensor: str
-    type: str
-    role: str
-    operator: str
-
-    def __str__(self) -> str:
-        return f"{self.role} {short(self.tensor)!r} ({self.type}) of {self.operator}"
-
-
-def float_tensors(graph: Graph) -> list[FloatTensor]:
-    """Every float tensor: inputs, outputs, weights, activations; an integer model has none."""
-    found: list[FloatTensor] = []
-    seen: set[tuple[int, int]] = set()
-    for number, subgraph in enumerate(graph.subgraphs):
-        edges = (("input", subgraph.inputs), ("output", subgraph.outputs))
-        for role, indices in edges if number == 0 else ():
-            for index in indices:
-                tensor = subgraph.tensors[index]
-                if tensor.type in FLOAT_TYPES:
-                    seen.add((number, index))
-                    found.append(FloatTensor(tensor.name, tensor.type, role, "the model"))
-        # What computes in float is the reason, not the DEQUANTIZE before it.
-        for operator in sorted(subgraph.operators, key=lambda o: o.name in _EDGES):
-            for index in (*operator.inputs, *operator.outputs):
-                if index < 0 or (number, index) in seen:
-                    continue
-                tensor = subgraph.tensors[index]
-                if tensor.type in FLOAT_TYPES:
-                    seen.add((number, index))
-                    role = "weights" if tensor.constant else "activation"
-                    found.append(FloatTensor(tensor.name, tensor.type, role, operator.place))
-    return found
-
-
-def _inner_float(graph: Graph) -> list[FloatTensor]:
-    """Float tensors other than the model's inputs and outputs."""
-    return [f for f in float_tensors(graph) if f.role not in ("input", "output")]
-
-
-def _weights(subgraph: Subgraph, operator: Operator) -> Tensor | None:
-    position = _WEIGHTED.get(operator.name)
-    if position is None or position >= len(operator.inputs) or operator.inputs[position] < 0:
-        return None
-    tensor = subgraph.tensors[operator.inputs[position]]
-    return tensor if tensor.constant else None
-
-
-def _activation(subgraph: Subgraph, operator: Operator) -> Tensor | None:
-    """The data that an operator works on; None where it is left out."""
-    position = _DATA_INPUT.get(operator.name, 0)
-    if position >= len(operator.inputs) or operator.inputs[position] < 0:
-        return None
-    return subgraph.tensors[operator.inputs[position]]
-
-
-def _activation_types(graph: Graph) -> set[str]:
-    """Types of the data that every operator computes on."""
-    found = set()
-    for subgraph, operator in graph.operators():
-        tensor = _activation(subgraph, operator)
-        if operator.name not in _EDGES and tensor is not None and not tensor.constant:
-            found.add(tensor.type)
-    return found
-
-
-def hybrid_operators(graph: Graph) -> list[tuple[Subgraph, Operator]]:
-    """Operators that take float activations with integer weights."""
-    found = []
-    for subgraph, operator in graph.operators():
-        weights, activation = _weights(subgraph, operator), _activation(subgraph, operator)
-        if weights is None or weights.type in FLOAT_TYPES or activation is None:
-            continue
-        if activation.type in FLOAT_TYPES:
-            found.append((subgraph, operator))
-    return found
-
-
-def float16_tensors(graph: Graph) -> list[str]:
-    """Names of the float16 tensors."""
-    return [
-        tensor.name
-        for subgraph in graph.subgraphs
-        for tensor in subgraph.tensors
-        if tensor.type in ("FLOAT16", "BFLOAT16")
-    ]
-
-
-def detect_form(graph: Graph) -> str:
-    """The variant's name that a file's graph amounts to; "mixed" where there is none."""
-    main = graph.main
-    if float16_tensors(graph):
-        return "float16"
-    if hybrid_operators(graph):
-        return "dynamic_range"
-    kinds = _activation_types(graph)
-    edges = {main.tensors[i].type for i in (*main.inputs, *main.outputs)}
-    quantized = any(t.quantization and t.type not in FLOAT_TYPES for t in main.tensors)
-    if not quantized:
-        dequantized = any(
-            s.tensors[o.inputs[0]].constant for s, o in graph.operators() if o.name == "DEQUANTIZE"
-        )
-        return "dynamic_range" if dequantized else "float32"
-    if _inner_float(graph):
-        return "dynamic_range" if not kinds & {"INT8", "INT16", "UINT8"} else "mixed"
-    if "INT16" in kinds and "INT8" not in kinds:
-        return "int16x8"
-    if "INT8" in kinds:
-        if "FLOAT32" in edges:
-            return "int8_float_io"
-        return "uint8_io" if "UINT8" in edges else "int8"
-    return "mixed"
-
-
-def quantized_nothing(graph: Graph) -> bool:
-    """Whether a file that should have quantized weights has none."""
-    return not any(
-        tensor.constant and tensor.quantization is not None and tensor.type not in FLOAT_TYPES
-        for subgraph in graph.subgraphs
-        for tensor in subgraph.tensors
-    )
+from pytest_edgequant.tflite.form import (
+    EDGES,
+    FLOAT_TYPES,
+    activation_of,
+    inner_float,
+    weights_of,
+)
+from pytest_edgequant.tflite.graph import Graph
+from pytest_edgequant.tflite.model import TFLiteModel
+from pytest_edgequant.wording import facts, first_of
 
 
 def _ways_out(graph: Graph) -> str:
     """What replaces the operators that fell back to float, in the user's layers."""
-    left = {f.operator.split(" ")[0] for f in _inner_float(graph)} - {*_EDGES, "the"}
+    left = {f.operator.split(" ")[0] for f in inner_float(graph)} - {*EDGES, "the"}
     ways = replacements(graph, left)
     return ". ".join(ways[:4]) or "Replace these operators by ones that the converter quantizes"
 
 
-def check_inside(graph: Graph, spec: VariantSpec, where: str) -> None:
+def check_inside(model: TFLiteModel, spec: VariantSpec) -> None:
     """Make sure that nothing fell back to float between the model's inputs and outputs.
 
     Raises `ConversionError` naming tensors and operators.
     """
-    problems = [str(f) for f in _inner_float(graph)]
+    problems = [str(f) for f in inner_float(model.graph)]
     if problems:
         raise ConversionError(
             facts(
-                f"{where}: {spec.family} fell back to float in {len(problems)} tensors:",
-                (*first_of(problems), f"{_ways_out(graph)}, or use float32"),
+                f"{model.where}: {spec.family} fell back to float in {len(problems)} tensors:",
+                (*first_of(problems), f"{_ways_out(model.graph)}, or use float32"),
             )
         )
 
 
-def check_float(graph: Graph, spec: VariantSpec, where: str) -> None:
+def check_float(model: TFLiteModel, spec: VariantSpec) -> None:
     """Make sure that a float form computes in float.
 
     The converter takes the ranges of simulated quantization for those of an integer model. Raises
     `ConversionError` naming operators.
     """
     found = []
-    for subgraph, operator in graph.operators():
-        tensor = _activation(subgraph, operator)
-        if operator.name in _EDGES or tensor is None or tensor.constant:
+    for subgraph, operator in model.graph.operators():
+        tensor = activation_of(subgraph, operator)
+        if operator.name in EDGES or tensor is None or tensor.constant:
             continue
         if tensor.quantization is not None and tensor.type not in FLOAT_TYPES:
             found.append(operator.place)
     if found:
         raise ConversionError(
             facts(
-                f"{where}: the model was trained with simulated quantization, from whose ranges "
-                f"the converter made integer operators; this is no {spec.name}:",
+                f"{model.where}: the model was trained with simulated quantization, from whose "
+                f"ranges the converter made integer operators; this is no {spec.name}:",
                 (
                     *first_of(found),
                     "Use int8, float32, or the model as it was before (without the layers that "
@@ -211,17 +69,17 @@ def check_float(graph: Graph, spec: VariantSpec, where: str) -> None:
         )
 
 
-def check_integer(graph: Graph, spec: VariantSpec, where: str) -> None:
+def check_integer(model: TFLiteModel, spec: VariantSpec) -> None:
     """Make sure that an integer variant is what its name says.
 
     Weights int8, activations of the form's type, inputs and outputs of its I/O type (integer
     indices stay), nothing float inside. Raises `ConversionError` naming tensors and operators.
     """
     assert spec.activations is not None
-    check_inside(graph, spec, where)
+    check_inside(model, spec)
     problems = []
-    for subgraph, operator in graph.operators():
-        weights = _weights(subgraph, operator)
+    for subgraph, operator in model.graph.operators():
+        weights = weights_of(subgraph, operator)
         if weights is not None and weights.type not in ("INT8", "INT4", "INT2"):
             problems.append(f"weights {weights.shown} ({weights.type}) of {operator.place}")
         first = operator.outputs[0] if operator.outputs else -1
@@ -229,13 +87,14 @@ def check_integer(graph: Graph, spec: VariantSpec, where: str) -> None:
             output = subgraph.tensors[first]
             if output.type != spec.activations.upper():
                 problems.append(f"output {output.shown} ({output.type}) of {operator.place}")
+    main = model.graph.main
     allowed = {spec.io.upper(), "INT32", "INT64", "BOOL"}
-    for role, indices in (("input", graph.main.inputs), ("output", graph.main.outputs)):
+    for role, indices in (("input", main.inputs), ("output", main.outputs)):
         for index in indices:
-            tensor = graph.main.tensors[index]
+            tensor = main.tensors[index]
             if tensor.type not in allowed:
                 problems.append(f"{role} {tensor.shown} ({tensor.type})")
     if problems:
         raise ConversionError(
-            facts(f"{where}: not a real {spec.name} ({spec.summary}):", first_of(problems))
+            facts(f"{model.where}: not a real {spec.name} ({spec.summary}):", first_of(problems))
         )

@@ -22,7 +22,7 @@ from pytest_edgequant.conversion.calibration import Calibration, calibration_inp
 from pytest_edgequant.conversion.ranges import observed_ranges
 from pytest_edgequant.errors import ConversionError, missing_extra
 from pytest_edgequant.samples.inputs import InputSpec
-from pytest_edgequant.tflite.graph import read_graph
+from pytest_edgequant.tflite.model import TFLiteModel
 
 LIBRARIES = {"litert_quantizer": "litert-quantizer", "ai_edge_quantizer": "ai-edge-quantizer"}
 """The package to import, and its name on PyPI: the first that is installed serves."""
@@ -77,7 +77,7 @@ def _recipe(package: str, family: str, dense_per_channel: bool) -> Any:
 
 
 def _calibrated(
-    content: bytes, where: str, calibration: Calibration, specs: Sequence[InputSpec]
+    model: TFLiteModel, calibration: Calibration, specs: Sequence[InputSpec]
 ) -> tuple[dict[str, dict[str, Any]], list[str]]:
     """What the quantizer takes for the result of a calibration, by the tensors' names; and notes.
 
@@ -90,18 +90,16 @@ def _calibrated(
         np.ascontiguousarray(array, dtype=spec.dtype)
         for array, spec in zip(inputs, specs, strict=True)
     ]
-    graph = read_graph(content, where)
     found = {}
-    for (subgraph, index), (low, high) in observed_ranges(content, samples, where).items():
-        tensor = graph.subgraphs[subgraph].tensors[index]
+    for (subgraph, index), (low, high) in observed_ranges(model, samples).items():
+        tensor = model.graph.subgraphs[subgraph].tensors[index]
         one = (1,) * len(tensor.shape)
         found[tensor.name] = {"min": np.full(one, low), "max": np.full(one, high)}
     return found, notes
 
 
 def quantize(
-    content: bytes,
-    where: str,
+    model: TFLiteModel,
     family: str,
     calibration: Calibration | None,
     specs: Sequence[InputSpec],
@@ -116,11 +114,11 @@ def quantize(
     if package is None:
         raise missing_extra("quantizing a float .tflite", "quantizer")
     ranges, notes = (
-        _calibrated(content, where, calibration, specs) if calibration is not None else (None, [])
+        _calibrated(model, calibration, specs) if calibration is not None else (None, [])
     )
     with tempfile.TemporaryDirectory(prefix="edgequant-") as folder:
         path = Path(folder) / "float.tflite"
-        path.write_bytes(content)
+        path.write_bytes(model.content)
         try:
             with (
                 warnings.catch_warnings(),
@@ -135,7 +133,7 @@ def quantize(
         except Exception as error:
             text = " ".join(str(error).split())
             raise ConversionError(
-                f"{where}: {LIBRARIES[package]} refused {family}: {type(error).__name__}: "
+                f"{model.where}: {LIBRARIES[package]} refused {family}: {type(error).__name__}: "
                 f"{text[:600]}"
             ) from None
     return bytes(result.quantized_model), tuple(notes)

@@ -13,7 +13,7 @@ import numpy as np
 
 from pytest_edgequant.errors import CalibrationError, ConversionError
 from pytest_edgequant.tflite.ends import file_inputs
-from pytest_edgequant.tflite.graph import read_graph
+from pytest_edgequant.tflite.model import TFLiteModel
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -58,7 +58,7 @@ def _merged(known: Range | None, values: NDArray[Any]) -> Range | None:
 
 
 def observed_ranges(
-    content: bytes, samples: Sequence[NDArray[Any]], where: str
+    model: TFLiteModel, samples: Sequence[NDArray[Any]]
 ) -> dict[tuple[int, int], Range]:
     """The least and the largest value of every float activation, by (subgraph, tensor).
 
@@ -66,17 +66,16 @@ def observed_ranges(
     are left out. Raises `CalibrationError` where a tensor gets NaN, `ConversionError` where LiteRT
     can't run the model.
     """
-    graph = read_graph(content, where)
-    inputs = file_inputs(graph).tensors
+    inputs = file_inputs(model.graph).tensors
     tensors = [
         (number, tensor)
-        for number, subgraph in enumerate(graph.subgraphs)
+        for number, subgraph in enumerate(model.graph.subgraphs)
         for tensor in subgraph.tensors
         if tensor.type == "FLOAT32" and not tensor.constant
     ]
     found: dict[tuple[int, int], Range] = {}
     try:
-        interpreter = _interpreter(content, inputs, samples)
+        interpreter = _interpreter(model.content, inputs, samples)
         for sample in range(len(samples[0])):
             interpreter.reset_all_variables()
             for index, array in zip(inputs, samples, strict=True):
@@ -88,16 +87,18 @@ def observed_ranges(
                     continue
                 if np.isnan(values).any():
                     raise CalibrationError(
-                        f"{where}: the tensor {tensor.shown} becomes NaN in sample {sample} of "
-                        "the representative samples; no range can be had from that: clean or drop "
-                        "such samples, or mend the model"
+                        f"{model.where}: the tensor {tensor.shown} becomes NaN in sample {sample} "
+                        "of the representative samples; no range can be had from that: clean or "
+                        "drop such samples, or mend the model"
                     )
                 seen = _merged(found.get((number, tensor.index)), values)
                 if seen is not None:
                     found[number, tensor.index] = seen
     except (RuntimeError, ValueError) as error:
         text = " ".join(str(error).split())
-        raise ConversionError(f"{where}: LiteRT can't run the float model: {text[:600]}") from None
+        raise ConversionError(
+            f"{model.where}: LiteRT can't run the float model: {text[:600]}"
+        ) from None
     return found
 
 

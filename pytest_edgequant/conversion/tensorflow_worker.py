@@ -13,7 +13,7 @@ import re
 import sys
 import tempfile
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,44 +23,14 @@ import numpy as np
 from pytest_edgequant.conversion import foreign_code, loading, tracing, wrapped
 from pytest_edgequant.conversion.calibration import Calibration, calibration_inputs, quality_notes
 from pytest_edgequant.conversion.converter_messages import converter_reason
+from pytest_edgequant.conversion.order import Converted, Description
 from pytest_edgequant.conversion.replacing import replacements
 from pytest_edgequant.conversion.tracing import Exported
 from pytest_edgequant.errors import ConversionError, ModelError, missing_extra
-from pytest_edgequant.samples.inputs import InputSpec
 from pytest_edgequant.tflite.graph import read_graph
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-
-
-@dataclass(frozen=True)
-class Description:
-    """What is known of a source before conversion.
-
-    `recurrent` is None where layers can't be seen (a SavedModel), else whether there are any;
-    `stateful` names those that keep their state from one inference to the next.
-    """
-
-    inputs: tuple[InputSpec, ...]
-    output_names: tuple[str, ...]
-    legacy_keras: bool
-    recurrent: bool | None
-    stateful: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Converted:
-    """What a conversion gives: the file with float inputs and outputs, and what to say of it.
-
-    `inputs` and `outputs` are (name, signature key) in the model's order. `training` is what a
-    training came to, as plain values of a `TrainingSummary`.
-    """
-
-    content: bytes
-    inputs: tuple[tuple[str, str], ...] = ()
-    outputs: tuple[tuple[str, str], ...] = ()
-    notes: tuple[str, ...] = ()
-    training: Mapping[str, Any] | None = None
 
 
 @dataclass

@@ -42,7 +42,8 @@ from pytest_edgequant.samples.inputs import input_specs
 from pytest_edgequant.samples.quantize import quantize
 from pytest_edgequant.samples.stream import Preprocess, Samples, Specs
 from pytest_edgequant.tflite.ends import aligned
-from pytest_edgequant.tflite.graph import Subgraph, read_graph
+from pytest_edgequant.tflite.graph import Subgraph
+from pytest_edgequant.tflite.model import graph_of
 from pytest_edgequant.wording import short
 
 if TYPE_CHECKING:
@@ -165,8 +166,8 @@ def _against_reference(
     variant: Variant, reference: Variant, inputs: Sequence[NDArray[Any]]
 ) -> list[TensorRange] | None:
     """The float32 model's values against the variant's ranges; None where too few names match."""
-    graph = read_graph(variant.content, variant.label).main
-    theirs = read_graph(reference.content, reference.label).main
+    graph = graph_of(variant).main
+    theirs = graph_of(reference).main
     by_name = {t.name: t.index for t in theirs.tensors if t.type == "FLOAT32" and not t.constant}
     activations = _activations(graph)
     limits: dict[int, tuple[float, float]] = {}
@@ -194,7 +195,7 @@ def _against_reference(
 
 def _at_the_ends(variant: Variant, inputs: Sequence[NDArray[Any]]) -> list[TensorRange]:
     """The variant's own values at the ends of their integer range."""
-    graph = read_graph(variant.content, variant.label).main
+    graph = graph_of(variant).main
     activations = _activations(graph)
     limits: dict[int, tuple[float, float]] = {}
     for index in activations:
@@ -251,7 +252,7 @@ def calibration_quality(
         raise MeasurementUnavailable(
             f"{loaded.label}: calibration is judged on evaluation samples; give dataset=(x, y)"
         )
-    graph = read_graph(loaded.content, loaded.label).main
+    graph = graph_of(loaded).main
     if not _activations(graph) and not any(i.quantization for i in loaded.inputs):
         raise MeasurementUnavailable(
             f"{loaded.label} has no calibrated ranges (float inputs and activations)"
@@ -307,7 +308,7 @@ def _read(
     if held is not None and held.dataset == current_pipeline().engine.fingerprint(samples):
         left_out = np.asarray(held.indices, dtype=np.int64)
     calibrated = None if calibration is None else set(_hashes(calibration))
-    main = read_graph(variant.content, variant.label).main
+    main = graph_of(variant).main
     read = {index for operator in main.operators for index in operator.inputs}
     integer = [i if i.dtype.kind in "iu" and i.index in read else None for i in variant.inputs]
     ranges = [None if info is None else _InputRange(info) for info in integer]

@@ -14,7 +14,6 @@ from pytest_edgequant.api.memory import (
     refusals,
     runtime_warnings,
 )
-from pytest_edgequant.conversion.check import float_tensors
 from pytest_edgequant.errors import (
     ArenaExceeded,
     Inconclusive,
@@ -39,7 +38,8 @@ from pytest_edgequant.records import (
     Verdict,
 )
 from pytest_edgequant.results import session
-from pytest_edgequant.tflite.graph import read_graph
+from pytest_edgequant.tflite.form import float_tensors
+from pytest_edgequant.tflite.model import graph_of
 from pytest_edgequant.units import parse_size_limit
 from pytest_edgequant.wording import counted, facts, first_of
 
@@ -142,7 +142,7 @@ def assert_fully_integer(variant: Any) -> None:
     """
     variant, profile = for_target(variant, None)
     require_legal("fully_integer", variant, profile)
-    found = float_tensors(read_graph(variant.content, variant.label))
+    found = float_tensors(graph_of(variant))
     if found:
         count = counted(len(found), "float tensor")
         message = facts(

@@ -10,7 +10,7 @@ from pytest_edgequant.gate.verdicts import judge, over, undecided
 from pytest_edgequant.measure.arena.unrolled import described
 from pytest_edgequant.measure.flash import FlashSplit
 from pytest_edgequant.records import Metric, Outcome, Target, Variant, Verdict
-from pytest_edgequant.tflite.graph import read_graph
+from pytest_edgequant.tflite.model import graph_of
 from pytest_edgequant.units import format_bytes, limit_share, parse_size_limit
 
 SMALLER = "Use fewer channels or layers, or a target with more flash"
@@ -39,7 +39,7 @@ def _show(value: float) -> str:
 def _advice(variant: Variant) -> str:
     usual = FROM_FLOAT if variant.name in ("float32", "float16") else SMALLER
     try:
-        unrolled = described(variant.content, read_graph(variant.content, variant.label))
+        unrolled = described(variant.content, graph_of(variant))
     except EdgeQuantError:  # bytes that are no model have a size all the same
         return usual
     if not unrolled:

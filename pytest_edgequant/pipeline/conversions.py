@@ -8,16 +8,18 @@ from typing import TYPE_CHECKING
 
 from pytest_edgequant.cache import Cache, Entry, digest
 from pytest_edgequant.conversion.built import build_variant
-from pytest_edgequant.conversion.source import Order, Source, TFLiteFile
+from pytest_edgequant.conversion.order import Converted, Order
+from pytest_edgequant.conversion.source import Source
+from pytest_edgequant.conversion.tflite_source import TFLiteFile
 from pytest_edgequant.errors import EdgeQuantError
 from pytest_edgequant.forms import VariantSpec, family_members
 from pytest_edgequant.isolation import IsolatedProcess
 from pytest_edgequant.pipeline.keys import conversion_key
 from pytest_edgequant.pipeline.progress import Progress, silent
 from pytest_edgequant.records import Variant
+from pytest_edgequant.tflite.model import TFLiteModel
 
 if TYPE_CHECKING:
-    from pytest_edgequant.conversion.tensorflow_worker import Converted
     from pytest_edgequant.pipeline.descriptions import Descriptions
 
 
@@ -55,9 +57,8 @@ class Conversions:
             if failure is not None:
                 raise failure
             entry = self._entry(source, order, family_key, key)
-            known = build_variant(
-                order.spec.name, entry.content, entry.path, entry.meta, source.where
-            )
+            model = TFLiteModel(entry.content, source.where)
+            known = build_variant(order.spec.name, model, entry.path, entry.meta)
             self._variants[key] = known
         # The calibration's notes are of this order, and not of the file.
         notes = order.calibration.notes if order.calibration else ()
@@ -67,10 +68,12 @@ class Conversions:
         path = source.path
         if path is None:
             key = digest("bytes", source.fingerprint)
-            entry = self._cache().get(key) or self._cache().put(key, source.content, {}, ".tflite")
+            entry = self._cache().get(key)
+            if entry is None:
+                entry = self._cache().put(key, source.model.content, {}, ".tflite")
             path = entry.path
-        name = source.form if spec.name == "as_is" else spec.name
-        return build_variant(name, source.content, path, {}, source.where)
+        name = source.model.form if spec.name == "as_is" else spec.name
+        return build_variant(name, source.model, path, {})
 
     def _entry(self, source: Source, order: Order, family_key: str, key: str) -> Entry:
         """What the cache has for an order, after a conversion where it had nothing."""
@@ -109,7 +112,7 @@ class Conversions:
         wanted: Entry | None = None
         for member in family_members(order.spec.family):
             try:
-                content, notes = finish(converted, member, source.where)
+                model, notes = finish(converted, member, source.where)
             except EdgeQuantError:
                 if member.name == order.spec.name:
                     raise
@@ -120,7 +123,9 @@ class Conversions:
                 "notes": [*converted.notes, *notes],
                 "training": dict(converted.training) if converted.training else None,
             }
-            entry = self._cache().put(digest(family_key, member.name), content, meta, ".tflite")
+            entry = self._cache().put(
+                digest(family_key, member.name), model.content, meta, ".tflite"
+            )
             if member.name == order.spec.name:
                 wanted = entry
         assert wanted is not None

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 
 from pytest_edgequant.cache import Cache, digest
-from pytest_edgequant.conversion.source import Source, TFLiteFile
-from pytest_edgequant.conversion.tensorflow_worker import Description
+from pytest_edgequant.conversion.order import Description
+from pytest_edgequant.conversion.source import Source
+from pytest_edgequant.conversion.tflite_source import TFLiteFile
 from pytest_edgequant.isolation import IsolatedProcess
 from pytest_edgequant.pipeline.keys import REVISION
 from pytest_edgequant.pipeline.progress import Progress

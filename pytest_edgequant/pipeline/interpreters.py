@@ -11,7 +11,7 @@ from pytest_edgequant.errors import CannotRunError, IsolatedProcessError, Measur
 from pytest_edgequant.isolation import IsolatedProcess
 from pytest_edgequant.pipeline.keys import REVISION
 from pytest_edgequant.pipeline.progress import Progress
-from pytest_edgequant.tflite.graph import read_graph
+from pytest_edgequant.tflite.model import TFLiteModel
 
 if TYPE_CHECKING:
     from pytest_edgequant.measure.arena.tflm_worker import TFLMAllocation
@@ -83,7 +83,7 @@ class Interpreters:
             raise MeasurementUnavailable(missing)
         return versions([package])
 
-    def arena_verification(self, content: bytes, label: str) -> str:
+    def arena_verification(self, model: TFLiteModel) -> str:
         """What checking a model's arena against the interpreter found; empty where not asked for.
 
         Raises `ArenaMismatch` with both numbers where they differ.
@@ -94,17 +94,16 @@ class Interpreters:
         if not installed:
             return "not verified: there is no tflite-micro wheel here"
         try:
-            reported = self.tflm_allocation(content)
+            reported = self.tflm_allocation(model.content)
         except CannotRunError as error:
             return f"not verified: {error}"
         from pytest_edgequant.measure.arena.verification import check_arena
 
-        with self._progress(f"verifying the arena of {label}"):
+        with self._progress(f"verifying the arena of {model.where}"):
             return check_arena(
-                read_graph(content, label),
+                model,
                 reported,
-                lambda expected: self._smallest_arena(content, expected, installed),
-                label,
+                lambda expected: self._smallest_arena(model.content, expected, installed),
             )
 
     def _asked(

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 
 from pytest_edgequant.cache import digest, versions
-from pytest_edgequant.conversion.source import Order, Source
+from pytest_edgequant.conversion.order import Order
+from pytest_edgequant.conversion.source import Source
 from pytest_edgequant.measure.evaluation.processor import machine
 
 REVISION = 3

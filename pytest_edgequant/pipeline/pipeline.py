@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from pytest_edgequant import context
 from pytest_edgequant.cache import Cache
-from pytest_edgequant.conversion.source import Order, open_source
+from pytest_edgequant.conversion.order import Order
+from pytest_edgequant.conversion.source import open_source
 from pytest_edgequant.errors import CannotRunError, IsolatedProcessError
 from pytest_edgequant.forms import get_spec
 from pytest_edgequant.isolation import DEFAULT_TIMEOUT, IsolatedProcess

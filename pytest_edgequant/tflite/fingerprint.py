@@ -31,6 +31,7 @@ from pytest_edgequant.tflite.graph import (
     constants,
     read_graph,
 )
+from pytest_edgequant.tflite.model import graph_of
 
 if TYPE_CHECKING:
     from pytest_edgequant.records import Variant
@@ -207,7 +208,7 @@ def file_identity(variant: Variant) -> str:
     found = _identities.get(variant.fingerprint)
     if found is None:
         try:
-            plan = read_graph(variant.content, variant.label).metadata.get(OFFLINE_PLAN, b"")
+            plan = graph_of(variant).metadata.get(OFFLINE_PLAN, b"")
             logical = logical_fingerprint(variant.content, variant.label)
             found = _digest(logical, variant.size_bytes, plan.hex())[:12]
         except ModelError:

@@ -346,23 +346,40 @@ class _Reader:
         return found
 
 
-@lru_cache(maxsize=64)
-def read_graph(content: bytes, where: str = "model") -> Graph:
-    """The records of a .tflite file given as bytes; `where` names it in messages.
+class _Unreadable(Exception):
+    """Why bytes are no .tflite file; whoever asked knows what they are called."""
 
-    Raises `ModelError` for what is not a complete .tflite file.
-    """
+
+@lru_cache(maxsize=64)
+def _parsed(content: bytes) -> Graph:
+    """The records of a file, read once whoever asks for them under whatever name."""
     if not content:
-        raise ModelError(f"{where}: the file is empty; write the .tflite again")
+        raise _Unreadable("the file is empty; write the .tflite again")
     if len(content) < 8 or content[4:8] != IDENTIFIER:
-        raise ModelError(
-            f"{where}: not a .tflite file (the identifier {IDENTIFIER.decode()!r} is missing "
+        raise _Unreadable(
+            f"not a .tflite file (the identifier {IDENTIFIER.decode()!r} is missing "
             f"at byte 4 of {len(content):,}); check the path and how the file was written"
         )
     try:
         return _Reader(content).graph()
     except (struct.error, IndexError, ValueError, TypeError, OverflowError) as error:
-        raise ModelError(
-            f"{where}: damaged or truncated .tflite file of {len(content):,} bytes ({error}); "
+        raise _Unreadable(
+            f"damaged or truncated .tflite file of {len(content):,} bytes ({error}); "
             "convert or copy it again"
         ) from None
+
+
+def read_graph(content: bytes, where: str = "model") -> Graph:
+    """The records of a .tflite file given as bytes; `where` names it in messages.
+
+    The same bytes give the same graph. Raises `ModelError` for what is not a complete .tflite file.
+    """
+    try:
+        return _parsed(content)
+    except _Unreadable as error:
+        raise ModelError(f"{where}: {error}") from None
+
+
+def forget_graphs() -> None:
+    """Read each file anew from now on, as where the time that reading takes is measured."""
+    _parsed.cache_clear()

@@ -19,7 +19,7 @@ from pytest_edgequant.conversion.calibration import read_calibration
 from pytest_edgequant.conversion.qat.kernels import Call, Value
 from pytest_edgequant.conversion.qat.recipe import read_training
 from pytest_edgequant.conversion.qat.simulation import OPERATORS
-from pytest_edgequant.conversion.source import LiveModel
+from pytest_edgequant.conversion.tensorflow_source import LiveModel
 from pytest_edgequant.isolation import IsolatedProcess
 
 L = keras.layers

@@ -16,6 +16,7 @@ from qat_helpers import classes, fitted, names, short, trained
 from pytest_edgequant import ConversionError, assert_fully_integer, convert
 from pytest_edgequant.conversion.qat.plan import make_plan
 from pytest_edgequant.conversion.qat.simulation import Mode, Simulation
+from pytest_edgequant.tflite.model import TFLiteModel
 
 L = keras.layers
 IMAGE = (8, 8, 4)
@@ -77,7 +78,7 @@ def _run(content: bytes, x: Any) -> Any:
 @pytest.mark.parametrize("name", OPERATORS)
 def test_what_is_trained_is_what_runs(name: str) -> None:
     quantized, floating = _files(OPERATORS[name])
-    plan = make_plan(quantized, floating, "m")
+    plan = make_plan(TFLiteModel(quantized, "m"), TFLiteModel(floating, "m"))
     assert name in [o.name for o in plan.main.operators]
     simulation = Simulation(plan, "m")
     last = plan.main.operators[-1]

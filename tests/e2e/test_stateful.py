@@ -165,7 +165,7 @@ def test_the_state_of_several_samples_is_refused_by_name(package: Any) -> None:
 
 
 def test_what_can_not_be_converted_is_named() -> None:
-    from pytest_edgequant.conversion.source import _stateful_hint
+    from pytest_edgequant.conversion.tensorflow_source import _stateful_hint
     from pytest_edgequant.conversion.tensorflow_worker import Description
 
     description = Description((), (), False, True, ("memory",))

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from edge_project import Project, failures, own_frames, summary
 
-from pytest_edgequant.conversion.source import Order
+from pytest_edgequant.conversion.order import Order
 from pytest_edgequant.pipeline.conversions import Conversions
 
 

@@ -9,7 +9,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from model_building import one_operator, tensor
 
-from pytest_edgequant.conversion.check import float_tensors
 from pytest_edgequant.errors import ConversionError, SizeExceeded
 from pytest_edgequant.measure.legality import findings
 from pytest_edgequant.plugin.outcomes import told
@@ -17,6 +16,7 @@ from pytest_edgequant.records import Metric, Outcome, Verdict
 from pytest_edgequant.report.junit import add_properties
 from pytest_edgequant.report.markdown_text import prose
 from pytest_edgequant.targets import Targets
+from pytest_edgequant.tflite.form import float_tensors
 from pytest_edgequant.tflite.graph import read_graph
 from pytest_edgequant.wording import counted, facts, one_line, short, short_names
 

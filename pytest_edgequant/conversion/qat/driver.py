@@ -8,14 +8,13 @@ from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from pytest_edgequant.conversion.order import Converted, Order
 from pytest_edgequant.conversion.qat import legacy, worker
-from pytest_edgequant.conversion.tensorflow_worker import Converted
 from pytest_edgequant.errors import NotDerivableError, TrainingError, missing_extra
 from pytest_edgequant.isolation import IsolatedProcess
 
 if TYPE_CHECKING:
     from pytest_edgequant.conversion.qat.training import Progress
-    from pytest_edgequant.conversion.source import Order
 
 
 def describe(progress: Progress) -> str:

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pytest_edgequant.conversion.qat.plan import CHANNEL_AXIS, WEIGHTED, Plan, Weights
+from pytest_edgequant.conversion.qat.plan import Plan
+from pytest_edgequant.conversion.qat.weights import CHANNEL_AXIS, WEIGHTED, Weights
 from pytest_edgequant.tflite.graph import Operator
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from typing import Any
 
 from pytest_edgequant.conversion.tracing import flatten_layers
 from pytest_edgequant.errors import ModelError
-from pytest_edgequant.tflite.graph import Graph
+from pytest_edgequant.tflite.model import TFLiteModel
 
 _HALF = ("float16", "bfloat16")
 
@@ -41,16 +41,17 @@ def check_model(model: Any, where: str) -> None:
         )
 
 
-def check_graph(graph: Graph, where: str) -> None:
+def check_graph(model: TFLiteModel) -> None:
     """The same for what has no layers: the float model's graph."""
-    for subgraph in graph.subgraphs:
+    for subgraph in model.graph.subgraphs:
         for tensor in subgraph.tensors:
             if tensor.type in ("FLOAT16", "BFLOAT16"):
                 raise ModelError(
-                    f"{where}: qat_int8: {tensor.shown} is {tensor.type} (mixed precision); "
+                    f"{model.where}: qat_int8: {tensor.shown} is {tensor.type} (mixed precision); "
                     "training with simulated int8 needs a float32 model"
                 )
             if tensor.quantization is not None:
                 raise ModelError(
-                    f"{where}: qat_int8: {tensor.shown} is quantized already; give the float model"
+                    f"{model.where}: qat_int8: {tensor.shown} is quantized already; give the float "
+                    "model"
                 )

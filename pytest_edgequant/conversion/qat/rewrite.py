@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pytest_edgequant.conversion.qat.plan import CHANNEL_AXIS, WEIGHTED, Plan
+from pytest_edgequant.conversion.qat.plan import Plan
+from pytest_edgequant.conversion.qat.weights import CHANNEL_AXIS, WEIGHTED
 from pytest_edgequant.tflite.edit import drop_unused, pack, unpack
 from pytest_edgequant.tflite.graph import Operator
 

@@ -18,11 +18,8 @@ from pytest_edgequant.conversion.qat import failures
 from pytest_edgequant.conversion.qat.kernels import Call, Value, activate, to_trained
 from pytest_edgequant.conversion.qat.movement import OPERATORS
 from pytest_edgequant.conversion.qat.opaque import Opaque
-from pytest_edgequant.conversion.qat.plan import (
-    MOVES_DATA,
-    WEIGHTED,
-    Plan,
-)
+from pytest_edgequant.conversion.qat.plan import Plan
+from pytest_edgequant.conversion.qat.weights import MOVES_DATA, WEIGHTED
 from pytest_edgequant.errors import ConversionError, EdgeQuantError
 from pytest_edgequant.tflite.graph import Operator, Tensor
 

@@ -14,16 +14,17 @@ import numpy as np
 
 from pytest_edgequant.conversion import check, tensorflow_worker
 from pytest_edgequant.conversion.calibration import Calibration, calibration_inputs
+from pytest_edgequant.conversion.order import Converted
 from pytest_edgequant.conversion.qat import failures, losses, preconditions
 from pytest_edgequant.conversion.qat.opaque import notes_of
 from pytest_edgequant.conversion.qat.plan import make_plan
 from pytest_edgequant.conversion.qat.recipe import Training, scale_notes, split
 from pytest_edgequant.conversion.qat.training import Ends, Progress, Trainer
-from pytest_edgequant.conversion.tensorflow_worker import Converted
 from pytest_edgequant.conversion.tracing import Exported
 from pytest_edgequant.forms import VARIANTS
 from pytest_edgequant.tflite.ends import model_inputs, model_outputs, positions_of
-from pytest_edgequant.tflite.graph import Graph, read_graph
+from pytest_edgequant.tflite.graph import Graph
+from pytest_edgequant.tflite.model import TFLiteModel
 from pytest_edgequant.tflite.passthrough import MoveIntegers
 
 if TYPE_CHECKING:
@@ -99,23 +100,23 @@ def begin(
     arrays = split(training, exported.inputs, exported.output_names)
     samples, _ = calibration_inputs(calibration, exported.inputs)
     notes = scale_notes(samples, arrays.x, exported.inputs)
-    floating = tensorflow_worker.convert_exported(exported, where, "float32", None)
-    preconditions.check_graph(read_graph(floating.content, where), where)
-    template = tensorflow_worker.convert_exported(
+    converted = tensorflow_worker.convert_exported(exported, where, "float32", None)
+    floating = TFLiteModel(converted.content, where)
+    preconditions.check_graph(floating)
+    converted = tensorflow_worker.convert_exported(
         exported, where, "int8", calibration, dense_per_channel=dense_per_channel
     )
-    content = MoveIntegers().apply(template.content).content
-    graph = read_graph(content, where)
+    template = TFLiteModel(MoveIntegers().apply(converted.content).content, where)
     # Before hours of training, not after: what the converter leaves in float stays there.
-    check.check_inside(graph, VARIANTS["qat_int8"], f"{where}: qat_int8")
-    plan = make_plan(content, floating.content, where)
-    ends = _ends(graph, exported)
+    check.check_inside(template.at("qat_int8"), VARIANTS["qat_int8"])
+    plan = make_plan(template, floating)
+    ends = _ends(template.graph, exported)
     names = failures.operator_namer(plan)
     with failures.as_training_error(where, names):
         trainer = Trainer(
             plan, ends, arrays, training.recipe, (training.loss, training.optimizer), where
         )
-    all_notes = (*template.notes, *notes, *notes_of(plan))
+    all_notes = (*converted.notes, *notes, *notes_of(plan))
     _current["run"] = _Run(trainer, exported, all_notes, where, names)
     return trainer.progress(float("nan"))
 

@@ -20,7 +20,7 @@ from pytest_edgequant.isolation import IsolatedProcess
 from pytest_edgequant.measure.arena import compute_arena, tflm_worker
 from pytest_edgequant.measure.arena.planner import ALIGNMENT, align_up
 from pytest_edgequant.targets.profiles import make_profile
-from pytest_edgequant.tflite.graph import Graph
+from pytest_edgequant.tflite.model import TFLiteModel
 
 MOST_SECONDS = 60.0
 """How long one try may take: a hanging interpreter counts as one that refused the arena."""
@@ -62,10 +62,9 @@ def smallest_arena(process: IsolatedProcess, content: bytes, expected: int) -> i
 
 
 def check_arena(
-    graph: Graph,
+    model: TFLiteModel,
     reported: tflm_worker.TFLMAllocation,
     smallest: Callable[[int], int],
-    label: str,
 ) -> str:
     """Compare head, tail, total and smallest arena, and say that they were equal.
 
@@ -74,7 +73,7 @@ def check_arena(
     """
     profile = make_profile("x86_64", "-", "reference")
     try:
-        ours = compute_arena(graph, profile)
+        ours = compute_arena(model.graph, profile)
     except (CannotRunError, MeasurementUnavailable) as error:
         return f"not verified: {error}"
     if ours.unknown:
@@ -91,7 +90,7 @@ def check_arena(
     ]
     if wrong:
         raise ArenaMismatch(
-            f"{label}: the arena computed for x86-64 with reference kernels is not what the "
+            f"{model.where}: the arena computed for x86-64 with reference kernels is not what the "
             f"interpreter needs: {'; '.join(wrong)}. Please report it with the model"
         )
     return "verified against the interpreter on x86-64"

@@ -37,8 +37,8 @@ from pytest_edgequant.samples.inputs import InputSpec, input_specs
 from pytest_edgequant.samples.quantize import Quantizer, is_stored
 from pytest_edgequant.samples.stream import Samples, Specs, joined, take
 from pytest_edgequant.tflite.ends import positions_of
-from pytest_edgequant.tflite.graph import read_graph
 from pytest_edgequant.tflite.macs import model_macs
+from pytest_edgequant.tflite.model import graph_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -100,7 +100,7 @@ class Task:
 
 def make_task(variant: Variant, runtime: str, processes: Sequence[IsolatedProcess]) -> Task:
     """What it takes to run a variant."""
-    graph = read_graph(variant.content, variant.label)
+    graph = graph_of(variant)
     batches = {int(info.shape[0]) for info in variant.inputs if info.shape}
     main = graph.main
     feeds = positions_of(main.inputs, [info.index for info in variant.inputs])

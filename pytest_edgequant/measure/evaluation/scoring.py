@@ -24,8 +24,8 @@ from pytest_edgequant.records import Target, Variant
 from pytest_edgequant.samples.inputs import input_specs
 from pytest_edgequant.samples.stream import Drawn, Samples
 from pytest_edgequant.tflite.ends import aligned
-from pytest_edgequant.tflite.graph import read_graph
 from pytest_edgequant.tflite.macs import model_macs
+from pytest_edgequant.tflite.model import graph_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -87,7 +87,7 @@ def select(
     where it is all of them.
     """
     macs = [
-        model_macs(read_graph(variant.content, variant.label))
+        model_macs(graph_of(variant))
         for variant, runtime in zip(variants, runtimes, strict=True)
         if runtime == "tflm"
     ]

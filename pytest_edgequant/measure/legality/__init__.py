@@ -10,7 +10,6 @@ import re
 from dataclasses import dataclass, field
 from functools import lru_cache
 
-from pytest_edgequant.conversion.check import detect_form
 from pytest_edgequant.forms import VARIANTS
 from pytest_edgequant.measure.legality import (
     accelerators,
@@ -25,6 +24,7 @@ from pytest_edgequant.measure.legality import (
 from pytest_edgequant.measure.legality.rule import Finding, Rule, Severity, place
 from pytest_edgequant.records import Target
 from pytest_edgequant.targets.tflm_operators import TFLM_CUSTOM_OPERATORS
+from pytest_edgequant.tflite.form import detect_form
 from pytest_edgequant.tflite.graph import Graph
 
 __all__ = [

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from pytest_edgequant.conversion.check import detect_form
 from pytest_edgequant.measure.legality.rule import Severity, place, rule
 from pytest_edgequant.records import Target
+from pytest_edgequant.tflite.form import detect_form
 from pytest_edgequant.tflite.graph import Graph
 
 COMPILED_OPERATORS = {"ethos-u": "ethos-u", "edgetpu": "edgetpu-custom-op"}

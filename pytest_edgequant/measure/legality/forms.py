@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from pytest_edgequant.conversion.check import FLOAT_TYPES, float16_tensors, hybrid_operators
 from pytest_edgequant.measure.legality.rule import Severity, on_tflm, place, rule
 from pytest_edgequant.records import Target
+from pytest_edgequant.tflite.form import FLOAT_TYPES, float16_tensors, hybrid_operators
 from pytest_edgequant.tflite.graph import Graph
 
 

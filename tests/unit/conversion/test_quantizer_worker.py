@@ -14,6 +14,7 @@ from pytest_edgequant.conversion.calibration import read_calibration
 from pytest_edgequant.errors import MissingExtraError
 from pytest_edgequant.samples.inputs import InputSpec
 from pytest_edgequant.tflite.graph import read_graph
+from pytest_edgequant.tflite.model import TFLiteModel
 
 DATA = Path(__file__).parents[2] / "data"
 SPECS = (InputSpec("image", (None, 8, 8, 1), np.dtype(np.float32)),)
@@ -42,7 +43,9 @@ def renamed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 def quantized() -> bytes:
     x = np.load(DATA / "tiny.npz")["x_calibration"].astype(np.float32) / 16
     content = (DATA / "tiny_float32.tflite").read_bytes()
-    found, _ = quantizer_worker.quantize(content, "tiny", "int8", read_calibration(x), SPECS)
+    found, _ = quantizer_worker.quantize(
+        TFLiteModel(content, "tiny"), "int8", read_calibration(x), SPECS
+    )
     return found
 
 

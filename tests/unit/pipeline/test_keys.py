@@ -12,9 +12,8 @@ import pytest
 
 from pytest_edgequant.api.convert import load_variant
 from pytest_edgequant.conversion.calibration import Calibration, read_calibration
+from pytest_edgequant.conversion.order import Converted, Order
 from pytest_edgequant.conversion.qat.recipe import Training, read_training
-from pytest_edgequant.conversion.source import Order
-from pytest_edgequant.conversion.tensorflow_worker import Converted
 from pytest_edgequant.errors import ConversionError, IsolatedProcessError
 from pytest_edgequant.forms import get_spec
 from pytest_edgequant.measure.evaluation import processor

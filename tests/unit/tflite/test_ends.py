@@ -30,13 +30,16 @@ from pytest_edgequant.tflite.ends import (
     unique,
 )
 from pytest_edgequant.tflite.graph import read_graph
+from pytest_edgequant.tflite.model import TFLiteModel
 
 RUNTIMES = ["litert", *(["tflm"] if find_spec("tflite_micro") else [])]
 
 
 def of(model: ManyEnds) -> Variant:
     """The file as a conversion hands it out: in the model's order."""
-    variant = build_variant("float32", model.content, Path("m.tflite"), model.meta, "m")
+    variant = build_variant(
+        "float32", TFLiteModel(model.content, "m"), Path("m.tflite"), model.meta
+    )
     return dataclasses.replace(variant, runner=run_variant)
 
 

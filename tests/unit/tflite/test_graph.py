@@ -15,12 +15,13 @@ from hypothesis import strategies as st
 from model_building import one_operator, tensor
 
 from pytest_edgequant.conversion.built import build_variant
-from pytest_edgequant.conversion.check import detect_form, float_tensors, quantized_nothing
 from pytest_edgequant.errors import ModelError
 from pytest_edgequant.isolation import IsolatedProcess
 from pytest_edgequant.records import Quantization
 from pytest_edgequant.tflite.edit import pack, unpack
+from pytest_edgequant.tflite.form import detect_form, float_tensors, quantized_nothing
 from pytest_edgequant.tflite.graph import Graph, read_graph
+from pytest_edgequant.tflite.model import TFLiteModel
 
 INT8 = (Path(__file__).parents[2] / "data" / "tiny_int8.tflite").read_bytes()
 
@@ -36,14 +37,14 @@ def oracle() -> Iterator[IsolatedProcess]:
 def graph_or_model_error(content: bytes) -> None:
     """Read, and look at what was read: anything but a `ModelError` is a bug."""
     try:
-        graph = read_graph.__wrapped__(content)
+        graph = read_graph(content)
     except ModelError:
         return
     detect_form(graph)
     float_tensors(graph)
     quantized_nothing(graph)
     with contextlib.suppress(ModelError):  # it computes nothing
-        build_variant("as_is", content, Path("x.tflite"), {}, "x")
+        build_variant("as_is", TFLiteModel(content, "x"), Path("x.tflite"), {})
 
 
 def said_of(details: list[dict[str, Any]]) -> list[tuple[Any, ...]]:
@@ -255,7 +256,7 @@ def test_another_file_says_what_is_missing() -> None:
 def test_a_file_cut_anywhere_is_refused() -> None:
     for length in range(len(INT8)):
         with pytest.raises(ModelError, match=r"^a\.tflite: "):
-            read_graph.__wrapped__(INT8[:length], "a.tflite")
+            read_graph(INT8[:length], "a.tflite")
 
 
 @given(st.dictionaries(st.integers(0, len(INT8) - 1), st.integers(0, 255), min_size=1, max_size=8))

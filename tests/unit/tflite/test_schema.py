@@ -13,7 +13,7 @@ import pytest
 from pytest_edgequant.errors import MissingExtraError
 from pytest_edgequant.tflite import schema
 from pytest_edgequant.tflite.fingerprint import logical_fingerprint
-from pytest_edgequant.tflite.graph import Graph, read_graph
+from pytest_edgequant.tflite.graph import Graph, forget_graphs, read_graph
 
 DATA = Path(__file__).parents[2] / "data"
 FILES = sorted(DATA.glob("*.tflite"))
@@ -26,13 +26,13 @@ def readers_only(monkeypatch: pytest.MonkeyPatch) -> Any:
     _forget(monkeypatch)
     monkeypatch.setattr(schema, "_classes", lambda: classes)
     yield classes
-    read_graph.cache_clear()
+    forget_graphs()
     logical_fingerprint.cache_clear()
 
 
 def _forget(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the next use of a class look for it."""
-    read_graph.cache_clear()
+    forget_graphs()
     logical_fingerprint.cache_clear()
     ours = {"MissingExtraError"}
     for name in [n for n, v in vars(schema).items() if isinstance(v, type) and n not in ours]:

@@ -10,13 +10,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_edgequant.conversion.qat.plan import constants_of, make_plan
+from pytest_edgequant.conversion.qat.plan import make_plan
 from pytest_edgequant.conversion.qat.rewrite import activation_parameters, symmetric_steps, write
+from pytest_edgequant.conversion.qat.weights import constants_of
 from pytest_edgequant.diagnose.advice import training_advice
 from pytest_edgequant.errors import ConversionError
 from pytest_edgequant.records import Metric, Result
 from pytest_edgequant.report.training import training_lines
 from pytest_edgequant.tflite.graph import read_graph
+from pytest_edgequant.tflite.model import TFLiteModel
 
 edges = st.floats(-1e4, 0, width=32), st.floats(0, 1e4, width=32)
 
@@ -47,7 +49,7 @@ def test_weights_use_the_symmetric_range(rows: int, columns: int, size: float) -
 def test_writing_what_was_read_gives_the_same_file(tiny: Mapping[str, Path]) -> None:
     """A template with its own weights and ranges is the file that the converter made."""
     template, floating = tiny["int8_float_io"].read_bytes(), tiny["float32"].read_bytes()
-    plan = make_plan(template, floating, "tiny")
+    plan = make_plan(TFLiteModel(template, "tiny"), TFLiteModel(floating, "tiny"))
     content = write(plan, [w.value for w in plan.weights], plan.ranges, {})
     before, after = read_graph(template), read_graph(content)
     assert [o.name for o in before.main.operators] == [o.name for o in after.main.operators]
@@ -68,7 +70,7 @@ def test_writing_what_was_read_gives_the_same_file(tiny: Mapping[str, Path]) -> 
 def test_a_float_model_of_another_graph_is_refused(tiny: Mapping[str, Path]) -> None:
     other = Path(__file__).parents[3] / "data" / "residual_int8.tflite"
     with pytest.raises(ConversionError, match="can't be found in the float model"):
-        make_plan(other.read_bytes(), tiny["float32"].read_bytes(), "m")
+        make_plan(TFLiteModel(other.read_bytes()), TFLiteModel(tiny["float32"].read_bytes()))
 
 
 def result(variant: str, drop: float, size: int = 1000, target: str = "board") -> Result:

@@ -16,6 +16,7 @@ from pytest_edgequant.pipeline import interpreters
 from pytest_edgequant.pipeline.pipeline import Pipeline
 from pytest_edgequant.targets.profiles import make_profile
 from pytest_edgequant.tflite.graph import read_graph
+from pytest_edgequant.tflite.model import TFLiteModel
 
 DATA = Path(__file__).parents[3] / "data"
 HOST = make_profile("x86_64", "-", "reference")
@@ -79,7 +80,7 @@ def test_an_arena_that_was_verified_says_so(verifying: Pipeline) -> None:
 
 def test_nothing_is_verified_unless_asked_for(tmp_path: Path) -> None:
     pipeline = Pipeline(tmp_path)
-    assert pipeline.interpreters.arena_verification(content("tiny_int8"), "tiny") == ""
+    assert pipeline.interpreters.arena_verification(TFLiteModel(content("tiny_int8"), "tiny")) == ""
     pipeline.close()
 
 
@@ -88,7 +89,7 @@ def test_without_the_wheel_it_says_that_it_was_not_verified(
 ) -> None:
     monkeypatch.setattr(interpreters, "versions", lambda packages: {})
     pipeline = Pipeline(tmp_path, arena_verify=True)
-    said = pipeline.interpreters.arena_verification(content("tiny_int8"), "tiny")
+    said = pipeline.interpreters.arena_verification(TFLiteModel(content("tiny_int8"), "tiny"))
     assert said == "not verified: there is no tflite-micro wheel here"
     pipeline.close()
 
@@ -102,15 +103,15 @@ def test_without_the_wheel_it_says_that_it_was_not_verified(
     ],
 )
 def test_a_mismatch_fails_with_both_numbers(head: int, tail: int, more: int, said: str) -> None:
-    graph = read_graph(content("tiny_int8"))
-    ours = compute_arena(graph, HOST)
+    model = TFLiteModel(content("tiny_int8"), "tiny")
+    ours = compute_arena(model.graph, HOST)
     reported = tflm_worker.TFLMAllocation(
         ours.total_bytes + head + tail,
         ours.nonpersistent_bytes + head,
         ours.persistent_bytes + tail,
     )
     with pytest.raises(ArenaMismatch, match=said) as caught:
-        check_arena(graph, reported, lambda expected: expected + more, "tiny")
+        check_arena(model, reported, lambda expected: expected + more)
     if more:
         assert f"{ours.minimum_bytes:,} B" in str(caught.value)
         assert f"{ours.minimum_bytes + more:,} B" in str(caught.value)
