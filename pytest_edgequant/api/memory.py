@@ -206,6 +206,14 @@ def roomier_target(variant: Variant, target: Target) -> tuple[Target, int, int] 
     return None
 
 
+def arena_build(target: Target) -> Profile:
+    """The build of TFLM that a target's arena is computed for: equal for boards that share it.
+
+    Raises `MeasurementUnavailable`.
+    """
+    return _profile_of(target)
+
+
 def computed_arena(content: bytes, target: Target, where: str = "model") -> Arena:
     """The arena as `measure_arena` computes it, of a .tflite that the target is known to run.
 

@@ -7,6 +7,7 @@ import pytest
 from pytest_edgequant.plugin.baseline_gate import BaselineGate
 from pytest_edgequant.records import Target
 from pytest_edgequant.report import github, terminal, write_report
+from pytest_edgequant.report.made import made_here
 from pytest_edgequant.results.session import Session
 from pytest_edgequant.settings import Settings
 from pytest_edgequant.targets import Targets
@@ -45,6 +46,8 @@ class Closing:
             pytest_session.exitstatus = NO_TESTS_COLLECTED
         self.session.targets = self._given_targets()
         self.session.exit_status = int(pytest_session.exitstatus)
+        if self.settings.report:
+            self.session.made = made_here(self.config.rootpath)
         for path in self.settings.report:
             self._report_errors += write_report(path, self.session)
         self._report_errors += github.write_summary(self.session)

@@ -1,6 +1,7 @@
 """The HTML report: one file without network or script, with pictures where Matplotlib is there.
 
 What tests recorded is shown as it is; weights and memory plans are read from the variants' files.
+The first screen has a row a variant; the rest is folded, but for what failed.
 """
 
 from __future__ import annotations
@@ -8,22 +9,29 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from pytest_edgequant.records import Result
+from pytest_edgequant.pipeline.pipeline import current_pipeline
+from pytest_edgequant.records import Result, Target
 from pytest_edgequant.report import plots
-from pytest_edgequant.report.html_variants import Pictures, VariantSection, variant_section
-from pytest_edgequant.report.json import document
-from pytest_edgequant.report.overview import (
-    HEADINGS,
-    OPEN_TITLE,
-    WORDS,
-    findings,
-    headline,
-    score_label,
-    score_name,
-    tables,
+from pytest_edgequant.report.boards import ModelBoards, model_boards, profiles, smallest_lines
+from pytest_edgequant.report.figures import score_label, score_name
+from pytest_edgequant.report.html_boards import WIDTH, Matrix, matrix_of
+from pytest_edgequant.report.html_overview import (
+    DETAILED,
+    BoardsRow,
+    Quiet,
+    TargetTable,
+    boards_rows,
+    grouped_findings,
+    is_quiet,
+    quiet_rows,
+    target_tables,
 )
+from pytest_edgequant.report.html_pictures import Pictures
+from pytest_edgequant.report.html_variants import Shown, VariantSection, file_of, variant_section
+from pytest_edgequant.report.json import document
+from pytest_edgequant.report.overview import OPEN_TITLE, WORDS, headline
 from pytest_edgequant.report.plots.pareto import Point, pareto_svg
 from pytest_edgequant.report.training import training_lines
 from pytest_edgequant.results.session import Session
@@ -33,26 +41,67 @@ from pytest_edgequant.wording import printable
 if TYPE_CHECKING:
     from jinja2 import Template
 
-_OPEN = 6
-"""Up to so many variants of a model are unfolded."""
+_FAILED_TITLE = "What failed, and what to do"
+_MOST_OPEN = 12
+"""Up to so many boards that did not pass are unfolded."""
 
 
 @dataclass(frozen=True)
 class ModelSection:
-    """What the report shows of one model."""
+    """What the report shows of one model: its boards, if there are several, and its variants."""
 
     name: str
+    anchor: str
     pictures: Sequence[str]
+    smallest: Sequence[str]
+    matrix: Matrix | None
     variants: Sequence[VariantSection]
-    folded: bool
+
+    @property
+    def matrix_open(self) -> bool:
+        """Whether the matrix is unfolded: some boards did not pass, and not too many.
+
+        Of one variant its own rows, by board, are unfolded and tell more.
+        """
+        if self.matrix is None or len(self.variants) == 1:
+            return False
+        return 0 < len(self.matrix.open) <= _MOST_OPEN
 
 
-def _grouped(results: Sequence[Result]) -> Mapping[str, Mapping[str, list[Result]]]:
-    """Results by model, then by variant and file, in their order."""
+@dataclass(frozen=True)
+class _Grouped:
+    """A session's results by model, and by form within it."""
+
+    models: Mapping[str, Mapping[str, list[Result]]]
+    boards: Mapping[str, ModelBoards]
+    links: Mapping[tuple[str, str], str]
+
+
+def _targets(session: Session) -> Mapping[str, Target]:
+    """All profiles by name: those that this run knows of, else the built-in ones."""
+    return {**{t.name: t for t in current_pipeline().targets}, **profiles(session)}
+
+
+def _grouped(session: Session, standings: Standings) -> _Grouped:
+    """Variants with something to show have a section, and so an anchor that links lead to."""
     models: dict[str, dict[str, list[Result]]] = {}
-    for result in results:
-        models.setdefault(result.model, {}).setdefault(result.form, []).append(result)
-    return models
+    links: dict[tuple[str, str], str] = {}
+    targets = _targets(session)
+    for result in standings.results:
+        forms = models.setdefault(result.model, {})
+        links.setdefault((result.model, result.form), "")
+        if not is_quiet(result, standings.of(result)):
+            forms.setdefault(result.form, []).append(result)
+    for model, forms in models.items():
+        for form in forms:
+            links[model, form] = f"v{sum(map(bool, links.values())) + 1}"
+    boards = {
+        model: model_boards(
+            model, [r for members in forms.values() for r in members], targets, standings
+        )
+        for model, forms in models.items()
+    }
+    return _Grouped(models, boards, links)
 
 
 def _direction(results: Sequence[Result], score: str) -> bool | None:
@@ -126,35 +175,63 @@ def _model_pictures(
                 yield svg
 
 
-def _models(session: Session, pictures: Pictures) -> list[ModelSection]:
+def _models(session: Session, standings: Standings, grouped: _Grouped) -> _Models:
+    pictures = Pictures(plots.available())
     sections = []
-    standings = Standings(session)
-    for model, variants in _grouped(standings.results).items():
+    for number, (model, variants) in enumerate(grouped.models.items(), 1):
+        boards = grouped.boards[model]
+        shown = Shown(session, standings, _targets(session), pictures)
+        float32, _ = file_of(session, variants.get("float32", []))
         drawn = tuple(_model_pictures(variants, pictures, model, standings))
-        float32 = _content(session, variants.get("float32", []))
-        seen: dict[Any, str] = {}
+        several = len(boards.boards) > 1
+        links = {form: grouped.links[model, form] for form in variants}
         sections.append(
             ModelSection(
                 model,
+                f"m{number}",
                 drawn,
+                smallest_lines(boards, standings) if several else (),
+                matrix_of(boards, links) if several else None,
                 [
-                    variant_section(session, standings, results, float32, seen, pictures)
-                    for results in variants.values()
+                    variant_section(shown, results, float32, links[form])
+                    for form, results in variants.items()
                 ],
-                folded=len(variants) > _OPEN,
             )
         )
-    return sections
+    return _Models([s for s in sections if s.variants], pictures.remarks())
 
 
-def _content(session: Session, results: Sequence[Result]) -> bytes | None:
-    from pytest_edgequant.report.html_variants import read_file
+@dataclass(frozen=True)
+class _Models:
+    sections: Sequence[ModelSection]
+    remarks: Sequence[str]
 
-    for result in results:
-        file = session.model_file(result)
-        if file is not None:
-            return read_file(file)[0]
-    return None
+
+@dataclass(frozen=True)
+class Overview:
+    """The rows of the first screen: by target, by variant on many boards, and what was not run."""
+
+    targets: Sequence[TargetTable]
+    boards: Sequence[BoardsRow]
+    quiet: Sequence[Quiet]
+
+
+def _overview(standings: Standings, grouped: _Grouped) -> Overview:
+    many = {name for name, found in grouped.boards.items() if len(found.boards) > DETAILED}
+    rows = [row for name in many for row in boards_rows(grouped.boards[name], grouped.links)]
+    shown = [r for forms in grouped.models.values() for members in forms.values() for r in members]
+    on_boards = {
+        cell.result.key
+        for name in many
+        for board in grouped.boards[name].boards
+        for cell in board.cells.values()
+    }
+    by_target = [result for result in shown if result.key not in on_boards]
+    return Overview(
+        target_tables(by_target, standings, grouped.links),
+        sorted(rows, key=lambda row: (row.rank, row.name)),
+        quiet_rows(standings.results, standings),
+    )
 
 
 @lru_cache(maxsize=1)
@@ -169,27 +246,35 @@ def _template() -> Template:
         lstrip_blocks=True,
     )
     environment.filters["word"] = lambda outcome: WORDS[outcome]
+    environment.globals["WIDTH"] = WIDTH
     return environment.get_template("report.html.j2")
 
 
 def render(session: Session) -> str:
     """The report's text: the same for the same results, but for the environment at its end."""
-    pictures = Pictures(plots.available())
-    models, found = _models(session, pictures), findings(session)
-    about = document(session)
+    standings = Standings(session)
+    grouped = _grouped(session, standings)
+    models, about = _models(session, standings, grouped), document(session)
+    titles = (_FAILED_TITLE, OPEN_TITLE)
     text = _template().render(
         verdict=headline(session),
         baseline_note=session.baseline_note,
-        headings=HEADINGS,
-        tables=list(tables(session)),
+        overview=_overview(standings, grouped),
         training=list(training_lines(session.results())),
-        findings=[
-            (title, [finding for finding in found if finding.failed is failed])
-            for title, failed in (("What failed, and what to do", True), (OPEN_TITLE, False))
-        ],
-        models=models,
-        remarks=pictures.remarks(),
+        findings=grouped_findings(session, standings, grouped.links, titles),
+        models=models.sections,
+        remarks=[*models.remarks, *_read_back(session, models.sections)],
         tool=about["tool"],
         environment=about["environment"],
     )
     return printable(text, "\n", "\N{REPLACEMENT CHARACTER}")
+
+
+def _read_back(session: Session, models: Sequence[ModelSection]) -> list[str]:
+    """What is not there of results that were read back, without their files."""
+    if session.origin is None or not models:
+        return []
+    return [
+        "Weights and memory plans are not shown: they are in the models' files, and this report "
+        "was made from others."
+    ]

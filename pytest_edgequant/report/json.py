@@ -78,13 +78,14 @@ def _result(result: Result, standing: Standing, details: Mapping[str, Any]) -> d
     }
 
 
-def _origin() -> Mapping[str, Any]:
+def _origin(made: Mapping[str, str]) -> Mapping[str, Any]:
     return {
         "tool": {"name": "pytest-edgequant", "version": __version__},
         "environment": {
             "python": platform.python_version(),
             "platform": sys.platform,
             "machine": platform.machine(),
+            **made,
             "packages": versions(_PACKAGES),
         },
     }
@@ -108,7 +109,7 @@ def document(session: Session) -> Mapping[str, Any]:
     outcome = session.baseline_outcome
     return {
         "schema": SCHEMA,
-        **(session.origin or _origin()),
+        **(session.origin or _origin(session.made)),
         "verdict": {**_standing(found.standing, found.text), "remarks": list(found.remarks)},
         "exit_status": session.exit_status,
         "baseline": {

@@ -182,12 +182,15 @@ def _origin(document: Mapping[str, Any]) -> dict[str, Any]:
         "tool": {"name": _text(tool, "name", "tool"), "version": _text(tool, "version", "tool")},
         "environment": {
             **{key: _text(environment, key, "environment") for key in _ENVIRONMENT},
+            **{key: _text(environment, key, "environment") for key in MADE if key in environment},
             "packages": {name: _text(packages, name, "packages") for name in packages},
         },
     }
 
 
 _ENVIRONMENT = ("python", "platform", "machine")
+MADE = ("commit", "date")
+"""What older reports don't tell."""
 
 
 def read_report(document: Mapping[str, Any], where: str) -> Session:
@@ -317,6 +320,11 @@ def _merged_origin(origins: list[Mapping[str, Any]]) -> dict[str, Any]:
         },
         "environment": {
             **{key: _joined(e[key] for e in environments) for key in _ENVIRONMENT},
+            **{
+                key: _joined(e[key] for e in environments if key in e)
+                for key in MADE
+                if any(key in e for e in environments)
+            },
             "packages": {
                 name: _joined(e["packages"][name] for e in environments if name in e["packages"])
                 for name in names

@@ -193,7 +193,8 @@ class Session:
     `environment`) where they were read back. `failures` are the tests that failed, all of them
     where the run is `watched`; of results that were read back only the verdicts may be known.
     `exit_status` is pytest's, None where it is not known. `targets` are the profiles that the run
-    was given, by name; of results that were read back they are not known.
+    was given, by name; of results that were read back they are not known. `made` is the commit and
+    the date of this run, as reports tell them.
     """
 
     damaged: int = 0
@@ -204,6 +205,7 @@ class Session:
     failures: list[Failure] = field(default_factory=list)
     exit_status: int | None = None
     targets: Mapping[str, Target] = field(default_factory=dict)
+    made: Mapping[str, str] = field(default_factory=dict)
     _events: dict[str, list[Event]] = field(default_factory=dict)
     _ends: dict[str, tuple[str, str]] = field(default_factory=dict)
     _read: list[tuple[Result, Mapping[str, Any]]] = field(default_factory=list)

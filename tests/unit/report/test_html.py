@@ -5,10 +5,10 @@ import os
 import re
 import subprocess
 import sys
-from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+from html_page import Element, parse_page
 from hypothesis import HealthCheck, given, settings
 from nasty_names import texts
 from recorded_events import metric_event, note_event, verdict_event
@@ -17,44 +17,12 @@ from pytest_edgequant.pipeline.pipeline import Pipeline
 from pytest_edgequant.records import Change, Failure, Outcome
 from pytest_edgequant.report import plots
 from pytest_edgequant.report.html import render
-from pytest_edgequant.report.html_variants import Pictures
+from pytest_edgequant.report.html_pictures import Pictures
 from pytest_edgequant.report.plots.pareto import Point, front
 from pytest_edgequant.results.session import Event, Session
 
 matplotlib = pytest.importorskip("matplotlib")
 pytestmark = pytest.mark.usefixtures("pipeline")
-
-VOID = {"meta", "link", "br", "img", "hr", "input"}
-
-
-class Page(HTMLParser):
-    """The elements of a page with their attributes; unbalanced tags are an error."""
-
-    def __init__(self, source: str) -> None:
-        super().__init__(convert_charrefs=True)
-        self.elements: list[tuple[str, dict[str, str | None]]] = []
-        self.text = ""
-        self._open: list[str] = []
-        self.feed(source)
-        assert self._open == []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.elements.append((tag, dict(attrs)))
-        if tag not in VOID:
-            self._open.append(tag)
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.elements.append((tag, dict(attrs)))
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self._open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        if not self._open or self._open[-1] != "style":
-            self.text += data
-
-    def count(self, tag: str) -> int:
-        return sum(name == tag for name, _ in self.elements)
 
 
 def file_event(path: Path, variant: str, target: str = "nano33ble") -> Event:
@@ -105,32 +73,43 @@ def session(tiny: dict[str, Path]) -> Session:
     return session
 
 
-def section(text: str, variant: str) -> str:
-    start = text.index(f"<summary><h3>digits/{variant}</h3>")
-    return text[start : text.index("</details>", start)]
+def variant(page: Element, name: str) -> Element:
+    """The part of a variant, with its summary."""
+    return page.within("details", "h3", f"digits/{name}")
+
+
+def part(page: Element, name: str, title: str) -> Element:
+    """The part of a variant that has this title."""
+    return variant(page, name).within("details", "h4", title)
 
 
 def test_it_is_one_file_without_network_or_script(session: Session) -> None:
-    page = Page(render(session))
-    assert page.count("script") == page.count("iframe") == page.count("img") == 0
-    for _, attributes in page.elements:
-        for name, value in attributes.items():
+    text = render(session)
+    tags = {element.tag for element in parse_page(text).all()}
+    assert not tags & {"script", "iframe", "img", "object", "form", "input"}
+    for element in parse_page(text).all():
+        for name, value in element.attributes.items():
             assert not name.startswith("on")
             if name in ("src", "href", "xlink:href", "action", "data"):
                 assert value is not None
                 assert value.startswith(("#", "data:,"))
-    assert not re.search(r"url\((?!#)|@import", render(session))
+    assert not re.search(r"url\((?!#)|@import", text)
+    assert text.startswith("<!DOCTYPE html>")
 
 
 def test_it_has_every_part_of_a_variant(session: Session) -> None:
-    text = section(render(session), "int8")
-    for title in ("Figures", "Recall by class", "Weights by layer", "Arena over time", "Latency"):
-        assert f"<h4>{title}" in text
-    assert text.count("<svg") == 4
-    assert "Errors are measured against the weights of float32." in text
-    assert "1,616 B (exact" in text or "1,616 B" in text
-    assert "CONV_2D (operator 0)" in text
-    assert "33.3%" in text  # of three equal layers
+    page = parse_page(render(session))
+    found = variant(page, "int8")
+    assert [title.text for title in found.all("h4")] == [
+        *("Memory of the board", "Recall by class", "Weights by layer", "Arena over time"),
+        *("Latency by layer", "Figures"),
+    ]
+    assert len(list(found.all("div", "plot"))) == 4
+    assert "Errors are measured against the weights of float32." in found.text
+    assert "1,616 B" in found.one("table", "int8 by target").text
+    assert "B (exact, TFLM" in part(page, "int8", "Arena over time").text
+    assert "CONV_2D (operator 0)" in part(page, "int8", "Weights by layer").text
+    assert "33.3%" in part(page, "int8", "Latency by layer").text  # of three equal layers
 
 
 def test_models_have_accuracy_against_size(session: Session) -> None:
@@ -188,37 +167,49 @@ def test_without_matplotlib_there_are_tables_and_it_says_so(
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     assert not plots.available()
     text = render(session)
-    assert "<svg" not in text
+    page = parse_page(text)
+    assert not list(page.all("div", "plot"))
     assert "pip install &#39;pytest-edgequant[plots]&#39;" in text
-    assert "<h4>Weights by layer</h4>" in section(text, "int8")
-    assert "CONV_2D (operator 0)" in section(text, "int8")
+    assert "CONV_2D (operator 0)" in part(page, "int8", "Weights by layer").text
 
 
 def test_pictures_have_a_limit_and_it_says_so() -> None:
     pictures = Pictures(True)
-    drawn = [pictures.draw("arena", lambda: '<svg width="1pt">', "label") for _ in range(18)]
+    drawn = [pictures.draw("arena", lambda: '<svg width="1pt">', "label") for _ in range(26)]
     assert drawn.count("") == 2
     assert pictures.remarks() == [
-        "2 pictures of memory plans are left out, for the report has room for 16; their tables "
-        "are there."
+        "2 pictures of memory plans are left out, for the report has no more room; the tables are "
+        "there."
     ]
+
+
+def test_pictures_take_no_more_than_their_room_together() -> None:
+    pictures = Pictures(True, room=300)
+    large = f'<svg width="1pt">{"x" * 400}</svg>'
+    assert pictures.draw("bars", lambda: large, "label") == ""
+    small = [pictures.draw("bars", lambda: '<svg width="1pt">', "label") for _ in range(9)]
+    assert 0 < sum(map(len, small)) <= 300
+    assert "1 picture" in Pictures(True, left_out={"bars": 1}).remarks()[0]
 
 
 def test_ids_of_pictures_are_never_the_same(session: Session) -> None:
-    ids = [
-        attributes["id"] for _, attributes in Page(render(session)).elements if "id" in attributes
-    ]
+    ids = [e.attributes["id"] for e in parse_page(render(session)).all() if "id" in e.attributes]
     assert len(ids) == len(set(ids))
 
 
 def test_a_file_that_is_gone_or_changed_is_said(session: Session, tmp_path: Path) -> None:
     path = tmp_path / "model.tflite"
     path.write_bytes(b"then")
-    session.add([file_event(path, "uint8_io"), file_event(path, "int8_float_io")])
+    for name in ("uint8_io", "int8_float_io"):
+        session.add([on(metric_event(name, "size_bytes", 4)), file_event(path, name)])
     path.write_bytes(b"now")
-    assert "has changed since it was measured" in section(render(session), "uint8_io")
+    assert (
+        "has changed since it was measured" in variant(parse_page(render(session)), "uint8_io").text
+    )
     path.unlink()
-    assert "can&#39;t be read: No such file" in section(render(session), "int8_float_io")
+    assert (
+        "can't be read: No such file" in variant(parse_page(render(session)), "int8_float_io").text
+    )
 
 
 def test_a_damaged_file_takes_only_its_own_part(session: Session, tmp_path: Path) -> None:
@@ -230,9 +221,9 @@ def test_a_damaged_file_takes_only_its_own_part(session: Session, tmp_path: Path
             file_event(path, "uint8_io"),
         ]
     )
-    text = render(session)
-    assert "damaged or truncated .tflite" in section(text, "uint8_io")
-    assert "<svg" in section(text, "int8")
+    page = parse_page(render(session))
+    assert "damaged or truncated .tflite" in variant(page, "uint8_io").text
+    assert list(variant(page, "int8").all("div", "plot"))
 
 
 def test_an_unknown_target_takes_only_its_own_part(session: Session, tiny: dict[str, Path]) -> None:
@@ -242,7 +233,7 @@ def test_an_unknown_target_takes_only_its_own_part(session: Session, tiny: dict[
             file_event(tiny["uint8_io"], "uint8_io", "nowhere"),
         ]
     )
-    assert "the plan can&#39;t be shown: " in section(render(session), "uint8_io")
+    assert "the plan can't be shown: " in variant(parse_page(render(session)), "uint8_io").text
 
 
 def test_results_that_were_read_back_have_no_files_and_that_is_fine() -> None:
@@ -250,21 +241,21 @@ def test_results_that_were_read_back_have_no_files_and_that_is_fine() -> None:
     missing = metric_event("int8", "arena_bytes", 0)
     missing["metric"] |= {"value": None, "reason": "no wheel"}
     session.add([missing, verdict_event("int8", "arena", Outcome.UNAVAILABLE)])
-    page = Page(render(session))
+    page = parse_page(render(session))
     assert "no wheel" in page.text
     assert "UNAVAILABLE: arena" in page.text
     assert "not shown" not in page.text
 
 
 def test_an_empty_run_is_a_report() -> None:
-    assert "nothing was gated" in Page(render(Session(watched=True))).text
+    assert "nothing was gated" in parse_page(render(Session(watched=True))).text
 
 
 def test_changes_are_shown(session: Session) -> None:
     session.baseline_note = "compared with base.json"
     changes = [Change("size_bytes", "bytes", 5_000, 5_568, Outcome.FAIL, "568 B too many")]
     session.add_changes(("digits", "nano33ble", "int8"), changes)
-    text = Page(render(session)).text
+    text = parse_page(render(session)).text
     assert "Baseline: compared with base.json" in text
     assert "5,568 B (+568 B, +11.4%)" in text
     assert "FAIL: 568 B too many" in text
@@ -297,11 +288,42 @@ def test_nothing_from_outside_becomes_markup(
         )
     text = render(session)
     text.encode()
-    page = Page(text)
-    assert {tag for tag, _ in page.elements} <= {
+    found = list(parse_page(text).all())
+    assert {element.tag for element in found} <= {
         *("html", "head", "meta", "link", "title", "style", "body", "header", "main", "footer"),
-        *("section", "h1", "h2", "h3", "h4", "p", "span", "strong", "ul", "li", "div"),
+        *(
+            "section",
+            "h1",
+            "h2",
+            "h3",
+            "h4",
+            "h5",
+            "p",
+            "a",
+            "sup",
+            "span",
+            "strong",
+            "ul",
+            "li",
+            "div",
+        ),
         *("table", "caption", "thead", "tbody", "tr", "th", "td", "details", "summary"),
-        *("svg", "g", "path", "defs", "use", "text", "tspan", "clippath", "rect"),
+        *(
+            "figure",
+            "figcaption",
+            "svg",
+            "g",
+            "path",
+            "defs",
+            "use",
+            "text",
+            "tspan",
+            "clippath",
+            "rect",
+        ),
     }
-    assert not [a for _, attributes in page.elements for a in attributes if a.startswith("on")]
+    assert not [name for element in found for name in element.attributes if name[:2] == "on"]
+    anchors = {element.attributes.get("id") for element in found}
+    links = [element.attributes["href"] for element in found if element.tag == "a"]
+    assert links
+    assert {link[1:] for link in links if link} <= anchors

@@ -1,0 +1,266 @@
+"""The tables and pictures of one variant in the HTML report: classes, weights, arena, layers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pytest_edgequant.api.memory import arena_build, computed_arena
+from pytest_edgequant.diagnose.weights import LayerWeights, layer_weights
+from pytest_edgequant.errors import EdgeQuantError
+from pytest_edgequant.measure.arena.picture import arena_svg
+from pytest_edgequant.records import Arena, Outcome, Result, Target
+from pytest_edgequant.report.html_pictures import Pictures
+from pytest_edgequant.report.plots.bars import MOST_BARS, bars_svg
+from pytest_edgequant.report.plots.weights import MOST_LAYERS, weights_svg
+from pytest_edgequant.results.session import Session
+
+_MOST_ROWS = 60
+
+
+@dataclass(frozen=True)
+class Table:
+    """A picture, the table under it, and what there is to say of it."""
+
+    picture: str
+    headings: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    remark: str = ""
+
+
+def _number(value: float | None, unit: str = "") -> str:
+    if value is None:
+        return "-"
+    return "none lost" if math.isinf(value) else f"{value:.4g}{unit}"
+
+
+def layer_names(names: Sequence[str]) -> list[str]:
+    """Names of tensors without what was fused into them, and without scopes that all share."""
+    paths = [name.split(";")[0].split("/") for name in names]
+    while len(paths) > 1 and all(len(path) > 1 for path in paths):
+        if len({path[0] for path in paths}) > 1:
+            break
+        paths = [path[1:] for path in paths]
+    return ["/".join(path) for path in paths]
+
+
+def _scale(layer: LayerWeights) -> str:
+    if layer.scales is None:
+        return "-"
+    low, high = layer.scales
+    if layer.channels == 1:
+        return f"{low:.3g}"
+    return f"{low:.3g} to {high:.3g} ({layer.channels} channels)"
+
+
+def weights_table(
+    content: bytes,
+    float32: bytes | None,
+    label: str,
+    seen: dict[Any, str],
+    variant: str,
+    pictures: Pictures,
+) -> Table | None:
+    try:
+        layers = layer_weights(content, float32, label)
+    except EdgeQuantError as error:
+        return Table("", (), (), str(error))
+    if not layers:
+        return None
+    known = tuple((layer.shape, layer.counts, layer.scales, layer.limit) for layer in layers)
+    if known in seen:
+        return Table("", (), (), f"The weights are those of {seen[known]}.")
+    seen[known] = variant
+    names = layer_names([layer.name for layer in layers])
+    picture = pictures.draw(
+        "weights",
+        lambda: weights_svg(layers, names),
+        f"Histograms of the weights of {label}, a row a layer; the table has their figures",
+    )
+    rows = [
+        (
+            name,
+            layer.operator,
+            layer.type,
+            "×".join(map(str, layer.shape)),
+            f"±{layer.limit:.4g}",
+            _scale(layer),
+            "-" if layer.used is None else f"{layer.used:.0%}",
+            _number(layer.sqnr_db, " dB"),
+            _number(layer.largest_error),
+        )
+        for name, layer in zip(names, layers, strict=True)
+    ]
+    headings = ("layer", "operator", "type", "shape", "range", "scale", "range used", "SQNR")
+    if any(layer.measured for layer in layers):
+        remark = "Errors are measured against the weights of float32."
+    elif any(layer.scales for layer in layers):
+        remark = "Errors are those of rounding to the scale; no float32 file of the same layers."
+    else:
+        remark = ""
+    return Table(
+        picture, (*headings, "largest error"), rows[:_MOST_ROWS], _with_rest(remark, rows, picture)
+    )
+
+
+def _with_rest(remark: str, rows: Sequence[Any], picture: str, drawn: int = MOST_LAYERS) -> str:
+    more = len(rows) - _MOST_ROWS
+    parts = [remark] if remark else []
+    if picture and len(rows) > drawn:
+        parts.append(f"The picture has the first {drawn} of {len(rows)}.")
+    if more > 0:
+        parts.append(f"{more} more rows are not shown.")
+    return " ".join(parts)
+
+
+def _failed_arena(result: Result) -> bool:
+    return any(v.check == "arena" and v.verdict is Outcome.FAIL for v in result.verdicts)
+
+
+def _builds(
+    content: bytes, results: Iterable[Result], targets: Mapping[str, Target], model: str
+) -> tuple[list[tuple[Arena, list[str]]], list[str]]:
+    """The arenas that differ, each with its targets; and why some can't be had.
+
+    Boards of one build share one, and so do builds that come to the same plan.
+    """
+    found: list[tuple[Arena, list[str]]] = []
+    by_build: dict[Any, list[str]] = {}
+    wrong: list[str] = []
+    for result in results:
+        target, name = targets.get(str(result.target)), str(result.target)
+        try:
+            if target is None:
+                raise EdgeQuantError(f"the target {name!r} is not known here")
+            build = arena_build(target)
+            if build in by_build:
+                by_build[build].append(name)
+                continue
+            arena = computed_arena(content, target, f"{model} on {name}")
+        except EdgeQuantError as error:
+            wrong.append(f"{model} on {name}: the plan can't be shown: {error}")
+            continue
+        for other, names in found:
+            if (other.plan, other.sections, other.minimum_bytes) == (
+                arena.plan,
+                arena.sections,
+                arena.minimum_bytes,
+            ):
+                by_build[build] = names
+                names.append(name)
+                break
+        else:
+            by_build[build] = [name]
+            found.append((arena, by_build[build]))
+    return found, wrong
+
+
+def arena_tables(
+    content: bytes, results: Sequence[Result], targets: Mapping[str, Target], pictures: Pictures
+) -> list[Table]:
+    """A plan for each build that differs: where it failed first, then the largest."""
+
+    def order(result: Result) -> tuple[bool, float, str]:
+        need = result.metrics["arena_bytes"].value or 0
+        return not _failed_arena(result), -need, result.target or ""
+
+    measured = [
+        r
+        for r in results
+        if r.target and "arena_bytes" in r.metrics and r.metrics["arena_bytes"].value is not None
+    ]
+    if not measured:
+        return []
+    model = f"{measured[0].model}/{measured[0].form}"
+    found, wrong = _builds(content, sorted(measured, key=order), targets, model)
+    tables = [_arena_table(arena, names, model, pictures) for arena, names in found]
+    return [*tables, *(Table("", (), (), remark) for remark in dict.fromkeys(wrong))]
+
+
+def _arena_table(arena: Arena, names: Sequence[str], model: str, pictures: Pictures) -> Table:
+    where = ", ".join(names)
+    label = f"Memory plan of {model} on {where}; the table has its parts"
+    picture = pictures.draw("arena", lambda: arena_svg(arena), label)
+    rows = [("planned", f"{arena.nonpersistent_bytes:,} B")]
+    rows += [
+        (f"persistent: {purpose}", f"{size:,} B")
+        for purpose, size in sorted(arena.sections.items(), key=lambda part: (-part[1], part[0]))
+    ]
+    remark = f"On {where}: {arena.minimum_bytes:,} B ({arena.provenance})."
+    if arena.peak is not None:
+        largest = sorted(arena.peak.alive, key=lambda b: (-b.size, b.offset))[:3]
+        held = ", ".join(f"{b.name} ({b.size:,} B)" for b in largest)
+        remark += f" Most is alive at {arena.peak.operator}, {arena.peak.bytes:,} B: {held}."
+    return Table(picture, ("part", "bytes"), rows, remark)
+
+
+def _recorded(
+    session: Session, results: Sequence[Result], name: str
+) -> tuple[Result, Sequence[Mapping[str, Any]]] | None:
+    for result in results:
+        rows = session.details(result).get(name)
+        if rows:
+            return result, rows
+    return None
+
+
+def classes_table(
+    session: Session, results: Sequence[Result], label: str, pictures: Pictures
+) -> Table | None:
+    found = _recorded(session, results, "classes")
+    if found is None:
+        return None
+    rows = sorted(found[1], key=lambda row: row["label"])
+    before = [row.get("baseline") for row in rows]
+    picture = pictures.draw(
+        "bars",
+        lambda: bars_svg(
+            [f"class {row['label']}" for row in rows],
+            [row["recall"] for row in rows],
+            "recall (mark: baseline)" if any(b is not None for b in before) else "recall",
+            before,
+        ),
+        f"Recall of each class, {label}",
+    )
+    cells = [
+        (
+            str(row["label"]),
+            f"{row['count']:,}",
+            "-" if row.get("baseline") is None else f"{row['baseline']:.2%}",
+            f"{row['recall']:.2%}",
+        )
+        for row in rows
+    ]
+    headings = ("class", "samples", "baseline", "recall")
+    return Table(picture, headings, cells[:_MOST_ROWS], _with_rest("", cells, picture, MOST_BARS))
+
+
+def layers_table(
+    session: Session, results: Sequence[Result], label: str, pictures: Pictures
+) -> Table | None:
+    found = _recorded(session, results, "layers")
+    if found is None:
+        return None
+    result, rows = found
+    total = sum(row["latency_ms"] for row in rows)
+    names = layer_names([row["name"] for row in rows])
+    picture = pictures.draw(
+        "bars",
+        lambda: bars_svg(names, [row["latency_ms"] for row in rows], "ms"),
+        f"Time of each layer, {label} on {result.target}",
+    )
+    cells = [
+        (
+            name,
+            row["operator"],
+            f"{row['macs']:,}",
+            f"{row['latency_ms']:.3g} ms",
+            f"{row['latency_ms'] / total:.1%}" if total else "-",
+        )
+        for name, row in zip(names, rows, strict=True)
+    ]
+    remark = _with_rest(f"On {result.target}.", cells, picture, MOST_BARS)
+    headings = ("layer", "operator", "MACs", "latency", "share")
+    return Table(picture, headings, cells[:_MOST_ROWS], remark)
