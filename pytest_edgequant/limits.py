@@ -81,6 +81,11 @@ def parse_drop(value: object, metric: str, share: bool, what: str = "max_drop") 
                 f"{what}: {value!r} is {much}; {metric} is a fraction: {_points(amount)}"
             )
         return DropLimit(amount)
+    return _parse_drop_text(value, metric, share, what)
+
+
+def _parse_drop_text(value: str, metric: str, share: bool, what: str) -> DropLimit:
+    """A limit on a drop that has its unit behind it."""
     match = _DROP.fullmatch(value.strip())
     unit = (match["unit"] or "").lower() if match else ""
     relative = match is not None and bool(match["before"] or match["after"])

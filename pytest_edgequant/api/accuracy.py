@@ -295,32 +295,41 @@ def _record_comparison(
             of=comparison.total,
         ),
     )
+    _record_classes(candidate, comparison)
+    if baseline.fingerprint != candidate.fingerprint:
+        _record_fidelity(candidate, baseline, comparison)
+
+
+def _record_classes(candidate: Variant, comparison: AccuracyComparison) -> None:
+    """The class that lost most, and the recall of each; nothing where no class is judged."""
     worst = comparison.worst_class
-    if worst is not None:
-        figure = Metric(
-            worst.drop,
-            "fraction",
-            f"{comparison.provenance}, class {worst.label}",
-            worst.low,
-            worst.high,
-            count=worst.count,
-        )
-        session.record_metric(candidate, "worst_class_drop", figure)
-        session.record_details(
-            candidate,
-            "classes",
-            (
-                {
-                    "label": int(drop.label),
-                    "count": int(drop.count),
-                    "recall": float(drop.candidate),
-                    "baseline": float(drop.baseline),
-                }
-                for drop in comparison.classes[:_MOST_CLASSES]
-            ),
-        )
+    if worst is None:
+        return
+    figure = Metric(
+        worst.drop,
+        "fraction",
+        f"{comparison.provenance}, class {worst.label}",
+        worst.low,
+        worst.high,
+        count=worst.count,
+    )
+    session.record_metric(candidate, "worst_class_drop", figure)
+    rows = (
+        {
+            "label": int(drop.label),
+            "count": int(drop.count),
+            "recall": float(drop.candidate),
+            "baseline": float(drop.baseline),
+        }
+        for drop in comparison.classes[:_MOST_CLASSES]
+    )
+    session.record_details(candidate, "classes", rows)
+
+
+def _record_fidelity(candidate: Variant, baseline: Variant, comparison: AccuracyComparison) -> None:
+    """How far the outputs of two different files are apart, labels or not."""
     fidelity = comparison.fidelity
-    if fidelity is None or baseline.fingerprint == candidate.fingerprint:
+    if fidelity is None:
         return
     against = f"measured against {baseline.label} (LiteRT on this host)"
     if comparison.agreement is not None:
