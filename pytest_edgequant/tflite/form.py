@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 from pytest_edgequant.tflite.graph import Graph, Operator, Subgraph, Tensor
 from pytest_edgequant.wording import short
@@ -121,6 +122,7 @@ def float16_tensors(graph: Graph) -> list[str]:
     ]
 
 
+@lru_cache(maxsize=64)
 def detect_form(graph: Graph) -> str:
     """The variant's name that a file's graph amounts to; "mixed" where there is none."""
     main = graph.main

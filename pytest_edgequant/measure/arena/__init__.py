@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from functools import lru_cache
 
 from pytest_edgequant.measure.arena.calculator import Calculation, calculate
 from pytest_edgequant.measure.arena.tools import ModelTools
@@ -24,6 +25,12 @@ def _peak(graph: Graph, found: Calculation) -> Peak | None:
     return Peak(operator, found.lower_bound, alive)
 
 
+@lru_cache(maxsize=128)
+def _calculated(graph: Graph, profile: Profile, *, without_unknown: bool = False) -> Calculation:
+    """What boards of the same build share: computed once for a model, whatever their names."""
+    return calculate(graph, profile, without_unknown=without_unknown)
+
+
 def compute_arena(graph: Graph, profile: Profile, content: bytes = b"") -> Arena:
     """The arena of a model for one build of TFLM.
 
@@ -33,10 +40,10 @@ def compute_arena(graph: Graph, profile: Profile, content: bytes = b"") -> Arena
     Raises `CannotRunError` where TFLM has no kernel for an operator, `ModelError` for a model that
     no arena can hold.
     """
-    found = calculate(graph, profile)
+    found = _calculated(graph, profile)
     provenance, low = profile.provenance, found.minimum
     if found.unknown:
-        low = calculate(graph, profile, without_unknown=True).minimum
+        low = _calculated(graph, profile, without_unknown=True).minimum
         names = ", ".join(found.unknown[:_NAMED])
         if len(found.unknown) > _NAMED:
             names += f" and {len(found.unknown) - _NAMED} others"

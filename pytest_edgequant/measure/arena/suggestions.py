@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import lru_cache
 
 from pytest_edgequant.errors import EdgeQuantError
 from pytest_edgequant.measure.arena.calculator import Calculation, calculate
@@ -282,6 +283,7 @@ def _next_bottleneck(found: Calculation) -> str:
     return f"most is then alive at {operator}, {found.lower_bound:,} B"
 
 
+@lru_cache(maxsize=32)
 def suggest(content: bytes, profile: Profile) -> tuple[Suggestion, ...]:
     """What would make a model's arena smaller, the largest effect first.
 

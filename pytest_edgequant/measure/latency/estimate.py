@@ -10,8 +10,9 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from pytest_edgequant.errors import MeasurementUnavailable
@@ -112,7 +113,9 @@ class _Layer:
     note: str
 
 
-def _layers(graph: Graph, build: str) -> list[_Layer]:
+@lru_cache(maxsize=64)
+def _layers(graph: Graph, build: str) -> tuple[_Layer, ...]:
+    """What each operator costs, the same on all boards of a build."""
     table = coefficients()["instructions"]
     found = []
     for operator in graph.main.operators:
@@ -141,10 +144,10 @@ def _layers(graph: Graph, build: str) -> list[_Layer]:
         )
     if not found:
         raise MeasurementUnavailable("the model has no operators")
-    return found
+    return tuple(found)
 
 
-def _check_domain(device: Mapping[str, Any], layers: list[_Layer], title: str) -> None:
+def _check_domain(device: Mapping[str, Any], layers: Sequence[_Layer], title: str) -> None:
     """Where the measured models are known by their MACs alone, only models like them count."""
     if device["macs"] is None:
         return
@@ -160,7 +163,7 @@ def _check_domain(device: Mapping[str, Any], layers: list[_Layer], title: str) -
         )
 
 
-def _cycles(device: Mapping[str, Any], layers: list[_Layer]) -> list[float]:
+def _cycles(device: Mapping[str, Any], layers: Sequence[_Layer]) -> list[float]:
     """Cycles of each layer, without the fixed cost of an inference."""
     rates, units = device["cycles"], device["units"]
     found = []
@@ -195,7 +198,7 @@ class _Built:
     text: str = ""
 
 
-def _built(target: Target, layers: list[_Layer], cycles: list[float], kind: str) -> _Built:
+def _built(target: Target, layers: Sequence[_Layer], cycles: list[float], kind: str) -> _Built:
     """The effect of the target's compiler option.
 
     Raises `MeasurementUnavailable` for one that nothing was measured with.
@@ -271,7 +274,7 @@ def _energy(latency: LatencyEstimate, target: Target) -> Metric:
     )
 
 
-def _main_kind(layers: list[_Layer], cycles: list[float]) -> str:
+def _main_kind(layers: Sequence[_Layer], cycles: list[float]) -> str:
     """The kind of arithmetic that takes most of the time."""
     totals: dict[str, float] = {}
     for layer, count in zip(layers, cycles, strict=True):
