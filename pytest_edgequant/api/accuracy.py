@@ -11,8 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from pytest_edgequant import context
-from pytest_edgequant.api.convert import load_variant
-from pytest_edgequant.api.memory import for_target
+from pytest_edgequant.api.convert import for_target, load_variant
 from pytest_edgequant.baseline.scored import samples_of
 from pytest_edgequant.errors import DatasetError, MetricError, user_facing
 from pytest_edgequant.measure import metrics, paired
@@ -29,7 +28,7 @@ from pytest_edgequant.measure.evaluation.scoring import (
     select,
 )
 from pytest_edgequant.measure.fidelity import FidelityAccumulator
-from pytest_edgequant.pipeline.pipeline import current_pipeline
+from pytest_edgequant.pipeline.current import current_pipeline
 from pytest_edgequant.records import (
     AccuracyComparison,
     Chance,

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 from pytest_edgequant.errors import user_facing
-from pytest_edgequant.pipeline.pipeline import current_pipeline
+from pytest_edgequant.pipeline.current import current_pipeline
 from pytest_edgequant.pipeline.request import CalibrationRequest
 from pytest_edgequant.records import Target, Variant
 
@@ -15,6 +16,21 @@ def load_variant(model: Any, where: str = "model") -> Variant:
     if isinstance(model, Variant):
         return model
     return current_pipeline().variant(model, "as_is", CalibrationRequest(), where=where)
+
+
+def for_target(variant: Any, target: Target | str | None) -> tuple[Variant, Target | None]:
+    """The variant as it is judged: on the target asked for, else the one that it carries."""
+    loaded = load_variant(variant)
+    if isinstance(target, str):
+        target = current_pipeline().targets.get(target)
+    found = target or loaded.target
+    if found is not None:  # one that was made in Python has been read from no file
+        from pytest_edgequant.targets.cores import check_runtime
+
+        check_runtime(found, {"runtime": found.runtime}, f"the target {found.name}")
+    if found is not None and found is not loaded.target:
+        loaded = dataclasses.replace(loaded, target=found)
+    return loaded, found
 
 
 @user_facing

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from pytest_edgequant.api.memory import for_target
+from pytest_edgequant.api.convert import for_target
 from pytest_edgequant.errors import user_facing
 from pytest_edgequant.measure.latency import runner
 from pytest_edgequant.measure.latency.host import (
@@ -16,7 +16,7 @@ from pytest_edgequant.measure.latency.host import (
     latency_metric,
 )
 from pytest_edgequant.measure.latency.records import HostMeasurement
-from pytest_edgequant.pipeline.pipeline import current_pipeline
+from pytest_edgequant.pipeline.current import current_pipeline
 from pytest_edgequant.records import Outcome, Verdict
 from pytest_edgequant.results import session
 

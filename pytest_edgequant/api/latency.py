@@ -7,8 +7,7 @@ import dataclasses
 import math
 from typing import Any
 
-from pytest_edgequant.api.convert import load_variant
-from pytest_edgequant.api.memory import for_target
+from pytest_edgequant.api.convert import for_target, load_variant
 from pytest_edgequant.errors import (
     CannotRunError,
     MeasurementUnavailable,
@@ -26,7 +25,7 @@ from pytest_edgequant.measure.latency.records import (
     LatencyEstimate,
     LayerLatency,
 )
-from pytest_edgequant.pipeline.pipeline import current_pipeline
+from pytest_edgequant.pipeline.current import current_pipeline
 from pytest_edgequant.records import CompilerOption, Metric, Target, Variant
 from pytest_edgequant.results import session
 from pytest_edgequant.targets import check_optimization

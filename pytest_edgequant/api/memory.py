@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from pytest_edgequant.api.convert import load_variant
+from pytest_edgequant.api.convert import for_target
 from pytest_edgequant.errors import (
     CannotRunError,
     MeasurementUnavailable,
@@ -18,13 +18,12 @@ from pytest_edgequant.errors import (
 from pytest_edgequant.measure import legality
 from pytest_edgequant.measure.arena import compute_arena
 from pytest_edgequant.measure.flash import FlashSplit, split_flash
-from pytest_edgequant.pipeline.pipeline import current_pipeline
+from pytest_edgequant.pipeline.current import current_pipeline
 from pytest_edgequant.records import (
     Arena,
     Target,
     Variant,
 )
-from pytest_edgequant.targets.cores import check_runtime
 from pytest_edgequant.targets.profiles import (
     NEWEST,
     Profile,
@@ -35,19 +34,6 @@ from pytest_edgequant.targets.profiles import (
 from pytest_edgequant.targets.runtimes import RUNTIMES
 from pytest_edgequant.tflite.graph import read_graph
 from pytest_edgequant.tflite.model import graph_of, model_of
-
-
-def for_target(variant: Any, target: Target | str | None) -> tuple[Variant, Target | None]:
-    """The variant as it is judged: on the target asked for, else the one that it carries."""
-    loaded = load_variant(variant)
-    if isinstance(target, str):
-        target = current_pipeline().targets.get(target)
-    found = target or loaded.target
-    if found is not None:  # one that was made in Python has been read from no file
-        check_runtime(found, {"runtime": found.runtime}, f"the target {found.name}")
-    if found is not None and found is not loaded.target:
-        loaded = dataclasses.replace(loaded, target=found)
-    return loaded, found
 
 
 def refusals(variant: Variant, target: Target, *, wrong_results: bool = True) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pytest_edgequant.errors import user_facing
-from pytest_edgequant.pipeline.pipeline import current_pipeline
+from pytest_edgequant.pipeline.current import current_pipeline
 from pytest_edgequant.records import Target
 
 

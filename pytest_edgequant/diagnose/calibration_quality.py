@@ -30,7 +30,7 @@ from pytest_edgequant.diagnose import range_worker
 from pytest_edgequant.diagnose.range_worker import Seen
 from pytest_edgequant.errors import DatasetError, MeasurementUnavailable, user_facing
 from pytest_edgequant.measure.classification import predicted_classes
-from pytest_edgequant.pipeline.pipeline import current_pipeline
+from pytest_edgequant.pipeline.current import current_pipeline
 from pytest_edgequant.records import (
     CalibrationQuality,
     Quantization,

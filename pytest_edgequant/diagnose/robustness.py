@@ -13,7 +13,7 @@ from pytest_edgequant.conversion.calibration import calibration_inputs, read_cal
 from pytest_edgequant.errors import CalibrationError, SettingsError, user_facing
 from pytest_edgequant.forms import get_spec
 from pytest_edgequant.measure.metrics import MetricLike, get_metric
-from pytest_edgequant.pipeline.pipeline import current_pipeline
+from pytest_edgequant.pipeline.current import current_pipeline
 from pytest_edgequant.pipeline.request import CalibrationRequest
 from pytest_edgequant.records import CalibrationRobustness, CalibrationTrial, Target
 from pytest_edgequant.results import session

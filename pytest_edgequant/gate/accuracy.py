@@ -1,19 +1,17 @@
-"""The assertions on accuracy: what is lost, and how robust the calibration is."""
+"""The assertions on accuracy: what is lost, and how robust the calibration is.
+
+Metrics, engines and interpreters are loaded by the first assertion: they take longer than all the
+rest of the gate.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from pytest_edgequant.api.accuracy import MetricLike, compare_accuracy
-from pytest_edgequant.api.convert import load_variant
-from pytest_edgequant.api.memory import (
-    for_target,
-)
+from pytest_edgequant.api.convert import for_target, load_variant
 from pytest_edgequant.diagnose.advice import accuracy_drop_advice
-from pytest_edgequant.diagnose.calibration_quality import calibration_quality
-from pytest_edgequant.diagnose.kinship import is_quantized_form
 from pytest_edgequant.errors import (
     AccuracyDropExceeded,
     EdgeQuantError,
@@ -33,7 +31,6 @@ from pytest_edgequant.gate.accuracy_verdicts import (
 )
 from pytest_edgequant.gate.verdicts import conclude, require_legal, unavailable
 from pytest_edgequant.limits import DropLimit, parse_drop, parse_floor
-from pytest_edgequant.measure import metrics
 from pytest_edgequant.measure.paired import DEFAULT_CONFIDENCE, check_confidence
 from pytest_edgequant.records import (
     AccuracyComparison,
@@ -45,7 +42,10 @@ from pytest_edgequant.records import (
     Verdict,
 )
 from pytest_edgequant.results import session
-from pytest_edgequant.samples.stream import Preprocess
+
+if TYPE_CHECKING:
+    from pytest_edgequant.measure.metrics import MetricLike, TaskMetric
+    from pytest_edgequant.samples.stream import Preprocess
 
 
 @user_facing
@@ -88,7 +88,9 @@ def assert_max_accuracy_drop(
     that can't be computed, `CannotRun` where the target refuses the candidate, `SettingsError` for
     a limit that can't be meant or can't fail, and where candidate and baseline are exchanged.
     """
-    chosen = metrics.get_metric(metric, output)
+    from pytest_edgequant.measure.metrics import get_metric
+
+    chosen = get_metric(metric, output)
     limits = _read_limits(
         chosen, max_drop, confidence, min_accuracy, max_worst_class_drop, min_agreement
     )
@@ -119,7 +121,7 @@ class _Limits:
 
 
 def _read_limits(
-    metric: metrics.TaskMetric,
+    metric: TaskMetric,
     max_drop: float | str,
     confidence: float | None,
     min_accuracy: float | str | None,
@@ -135,7 +137,9 @@ def _read_limits(
     if max_worst_class_drop is not None:
         by_class = parse_drop(max_worst_class_drop, "recall", True, "max_worst_class_drop")
     if min_agreement is not None:
-        agreement = parse_floor(min_agreement, metrics.get_metric("agreement"), "min_agreement")
+        from pytest_edgequant.measure.metrics import get_metric
+
+        agreement = parse_floor(min_agreement, get_metric("agreement"), "min_agreement")
     return _Limits(drop, level, confidence is not None, floor, by_class, agreement)
 
 
@@ -143,12 +147,14 @@ def _compare(
     candidate: Variant,
     baseline: Variant,
     dataset: Any,
-    metric: metrics.TaskMetric,
+    metric: TaskMetric,
     limits: _Limits,
     runtime: str | None,
     preprocess: Preprocess | None,
 ) -> AccuracyComparison:
     """Both on the same samples; raises `Unavailable` for a metric that can't be computed."""
+    from pytest_edgequant.api.accuracy import compare_accuracy
+
     try:
         return compare_accuracy(
             candidate,
@@ -179,6 +185,8 @@ def _judge_all(subject: str, comparison: AccuracyComparison, limits: _Limits) ->
 
 def _check_order(candidate: Variant, baseline: Variant) -> None:
     """Raise `SettingsError` where candidate and baseline were exchanged: no drop would be seen."""
+    from pytest_edgequant.diagnose.kinship import is_quantized_form
+
     if is_quantized_form(baseline, candidate):
         raise SettingsError(
             f"candidate and baseline are exchanged: {baseline.label} is a quantized form of "
@@ -223,6 +231,8 @@ def _drop_advice(
     calibrated = spec is None or spec.calibrated
     sentences = [accuracy_drop_advice(size, calibrated)]
     if calibrated:
+        from pytest_edgequant.diagnose.calibration_quality import calibration_quality
+
         reference = load_variant(baseline)
         try:
             found = calibration_quality(

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from pytest_edgequant.api.convert import for_target
 from pytest_edgequant.api.memory import (
     flash_split,
-    for_target,
     refusals,
     runtime_warnings,
 )

@@ -6,9 +6,8 @@ import dataclasses
 import math
 from typing import Any
 
-from pytest_edgequant.api.convert import load_variant
+from pytest_edgequant.api.convert import for_target, load_variant
 from pytest_edgequant.api.latency import boards_with_estimate, measure_speedup
-from pytest_edgequant.api.memory import for_target
 from pytest_edgequant.errors import (
     LatencyExceeded,
     SettingsError,

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from pytest_edgequant.api.accuracy import measure_runtime_parity
-from pytest_edgequant.api.memory import for_target
+from pytest_edgequant.api.convert import for_target
 from pytest_edgequant.errors import (
     CannotRunError,
     MeasurementUnavailable,

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from pytest_edgequant.api.memory import refusals, runtime_warnings
 from pytest_edgequant.errors import CannotRun, EdgeAssertionError, Inconclusive, Unavailable
 from pytest_edgequant.records import Metric, Outcome, Target, Variant, Verdict
 from pytest_edgequant.results import session
@@ -32,6 +31,9 @@ def require_legal(check: str, variant: Variant, target: Target | None) -> None:
     """Raise `CannotRun` where the target's runtime would refuse the variant."""
     if target is None:
         return
+    # What reads graphs and knows boards takes longer to load than all the rest of the gate.
+    from pytest_edgequant.api.memory import refusals, runtime_warnings
+
     reasons = refusals(variant, target)
     if reasons:
         message = facts(f"{variant.label}: cannot run on {target.name}:", reasons)

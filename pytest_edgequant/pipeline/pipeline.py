@@ -1,12 +1,11 @@
 """The whole flow: model -> variant -> measurements, each made once and kept in the cache.
 
-A pipeline needs no pytest. `current_pipeline()` is the one that a pytest run has set up, else one
-with the default cache.
+A pipeline needs no pytest. `current.current_pipeline()` is the one that a pytest run has set up,
+else one with the default cache.
 """
 
 from __future__ import annotations
 
-import atexit
 import dataclasses
 import tempfile
 from collections.abc import Callable
@@ -14,14 +13,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from pytest_edgequant import context
 from pytest_edgequant.cache import Cache
 from pytest_edgequant.conversion.order import Order
 from pytest_edgequant.conversion.source import open_source
 from pytest_edgequant.errors import CannotRunError, IsolatedProcessError
 from pytest_edgequant.forms import get_spec
 from pytest_edgequant.isolation import DEFAULT_TIMEOUT, IsolatedProcess
-from pytest_edgequant.pipeline.progress import Progress, on_terminal, silent
+from pytest_edgequant.pipeline.current import run_variant
+from pytest_edgequant.pipeline.progress import Progress, silent
 from pytest_edgequant.pipeline.request import CalibrationRequest, Representative
 from pytest_edgequant.records import Target, Variant
 from pytest_edgequant.settings import DEFAULT_TFLM_MACS
@@ -199,23 +198,3 @@ class Pipeline:
         except IsolatedProcessError as error:
             raise IsolatedProcessError(f"{variant.label}: running it failed: {error}") from None
         return found
-
-
-_default: Pipeline | None = None
-
-
-def current_pipeline() -> Pipeline:
-    """The running pytest session's pipeline, else a process-wide one with the default cache."""
-    global _default
-    if context.pipeline_factory is not None:
-        running: Pipeline = context.pipeline_factory()
-        return running
-    if _default is None:
-        _default = Pipeline(progress=on_terminal)
-        atexit.register(_default.close)
-    return _default
-
-
-def run_variant(variant: Variant, x: Any) -> list[NDArray[Any]]:
-    """What `Variant.predict` asks: real-valued outputs (N, ...), one array an output."""
-    return current_pipeline().predict(variant, x)

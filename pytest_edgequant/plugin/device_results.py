@@ -7,8 +7,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from pytest_edgequant.api.convert import for_target
 from pytest_edgequant.api.latency import record_device
-from pytest_edgequant.api.memory import for_target
 from pytest_edgequant.errors import DeviceResultError, SettingsError, user_facing
 from pytest_edgequant.measure.latency.device import (
     DeviceResult,

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from pytest_edgequant.pipeline.pipeline import current_pipeline
+from pytest_edgequant.pipeline.current import current_pipeline
 from pytest_edgequant.records import Result, Target
 from pytest_edgequant.report import plots
 from pytest_edgequant.report.boards import ModelBoards, model_boards, profiles, smallest_lines

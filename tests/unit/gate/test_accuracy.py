@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -361,3 +363,18 @@ def test_labels_that_are_counted_from_one_are_told(models: Any, tiny_dataset: An
     x, y = tiny_dataset
     with pytest.raises(DatasetError, match=r"from 1 to 10, .* counted from 1: give y - 1"):
         evaluate(models[0], (x, y + 1))
+
+
+def test_importing_the_gate_loads_nothing_that_only_an_assertion_needs() -> None:
+    """Converters, interpreters and engines wait for the first question."""
+    script = "import sys, pytest_edgequant.gate.accuracy; print(*sys.modules)"
+    told = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    loaded = set(told.stdout.split())
+    assert "pytest_edgequant.gate.accuracy" in loaded
+    heavy = {"scipy", "ai_edge_litert", "tensorflow", "pytest_edgequant.pipeline.pipeline"}
+    assert not heavy & loaded
+    rooms = ("conversion", "measure.evaluation", "measure.legality", "tflite", "targets")
+    prefixes = tuple(f"pytest_edgequant.{room}" for room in rooms)
+    assert [name for name in loaded if name.startswith(prefixes)] == []

@@ -18,7 +18,8 @@ from model_building import GraphBuilder
 from pytest_edgequant import compare_accuracy, evaluate, measure_runtime_parity, task_metric
 from pytest_edgequant.api.convert import load_variant
 from pytest_edgequant.conversion.built import build_variant
-from pytest_edgequant.pipeline.pipeline import Pipeline, run_variant
+from pytest_edgequant.pipeline.current import run_variant
+from pytest_edgequant.pipeline.pipeline import Pipeline
 from pytest_edgequant.records import Variant
 from pytest_edgequant.tflite.edit import pack
 from pytest_edgequant.tflite.ends import (
