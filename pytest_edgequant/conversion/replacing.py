@@ -8,7 +8,8 @@ another, and runs them on TFLM in the form that they are told for.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from pytest_edgequant.tflite.graph import Graph, Operator, Subgraph
@@ -125,26 +126,55 @@ def _looks_up(subgraph: Subgraph, operator: Operator) -> bool:
     )
 
 
+@dataclass(frozen=True)
+class _Layers:
+    """What a subgraph's layers are made of: found once, however many of its operators ask."""
+
+    subgraph: Subgraph
+    names: frozenset[str]
+    inputs: frozenset[int]
+    within: Mapping[str | None, set[str]]
+    slices: Mapping[tuple[str | None, tuple[int, ...]], int]
+
+
+_last: _Layers | None = None
+
+
+def _layers(subgraph: Subgraph) -> _Layers:
+    """The layers of the subgraph that was asked for last are kept."""
+    global _last
+    if _last is None or _last.subgraph is not subgraph:
+        within: dict[str | None, set[str]] = {}
+        slices: Counter[tuple[str | None, tuple[int, ...]]] = Counter()
+        for operator in subgraph.operators:
+            layer = layer_of(_result_name(subgraph, operator))
+            within.setdefault(layer, set()).add(operator.name)
+            if operator.name == "STRIDED_SLICE":
+                slices[layer, operator.inputs[:1]] += 1
+        names = frozenset(operator.name for operator in subgraph.operators)
+        _last = _Layers(subgraph, names, frozenset(subgraph.inputs), within, slices)
+    return _last
+
+
 def _kind_of_layer(subgraph: Subgraph, operator: Operator) -> str:
     """The kind of Keras layer that an operator's neighbours tell, as the ways above name it, or "".
 
     A layer may have any name; what its operators do together is the same.
     """
     layer = layer_of(_result_name(subgraph, operator))
-    names = [other.name for other in subgraph.operators]
-    if operator.name == "NOT_EQUAL" and "REDUCE_ANY" in names:
+    known = _layers(subgraph)
+    if operator.name == "NOT_EQUAL" and "REDUCE_ANY" in known.names:
         return "masking"  # Keras computes masks outside of the layer's own names
     if layer is None:
         return ""
-    beside = [o for o in subgraph.operators if layer_of(_result_name(subgraph, o)) == layer]
-    within = {other.name for other in beside}
+    within = known.within[layer]
     if operator.name in _OF_NORMALIZATION and "RSQRT" in within:
         return "layer_norm" if within & {"NEG", "SQUARED_DIFFERENCE"} else "rms_norm"
     shape = subgraph.tensors[operator.inputs[0]].shape if operator.inputs else ()
     if operator.name == "TILE" and len(shape) >= 4:  # keras.ops.repeat along an inner axis
         return "repeat_vector" if all(size == 1 for size in shape[:-1]) else "up_sampling"
-    slices = [o for o in beside if o.name == "STRIDED_SLICE" and o.inputs[0] == operator.inputs[0]]
-    if operator.name == "STRIDED_SLICE" and len(slices) > 1 and len(shape) > 4:
+    slices = known.slices.get((layer, operator.inputs[:1]), 0)
+    if operator.name == "STRIDED_SLICE" and slices > 1 and len(shape) > 4:
         return "time_distributed"
     return ""
 
@@ -173,8 +203,9 @@ def instead(operator: str, name: str, kind: str = "", *, lookup: bool = False) -
 
 def replacement(subgraph: Subgraph, operator: Operator, otherwise: str) -> str:
     """What to do about an operator: the layer that it is of, and what replaces it there."""
-    if operator.name == "CAST" and operator.inputs and operator.inputs[0] in subgraph.inputs:
-        taken = subgraph.tensors[operator.inputs[0]]
+    source = operator.inputs[0] if operator.inputs else -1
+    if operator.name == "CAST" and source in _layers(subgraph).inputs:
+        taken = subgraph.tensors[source]
         return (
             f"The input {taken.name!r} is {taken.type}, and the model makes floats of it: leave "
             "the dtype of its Input out (float32) and give samples as floats. Quantized forms "

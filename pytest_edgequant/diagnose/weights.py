@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -54,18 +55,27 @@ class _Found:
     real: NDArray[np.float64]
 
 
-def _source(subgraph: Subgraph, index: int) -> Tensor | None:
+def _dequantized(subgraph: Subgraph) -> dict[int, int]:
+    """What each output of a DEQUANTIZE was before."""
+    return {
+        output: operator.inputs[0]
+        for operator in reversed(subgraph.operators)
+        if operator.name == "DEQUANTIZE" and operator.inputs and operator.inputs[0] >= 0
+        for output in operator.outputs
+    }
+
+
+def _source(subgraph: Subgraph, index: int, dequantized: Mapping[int, int]) -> Tensor | None:
     """The constant behind an operator's input, through a DEQUANTIZE where there is one."""
     if index < 0:
         return None
     tensor = subgraph.tensors[index]
     if tensor.constant:
         return tensor
-    for operator in subgraph.operators:
-        if operator.name == "DEQUANTIZE" and index in operator.outputs:
-            behind = subgraph.tensors[operator.inputs[0]]
-            return behind if behind.constant else None
-    return None
+    if index not in dequantized:
+        return None
+    behind = subgraph.tensors[dequantized[index]]
+    return behind if behind.constant else None
 
 
 def _real(stored: NDArray[Any], quantization: Quantization | None) -> NDArray[np.float64]:
@@ -82,11 +92,12 @@ def _weights(content: bytes, where: str) -> list[_Found]:
     found = []
     for number, subgraph in enumerate(read_graph(content, where).subgraphs):
         seen: set[int] = set()
+        dequantized = _dequantized(subgraph)
         for operator in subgraph.operators:
             if operator.name == "DEQUANTIZE":
                 continue
             for index in operator.inputs:
-                tensor = _source(subgraph, index)
+                tensor = _source(subgraph, index, dequantized)
                 if tensor is None or tensor.index in seen or tensor.type not in _TYPES:
                     continue
                 if len(tensor.shape) < 2 or tensor.elements == 0:

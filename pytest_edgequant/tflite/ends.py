@@ -9,7 +9,6 @@ except a tensor's own place in the file's lists, which TFLM wants.
 from __future__ import annotations
 
 import dataclasses
-import itertools
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -33,15 +32,21 @@ def unique(names: Iterable[str], what: str) -> tuple[str, ...]:
     """The names, those that are empty or there before made others: `what_0`, `name_1`."""
     given = list(names)
     taken = set(given) - {""}
-    found: list[str] = []
+    # In their order; a dictionary, since a file may have a hundred thousand.
+    found: dict[str, None] = {}
+    last: dict[str, int] = {}
     for position, name in enumerate(given):
         if name and name not in found:
-            found.append(name)
+            found[name] = None
             continue
         stem, first = (name, 1) if name else (what, position)
-        numbered = (f"{stem}_{number}" for number in itertools.count(first))
-        found.append(next(other for other in numbered if other not in taken))
-        taken.add(found[-1])
+        # What lies below the last number is taken: no name counts from the beginning again.
+        number = max(first, last.get(name, -1) + 1)
+        while f"{stem}_{number}" in taken:
+            number += 1
+        last[name] = number
+        found[f"{stem}_{number}"] = None
+        taken.add(f"{stem}_{number}")
     return tuple(found)
 
 
@@ -87,7 +92,8 @@ def _ordered(
     own: Ends, signature: Iterable[tuple[str, int]], order: Pairs | None, what: str
 ) -> Ends:
     """By signature key; what the order does not name comes behind, in the file's order."""
-    by_key = {key: tensor for key, tensor in signature if tensor in own.tensors}
+    among = set(own.tensors)
+    by_key = {key: tensor for key, tensor in signature if tensor in among}
     known = [(name, by_key[key]) for name, key in order or () if key in by_key]
     covered = {tensor for _, tensor in known}
     rest = [
@@ -101,7 +107,8 @@ def _ordered(
 
 def positions_of(wanted: Sequence[int], among: Sequence[int]) -> tuple[int, ...]:
     """Where each of the wanted tensors stands among others."""
-    return tuple(among.index(tensor) for tensor in wanted)
+    places = {tensor: place for place, tensor in reversed(list(enumerate(among)))}
+    return tuple(places[tensor] for tensor in wanted)
 
 
 def aligned(variant: Variant, like: Variant) -> Variant:

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pytest_edgequant.errors import ModelError
+from pytest_edgequant.records import Quantization
 from pytest_edgequant.tflite import schema
 from pytest_edgequant.tflite.graph import (
     OFFLINE_PLAN,
@@ -28,7 +29,6 @@ from pytest_edgequant.tflite.graph import (
     Operator,
     Subgraph,
     Tensor,
-    constants,
     read_graph,
 )
 from pytest_edgequant.tflite.model import graph_of
@@ -42,11 +42,21 @@ _SUBGRAPHS = (
     *("initSubgraphIndex", "subgraph", "decompositionSubgraphIndex"),
 )
 _VERSION = "edgequant-model/1"
-_NEWER_OPTIONS = constants(schema.BuiltinOptions2)
+_NEWER_OPTIONS = schema.names(schema.BuiltinOptions2)
+
+
+class _Json(str):
+    """JSON that was written before, and stands in a digest as it is."""
+
+
+def _json(part: object) -> str:
+    if isinstance(part, _Json):
+        return part
+    return json.dumps(part, separators=(",", ":"), sort_keys=True)
 
 
 def _digest(*parts: object) -> str:
-    text = json.dumps(parts, separators=(",", ":"), sort_keys=True)
+    text = f"[{','.join(map(_json, parts))}]"
     return hashlib.sha256(text.encode()).hexdigest()
 
 
@@ -78,20 +88,11 @@ def _options(options: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in plain.items() if value and value != zero}
 
 
-def _kind(tensor: Tensor) -> Any:
-    """What a tensor is, without its name, its number and what it holds."""
-    quantization = tensor.quantization
-    return [
-        tensor.type,
-        tensor.shape_signature or tensor.shape,
-        None
-        if quantization is None
-        else [
-            [float(scale).hex() for scale in quantization.scales],
-            quantization.zero_points,
-            quantization.axis,
-        ],
-    ]
+def _quantization(quantization: Quantization | None) -> Any:
+    if quantization is None:
+        return None
+    scales = [float(scale).hex() for scale in quantization.scales]
+    return [scales, quantization.zero_points, quantization.axis]
 
 
 class _Hasher:
@@ -102,6 +103,32 @@ class _Hasher:
         self.buffers: dict[int, str] = {}
         self.subgraphs: dict[int, str] = {}
         self.open: set[int] = set()
+        self.kinds: dict[int, _Json] = {}
+        self.quantizations: dict[int, _Json] = {}
+        self.sparsities: dict[int, Any] = {}
+
+    def kind(self, tensor: Tensor) -> _Json:
+        """What a tensor is, without its name, its number and what it holds; written once."""
+        found = self.kinds.get(id(tensor))
+        if found is None:
+            quantization = self.quantizations.get(id(tensor.quantization))
+            if quantization is None:
+                quantization = _Json(_json(_quantization(tensor.quantization)))
+                self.quantizations[id(tensor.quantization)] = quantization
+            parts = tensor.type, tensor.shape_signature or tensor.shape, quantization
+            found = self.kinds[id(tensor)] = _Json(f"[{','.join(map(_json, parts))}]")
+        return found
+
+    def sparsity(self, table: Any) -> Any:
+        """Where a sparse constant has its values; unpacked once, however many tensors share it."""
+        sparsity = table.Sparsity()
+        if sparsity is None:
+            return None
+        place = sparsity._tab.Pos
+        if place not in self.sparsities:
+            where = _plain(schema.fields(sparsity, "SparsityParameters"))
+            self.sparsities[place] = _Json(_json(where))
+        return self.sparsities[place]
 
     def constant(self, table: Any, tensor: Tensor) -> str:
         """The digest of a constant's bytes; buffers are read once, however many share them."""
@@ -135,13 +162,12 @@ class _Hasher:
         for tensor in subgraph.tensors:
             if tensor.constant:
                 data = self.constant(table.Tensors(tensor.index), tensor)
-                sparsity = table.Tensors(tensor.index).Sparsity()
-                where = sparsity and _plain(schema.fields(sparsity, "SparsityParameters"))
-                digests[tensor.index] = _digest("constant", _kind(tensor), data, where)
+                where = self.sparsity(table.Tensors(tensor.index))
+                digests[tensor.index] = _digest("constant", self.kind(tensor), data, where)
             elif tensor.is_variable:
-                digests[tensor.index] = _digest("variable", _kind(tensor))
+                digests[tensor.index] = _digest("variable", self.kind(tensor))
         for position, index in enumerate(subgraph.inputs):
-            digests[index] = _digest("input", position, _kind(subgraph.tensors[index]))
+            digests[index] = _digest("input", position, self.kind(subgraph.tensors[index]))
         return digests
 
     def whole(self, subgraph: Subgraph, index: int) -> str:
@@ -153,11 +179,11 @@ class _Hasher:
             operators.append(own)
             for position, output in enumerate(operator.outputs):
                 if output >= 0:
-                    kind = _kind(subgraph.tensors[output])
+                    kind = self.kind(subgraph.tensors[output])
                     digests[output] = _digest("output", own, position, kind)
         # All operators, not only what leads to the outputs: some write variables.
         return _digest(
-            [_kind(subgraph.tensors[i]) for i in subgraph.inputs],
+            _Json(f"[{','.join(self.kind(subgraph.tensors[i]) for i in subgraph.inputs)}]"),
             [digests.get(i, "nothing") for i in subgraph.outputs],
             sorted(operators),
         )
@@ -176,7 +202,7 @@ class _Hasher:
         newer, kind = raw.BuiltinOptions2(), _NEWER_OPTIONS.get(raw.BuiltinOptions2Type(), "NONE")
         newer = newer and _options(schema.options_of(newer, kind))
         inputs = [
-            "left out" if i < 0 else digests.get(i) or _digest("nothing", _kind(tensors[i]))
+            "left out" if i < 0 else digests.get(i) or _digest("nothing", self.kind(tensors[i]))
             for i in operator.inputs
         ]
         return _digest(operator.label, options, called, custom.hex(), newer, inputs)

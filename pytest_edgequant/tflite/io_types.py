@@ -7,6 +7,7 @@ inside they become a QUANTIZE that requantizes. The weights are not touched.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -97,26 +98,36 @@ class ChangeIoType(Rewrite):
         changed = False
         for edge in _EDGES:
             ends = [int(i) for i in getattr(graph, edge.side)]
+            touching = _touching(graph, edge)
+            now: dict[int, int] = {}
             for position, index in enumerate(ends):
                 if graph.tensors[index].type == schema.TensorType.FLOAT32:
-                    ends[position] = self._integer(model, edge, index, dropped)
+                    beside = touching.get(index, [])
+                    ends[position] = self._integer(model, edge, index, beside, dropped)
+                    now[index] = ends[position]
                     changed = True
             setattr(graph, edge.side, np.asarray(ends, dtype=np.int32))
+            if edge.is_input:
+                outputs = [now.get(int(i), int(i)) for i in graph.outputs]
+                graph.outputs = np.asarray(outputs, np.int32)
+            _rename_signature(model, now)
         if not changed:
             return False
         graph.operators = [op for i, op in enumerate(graph.operators) if i not in dropped]
         drop_unused(model)
         return True
 
-    def _integer(self, model: Any, edge: _Edge, index: int, dropped: set[int]) -> int:
+    def _integer(
+        self, model: Any, edge: _Edge, index: int, touching: list[int], dropped: set[int]
+    ) -> int:
         """Make one float input or output integer; the tensor that is it now.
 
-        Operators that it needs no more are added to `dropped`.
+        `touching` are the numbers of the operators beside it. Those that it needs no more are added
+        to `dropped`.
         """
         graph = model.subgraphs[0]
         tensor = graph.tensors[index]
-        touching = [i for i, op in enumerate(graph.operators) if index in _ends(op, edge.near)]
-        if edge.is_input and not touching and index not in list(graph.outputs):
+        if edge.is_input and not touching and index not in graph.outputs:
             _retype_unread(tensor, self.io)
             return index
         around = [graph.operators[i] for i in touching]
@@ -134,8 +145,6 @@ class ChangeIoType(Rewrite):
         dropped.add(touching[chosen])
         for operator in around if edge.is_input else ():
             operator.inputs = np.asarray([inside], np.int32)
-        graph.outputs = np.where(np.asarray(graph.outputs) == index, inside, graph.outputs)
-        _rename_signature(model, index, inside)
         return inside
 
     def _check(
@@ -170,8 +179,18 @@ def _retype_unread(tensor: Any, io: str) -> None:
     tensor.type, tensor.quantization = _TYPES[io], parameters
 
 
-def _rename_signature(model: Any, old: int, new: int) -> None:
+def _rename_signature(model: Any, now: Mapping[int, int]) -> None:
+    """Have the signatures name what tensors have become."""
     for signature in model.signatureDefs or []:
         for entry in [*(signature.inputs or []), *(signature.outputs or [])]:
-            if signature.subgraphIndex == 0 and entry.tensorIndex == old:
-                entry.tensorIndex = new
+            if signature.subgraphIndex == 0:
+                entry.tensorIndex = now.get(entry.tensorIndex, entry.tensorIndex)
+
+
+def _touching(graph: Any, edge: _Edge) -> dict[int, list[int]]:
+    """The numbers of the operators that have a tensor at their near end."""
+    found: dict[int, list[int]] = {}
+    for number, operator in enumerate(graph.operators):
+        for index in dict.fromkeys(_ends(operator, edge.near)):
+            found.setdefault(index, []).append(number)
+    return found

@@ -45,6 +45,12 @@ def __getattr__(name: str) -> Any:
     return found
 
 
+def names(enumeration: type) -> dict[int, str]:
+    """The names of one of the schema's enumerations by their numbers."""
+    members = vars(enumeration).items()
+    return {v: k for k, v in members if isinstance(v, int) and not k.startswith("_")}
+
+
 def fields(table: Any, name: str) -> dict[str, Any]:
     """The values of a table of the schema's class `name`, by the schema's names (`strideW`)."""
     objects = getattr(_classes(), f"{name}T", None)

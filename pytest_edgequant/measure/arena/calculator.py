@@ -232,6 +232,7 @@ def _prepare(
     """
     scratch: list[tuple[int, Operator, int]] = []
     assigned: set[object] = set()
+    variables = [_variables(subgraph) for subgraph in graph.subgraphs]
     at_most = 0
     for number, subgraph, operator in _operators(graph):
         view = View(operator, subgraph, profile)
@@ -240,7 +241,8 @@ def _prepare(
         requests = profile.abi.request * (len(scratch) + _MOST_SCRATCH_PER_OPERATOR)
         before = tail.used
         if operator.name == "ASSIGN_VARIABLE":
-            variable = _variable(subgraph, operator)
+            handle = view.operator.inputs[0]
+            variable = variables[number].get(handle, (number, handle))
             if variable not in assigned:
                 assigned.add(variable)
                 tail.take(tensor_bytes(view.need(1)), 16, "variables", owner)
@@ -256,13 +258,15 @@ def _prepare(
     return scratch, at_most
 
 
-def _variable(subgraph: Subgraph, operator: Operator) -> object:
-    """What tells the resource variable that an operator writes: the name of its handle."""
-    handle = operator.inputs[0]
-    for other in subgraph.operators:
-        if other.name == "VAR_HANDLE" and handle in other.outputs:
-            return other.options.get("container"), other.options.get("sharedName")
-    return id(subgraph), handle
+def _variables(subgraph: Subgraph) -> dict[int, object]:
+    """What tells the resource variables of a subgraph, by their handles: names of their own."""
+    found: dict[int, object] = {}
+    for operator in subgraph.operators:
+        if operator.name == "VAR_HANDLE":
+            name = operator.options.get("container"), operator.options.get("sharedName")
+            for handle in operator.outputs:
+                found.setdefault(handle, name)
+    return found
 
 
 def _ends(graph: Graph, profile: Profile, tail: _Tail) -> None:

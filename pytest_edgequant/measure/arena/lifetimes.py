@@ -15,6 +15,10 @@ from pytest_edgequant.tflite.graph import OFFLINE_PLAN, Graph, Operator, Tensor
 
 _BYTES = {"RESOURCE": 0, "VARIANT": 0, "COMPLEX64": 8, "COMPLEX128": 16, "STRING": 0}
 _LARGEST = 2**31
+MOST_NESTED = 32
+"""Subgraphs that call each other: a device runs them on its stack."""
+MOST_SCOPES = 500_000
+"""Operators that run, those of a subgraph as often as it is called; ten times what a file holds."""
 
 
 def tensor_bytes(tensor: Tensor) -> int:
@@ -87,7 +91,12 @@ class _Builder:
     def mark(self, number: int, calls: tuple[int, ...]) -> None:
         if number in calls:
             raise ModelError(f"subgraph {number} calls itself; TFLM can't run that")
-        if number >= len(self.graph.subgraphs):
+        if len(calls) >= MOST_NESTED:
+            raise ModelError(
+                f"subgraphs call each other more than {MOST_NESTED} deep; no microcontroller's "
+                "stack holds that"
+            )
+        if not 0 <= number < len(self.graph.subgraphs):
             raise ModelError(f"a control flow operator calls subgraph {number}, which is not there")
         subgraph = self.graph.subgraphs[number]
         for tensor in subgraph.inputs:
@@ -96,6 +105,11 @@ class _Builder:
             self.used(number, tensor)
         for operator in subgraph.operators:
             self.scope += 1
+            if self.scope > MOST_SCOPES:
+                raise ModelError(
+                    f"its subgraphs are called so often that more than {MOST_SCOPES:,} operators "
+                    "run: no plan is made of that many"
+                )
             begin = self.scope
             for tensor in operator.outputs:
                 if tensor >= 0:

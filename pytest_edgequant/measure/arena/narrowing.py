@@ -76,8 +76,12 @@ def connected(
             for index in ends:
                 neighbours.setdefault(index, []).append(ends)
     found, waiting = set(start), list(start)
+    followed: set[int] = set()
     while waiting:
         for ends in neighbours.get(waiting.pop(), ()):
+            if id(ends) in followed:
+                continue
+            followed.add(id(ends))
             new = {i for i in ends - found if subgraph.tensors[i].shape}
             found |= new
             waiting += new

@@ -18,13 +18,15 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
 from pytest_edgequant.measure.arena.calculator import calculate
-from pytest_edgequant.measure.arena.planner import Buffer, lower_bound, place, plan
+from pytest_edgequant.measure.arena.planner import Buffer, lower_bound, place, plan, steps
 from pytest_edgequant.records import PlannedBuffer
 from pytest_edgequant.targets.profiles import Profile
 from pytest_edgequant.tflite.edit import pack, unpack
 from pytest_edgequant.tflite.graph import OFFLINE_PLAN, Graph
 
 _TRIES = 400
+_MOST_STEPS = 40_000_000
+"""Of all tries together: models with hundreds of buffers get all of the tries."""
 
 _ORDERS: tuple[Callable[[Buffer], Any], ...] = (
     lambda b: -b.size,
@@ -61,7 +63,8 @@ def best_placement(
     tried = [(outcome(order), order) for order in orders]
     (best, offsets), order = min(tried, key=lambda entry: entry[0][0])
     chance = random.Random(0)
-    for _ in range(_TRIES if len(tensors) > 1 else 0):
+    tries = min(_TRIES, _MOST_STEPS // max(steps([*tensors, *scratch]), 1))
+    for _ in range(tries if len(tensors) > 1 else 0):
         if best <= goal:
             break
         candidate = list(order)

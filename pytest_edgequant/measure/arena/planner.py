@@ -6,10 +6,14 @@ life. Buffers with an offline offset come before all others.
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right, insort
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from pytest_edgequant.errors import ModelError
+
 ALIGNMENT = 16
+_FEW = 100
 
 
 def align_up(size: int, alignment: int = ALIGNMENT) -> int:
@@ -35,38 +39,108 @@ def plan(buffers: Sequence[Buffer]) -> list[int]:
     return place(buffers, (*offline, *online))
 
 
+class _All:
+    """Placed buffers in one list by offset, each looked at for each: for few, or where all meet."""
+
+    def __init__(self) -> None:
+        self.placed: list[tuple[int, int, int, int]] = []
+
+    def add(self, buffer: Buffer, offset: int) -> None:
+        insort(self.placed, (offset, buffer.size, buffer.first, buffer.last))
+
+    def beside(self, buffer: Buffer) -> list[tuple[int, int]]:
+        """(offset, size) of those that are alive at some time with this one, by offset."""
+        first, last = buffer.first, buffer.last
+        return [(o, s) for o, s, begin, end in self.placed if begin <= last and end >= first]
+
+
+class _ByTime:
+    """Placed buffers by when they are alive: those that are alive with another, without the rest.
+
+    A segment tree over time has, on the way from a time to the root, those that are alive then;
+    those that begin later are a slice of all by their beginning.
+    """
+
+    def __init__(self, buffers: Sequence[Buffer]) -> None:
+        # Time begins at -1: what nothing uses.
+        self.size = max((b.last for b in buffers), default=0) + 2
+        self.nodes: dict[int, list[tuple[int, int]]] = {}
+        self.begins: list[tuple[int, int, int]] = []
+
+    def add(self, buffer: Buffer, offset: int) -> None:
+        span = offset, buffer.size
+        insort(self.begins, (buffer.first, *span))
+        low, high = buffer.first + 1 + self.size, buffer.last + 2 + self.size
+        while low < high:
+            if low % 2:
+                self.nodes.setdefault(low, []).append(span)
+                low += 1
+            if high % 2:
+                high -= 1
+                self.nodes.setdefault(high, []).append(span)
+            low, high = low // 2, high // 2
+
+    def beside(self, buffer: Buffer) -> list[tuple[int, int]]:
+        """(offset, size) of those that are alive at some time with this one, by offset."""
+        found: list[tuple[int, int]] = []
+        node = buffer.first + 1 + self.size
+        while node:
+            found += self.nodes.get(node, ())
+            node //= 2
+        begin = bisect_left(self.begins, (buffer.first + 1,))
+        end = bisect_left(self.begins, (buffer.last + 1,))
+        found += [(offset, size) for _, offset, size in self.begins[begin:end]]
+        return sorted(found)
+
+
+MOST_STEPS = 10_000_000
+"""Of one plan, each the look at one buffer for another: seconds. 4,000 buffers that are all alive
+together need as many; the largest of real models need a tenth."""
+_STEPS_BY_TIME = 20
+"""What it takes to find one buffer by time, compared with looking at one in a list."""
+
+
+def steps(buffers: Sequence[Buffer]) -> int:
+    """About how many steps a plan of these buffers takes."""
+    begins = sorted(b.first for b in buffers)
+    meetings = sum(bisect_right(begins, b.last) - bisect_left(begins, b.first) for b in buffers)
+    return min(len(buffers) ** 2 // 2, _STEPS_BY_TIME * meetings)
+
+
 def place(buffers: Sequence[Buffer], order: Sequence[int]) -> list[int]:
-    """The offset of each buffer when they are placed in that order, each as low as it can lie."""
+    """The offset of each buffer when they are placed in that order, each as low as it can lie.
+
+    Raises `ModelError` for more buffers than can be planned in a reasonable time.
+    """
     offsets = [0] * len(buffers)
-    placed: list[int] = []
+    placed: _All | _ByTime = _All()
+    if len(buffers) > _FEW:
+        expected = steps(buffers)
+        if expected > MOST_STEPS:
+            raise ModelError(
+                f"{len(buffers):,} buffers are too many to plan: so many of them are alive "
+                f"together that it would take {expected:,} steps, and at most {MOST_STEPS:,} are "
+                "taken"
+            )
+        if expected < len(buffers) ** 2 // 2:
+            placed = _ByTime(buffers)
     for index in order:
         buffer = buffers[index]
         if buffer.offline is not None:
             offsets[index] = buffer.offline
         else:
-            offsets[index] = _lowest_gap(buffer, buffers, offsets, placed)
-        position = len(placed)
-        while position and offsets[placed[position - 1]] > offsets[index]:
-            position -= 1
-        placed.insert(position, index)
+            offsets[index] = _lowest_gap(buffer.size, placed.beside(buffer))
+        placed.add(buffer, offsets[index])
     return offsets
 
 
-def _lowest_gap(
-    buffer: Buffer, buffers: Sequence[Buffer], offsets: Sequence[int], placed: Sequence[int]
-) -> int:
-    """The lowest offset at which the buffer meets no other that is alive with it.
-
-    `placed` is sorted by offset.
-    """
+def _lowest_gap(size: int, taken: Sequence[tuple[int, int]]) -> int:
+    """The lowest offset at which so many bytes meet none of these (offset, size), sorted."""
     candidate = 0
-    for index in placed:
-        other = buffers[index]
-        if other.last < buffer.first or other.first > buffer.last:
-            continue
-        if offsets[index] - candidate >= buffer.size:
+    for offset, length in taken:
+        if offset - candidate >= size:
             break
-        candidate = max(candidate, offsets[index] + other.size)
+        candidate = max(candidate, offset + length)
     return candidate
 
 

@@ -141,6 +141,9 @@ def _pinned(subgraph: Subgraph) -> Subgraph:
 
 # -- fewer channels ------------------------------------------------------------------------------
 
+_LARGEST_AT_PEAK = 100
+"""Tensors at the peak that are tried: what comes behind them is small beside them."""
+
 
 def _peak_groups(graph: Graph, found: Calculation) -> Iterator[set[int]]:
     """Tensors at the peak that a change of the model could narrow, each with its equals.
@@ -149,7 +152,7 @@ def _peak_groups(graph: Graph, found: Calculation) -> Iterator[set[int]]:
     """
     main, fixed = graph.main, dictated(graph.main)
     alive = [b for b in found.placed if b.first <= found.peak_scope <= b.last]
-    for buffer in sorted(alive, key=lambda b: -b.size):
+    for buffer in sorted(alive, key=lambda b: -b.size)[:_LARGEST_AT_PEAK]:
         if buffer.tensor is None or len(main.tensors[buffer.tensor].shape) < 2:
             continue
         group = connected(main, {buffer.tensor})
@@ -202,6 +205,10 @@ def _narrower(graph: Graph) -> Iterator[_Way]:
 
 
 # -- unrolled recurrent layers ---------------------------------------------------------------------
+
+
+_MOST_LAYERS = 64
+"""Unrolled layers that are given another form, each in a graph of its own."""
 
 
 def _rolled(graph: Graph, layers: Sequence[Unrolled]) -> Iterator[_Way]:
@@ -264,7 +271,7 @@ def _changes(content: bytes, graph: Graph, found: Calculation, profile: Profile)
     if any(o.name == "SHAPE" for o in graph.main.operators):
         yield "pin the batch at 1 (no shapes computed on the device)", _changed(graph, _pinned)
     layers = unrolled_layers(graph.main)
-    if layers:
+    if 0 < len(layers) <= _MOST_LAYERS:
         yield from _rolled(graph, layers)
     yield from _at_the_peaks(graph, found, profile)
     yield from _narrower(graph)

@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from pytest_edgequant.tflite.graph import Graph, Operator, Subgraph, Tensor
 
 _RECURRENT = ("FULLY_CONNECTED", "CONV_2D")
+_MOST_LOOKS = 4_000_000
+"""At operators, for all weights that several of them share; unrolled networks need a tenth."""
 _FEWEST = 4
 """Applications of the same weights from which a layer counts as unrolled."""
 JOINS = ("PACK", "CONCATENATION")
@@ -107,10 +109,13 @@ def unrolled_layers(subgraph: Subgraph) -> list[Unrolled]:
     for operator in subgraph.operators:
         if operator.name in _RECURRENT and len(operator.inputs) > 1:
             users.setdefault(operator.inputs[1], []).append(operator)
-    found = []
+    found, looks = [], 0
     for weights, operators in users.items():
         if len(operators) < _FEWEST or not subgraph.tensors[weights].constant:
             continue
+        looks += len(subgraph.operators)
+        if looks > _MOST_LOOKS:
+            break
         levels = _levels(subgraph, weights)
         last = len(operators)
         if [levels[o.index] for o in operators] != list(range(1, last + 1)):
@@ -247,6 +252,12 @@ def _fitted(subgraph: Subgraph, before: Subgraph, old: int, new: int) -> Subgrap
         elif len(operator.inputs) < len(original[operator.index].inputs):
             waiting += operator.outputs
         operators.append(operator)
+    moves: dict[int, set[int]] = {}
+    for operator in operators:
+        if operator.name in _MOVES:
+            ends = {*operator.inputs[:1], *operator.outputs[:1]}
+            for index in ends:
+                moves.setdefault(index, set()).update(ends)
     while waiting:
         index = waiting.pop()
         tensor = tensors[index]
@@ -254,9 +265,7 @@ def _fitted(subgraph: Subgraph, before: Subgraph, old: int, new: int) -> Subgrap
         if tensor.constant or shape is None or tensor.shape != before.tensors[index].shape:
             continue
         tensors[index] = dataclasses.replace(tensor, shape=shape)
-        for operator in operators:
-            if operator.name in _MOVES and index in (*operator.inputs[:1], *operator.outputs[:1]):
-                waiting += [*operator.inputs[:1], *operator.outputs[:1]]
+        waiting += moves.get(index, ())
     return dataclasses.replace(
         subgraph, tensors=tuple(tensors.values()), operators=tuple(operators)
     )

@@ -7,6 +7,7 @@ something else behind it. Found by running each operator with other scales and z
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 
 from pytest_edgequant.measure.legality.rule import Severity, on_tflm, place, rule
@@ -65,11 +66,24 @@ def kept_values(graph: Graph, target: Target) -> Iterator[str]:
         outputs = tensors(subgraph, operator.outputs)
         if outputs and outputs[0].type in SAME.get(operator.name, ()):
             continue  # equal_scales says it
-        problems = (found for a in inputs for b in outputs if (found := moved(a, b, "the input")))
+        problems = (f for a, b in _pairs(inputs, outputs) if (f := moved(a, b, "the input")))
         first = next(problems, "")
         if first:
             fused = _FUSED if operator.name == "RELU6" else ""
             yield f"{place(subgraph, operator)}: {first}{fused}"
+
+
+_MOST_PAIRS = 4096
+_MOST_KINDS = 64
+
+
+def _pairs(inputs: list[Tensor], outputs: list[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
+    """Each input with each output; of very many each with the first of the other side."""
+    if len(inputs) * len(outputs) > _MOST_PAIRS:
+        yield from ((tensor, outputs[0]) for tensor in inputs)
+        yield from ((inputs[0], tensor) for tensor in outputs)
+    else:
+        yield from itertools.product(inputs, outputs)
 
 
 def _called(operator: Operator) -> list[int]:
@@ -136,7 +150,9 @@ def kept_in_variables(graph: Graph, target: Target) -> Iterator[str]:
     is assigned and where it is read"""
     for uses in _variables(graph).values():
         # One of each kind: a model may read a variable as often as its bytes allow.
-        kinds = {(t.type, t.quantization): t for _, o, t in uses if o.name == "READ_VARIABLE"}
+        every = {(t.type, t.quantization): t for _, o, t in uses if o.name == "READ_VARIABLE"}
+        # Of so many kinds no value agrees with all.
+        kinds = dict(itertools.islice(every.items(), _MOST_KINDS))
         for _, operator, value in uses:
             problems = (f for read in kinds.values() if (f := moved(value, read, "the value")))
             first = next(problems, "") if operator.name == "ASSIGN_VARIABLE" else ""

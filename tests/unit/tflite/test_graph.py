@@ -179,7 +179,7 @@ def test_scales_and_zero_points_that_do_not_match_are_refused() -> None:
 SPOILT: dict[str, tuple[Callable[[Any, Any], Any], str]] = {
     "a negative extent": (
         lambda model, graph: setattr(graph.tensors[0], "shape", [1, -1]),
-        r"tensor 0 has the shape \(1, -1\)",
+        r"tensor 0 'x' has the shape \(1, -1\)",
     ),
     "an unknown type": (
         lambda model, graph: setattr(graph.tensors[0], "type", 99),
