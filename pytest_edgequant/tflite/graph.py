@@ -296,7 +296,7 @@ def _parsed(content: bytes) -> Graph:
     try:
         return _Reader(content).graph()
     except BeyondLimit as error:
-        raise ModelError(f"{where}: .tflite file that is not read: {error}") from None
+        raise _Unreadable(f".tflite file that is not read: {error}") from None
     except (struct.error, IndexError, ValueError, TypeError, OverflowError) as error:
         raise _Unreadable(
             f"damaged or truncated .tflite file of {len(content):,} bytes ({error}); "
