@@ -420,7 +420,7 @@ def test_runtimes_agree_on_the_small_model(
 
 @needs_tflm
 def test_runtimes_that_differ_too_much(tiny: Tiny, tiny_dataset: tuple[Any, Any]) -> None:
-    with pytest.raises(RuntimesDiffer, match=r"differ by up to 4 steps .* allowed are 1 steps"):
+    with pytest.raises(RuntimesDiffer, match=r"differ by up to 4 steps .* allowed are 1 step\."):
         assert_runtime_parity(tiny["int8"], tiny_dataset, max_steps=1)
     for limits in ({"max_changed": 3}, {"max_steps": -1}, {"max_changed": None}):
         with pytest.raises(SettingsError):
