@@ -1,6 +1,6 @@
 """What is current in this process. Imports nothing, so that an idle plugin costs nothing.
 
-`events` collects what the running test records (see `session`), None where no test runs.
+`events` collects what the running test records (see `results.recording`), None where no test runs.
 `baseline` tells whether what a baseline keeps is recorded: fingerprints, and outcomes by sample;
 `datasets` are those whose samples were recorded in this run.
 `pipeline_factory` gives the running pytest session's pipeline, made at its first use. `file_of`

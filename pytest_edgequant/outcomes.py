@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import Enum
 
@@ -20,6 +21,21 @@ class Outcome(str, Enum):
 
     def __str__(self) -> str:
         return self.value
+
+
+WORST_FIRST = (
+    Outcome.FAIL,
+    Outcome.CANNOT_RUN,
+    Outcome.UNAVAILABLE,
+    Outcome.INCONCLUSIVE,
+    Outcome.PASS,
+    Outcome.NOT_APPLICABLE,
+)
+
+
+def worst(outcomes: Iterable[Outcome]) -> Outcome | None:
+    """The outcome that decides over several; None of none."""
+    return min(outcomes, key=WORST_FIRST.index, default=None)
 
 
 @dataclass(frozen=True)

@@ -39,7 +39,7 @@ from pytest_edgequant.records import (
     Target,
     Variant,
 )
-from pytest_edgequant.results import session
+from pytest_edgequant.results import recording
 from pytest_edgequant.results.samples import UNKNOWN
 from pytest_edgequant.samples.stream import Preprocess, Samples
 from pytest_edgequant.tflite.ends import aligned
@@ -66,7 +66,7 @@ def _scored(
 
     def failed(variant: Variant, error: MetricError) -> None:
         figure = Metric.unavailable(metric.unit, str(error))
-        session.record_metric(variant, metric.name, figure)
+        recording.record_metric(variant, metric.name, figure)
 
     shown = ", ".join(dict.fromkeys(variant.label for variant in variants))
     with pipeline.progress(f"evaluating {shown}"):
@@ -89,12 +89,12 @@ def _scored(
             count=found.coverage.count,
             of=found.coverage.total,
         )
-        session.record_metric(variant, metric.name, figure)
+        recording.record_metric(variant, metric.name, figure)
     if context.baseline:
         dataset = found.evaluated() or UNKNOWN
-        session.record_dataset(dataset, found.hashes)
+        recording.record_dataset(dataset, found.hashes)
         for variant, result in zip(variants, found.scores, strict=True):
-            session.record_samples(variant, metric.name, samples_of(metric, result, dataset))
+            recording.record_samples(variant, metric.name, samples_of(metric, result, dataset))
     return found
 
 
@@ -281,7 +281,7 @@ def _record_comparison(
         if comparison.method
         else ""
     )
-    session.record_metric(
+    recording.record_metric(
         candidate,
         "accuracy_drop",
         Metric(
@@ -312,7 +312,7 @@ def _record_classes(candidate: Variant, comparison: AccuracyComparison) -> None:
         worst.high,
         count=worst.count,
     )
-    session.record_metric(candidate, "worst_class_drop", figure)
+    recording.record_metric(candidate, "worst_class_drop", figure)
     rows = (
         {
             "label": int(drop.label),
@@ -322,7 +322,7 @@ def _record_classes(candidate: Variant, comparison: AccuracyComparison) -> None:
         }
         for drop in comparison.classes[:_MOST_CLASSES]
     )
-    session.record_details(candidate, "classes", rows)
+    recording.record_details(candidate, "classes", rows)
 
 
 def _record_fidelity(candidate: Variant, baseline: Variant, comparison: AccuracyComparison) -> None:
@@ -335,7 +335,7 @@ def _record_fidelity(candidate: Variant, baseline: Variant, comparison: Accuracy
         agreed = Metric(
             comparison.agreement, "fraction", against, count=comparison.count, of=comparison.total
         )
-        session.record_metric(candidate, "agreement", agreed)
+        recording.record_metric(candidate, "agreement", agreed)
     undefined = "not defined: all outputs are zero"
     for name, value, unit in (
         ("output_cosine", fidelity.cosine, ""),
@@ -347,7 +347,7 @@ def _record_fidelity(candidate: Variant, baseline: Variant, comparison: Accuracy
             figure = Metric.unavailable(unit, "infinite: the outputs are identical")
         else:
             figure = Metric(value, unit, against, count=fidelity.count, of=comparison.total)
-        session.record_metric(candidate, name, figure)
+        recording.record_metric(candidate, name, figure)
 
 
 @user_facing
@@ -387,5 +387,5 @@ def measure_runtime_parity(
         ("parity_changed", parity.changed, "samples"),
     ):
         figure = Metric(value, unit, provenance, count=coverage.count, of=coverage.total)
-        session.record_metric(variant, name, figure)
+        recording.record_metric(variant, name, figure)
     return parity

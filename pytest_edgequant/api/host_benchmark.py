@@ -18,7 +18,7 @@ from pytest_edgequant.measure.latency.host import (
 from pytest_edgequant.measure.latency.records import HostMeasurement
 from pytest_edgequant.pipeline.current import current_pipeline
 from pytest_edgequant.records import Outcome, Verdict
-from pytest_edgequant.results import session
+from pytest_edgequant.results import recording
 
 
 class HostBenchmark:
@@ -43,7 +43,7 @@ class HostBenchmark:
                 f"{loaded.label}: latency on this host was not measured: pytest-benchmark is "
                 "disabled (--benchmark-disable, or pytest-xdist's -n)"
             )
-            session.record_ungated(loaded, Verdict("latency", Outcome.UNAVAILABLE, reason))
+            recording.record_ungated(loaded, Verdict("latency", Outcome.UNAVAILABLE, reason))
             pytest.skip(reason)
         # Where it aborts, it does so in the child process, and the run goes on.
         current_pipeline().isolated(runner.check, loaded.content, threads)
@@ -61,5 +61,5 @@ class HostBenchmark:
         seconds = self._benchmark.stats.stats.data
         metric = latency_metric(seconds, profile, host)
         name = "latency_ms" if on_target else "host_latency_ms"
-        session.record_metric(loaded, name, metric)
+        recording.record_metric(loaded, name, metric)
         return HostMeasurement(loaded, profile, metric, host, threads, len(seconds), on_target)

@@ -27,7 +27,7 @@ from pytest_edgequant.measure.latency.records import (
 )
 from pytest_edgequant.pipeline.current import current_pipeline
 from pytest_edgequant.records import CompilerOption, Metric, Target, Variant
-from pytest_edgequant.results import session
+from pytest_edgequant.results import recording
 from pytest_edgequant.targets import check_optimization
 from pytest_edgequant.tflite.model import graph_of
 from pytest_edgequant.wording import facts
@@ -74,9 +74,9 @@ def estimate_latency(
         option = CompilerOption(given, "estimate_latency")
         profile = dataclasses.replace(profile, optimization=option)
     found = _estimate(variant, profile)
-    session.record_metric(variant, "latency_ms", found.metric)
+    recording.record_metric(variant, "latency_ms", found.metric)
     if found.layers:
-        session.record_details(
+        recording.record_details(
             variant,
             "layers",
             (
@@ -90,7 +90,7 @@ def estimate_latency(
             ),
         )
     if found.energy is not None and found.energy.value is not None:
-        session.record_metric(variant, "energy_mj", found.energy)
+        recording.record_metric(variant, "energy_mj", found.energy)
     return found
 
 
@@ -192,8 +192,8 @@ def measure_speedup(
 def record_device(found: DeviceMeasurement) -> DeviceMeasurement:
     """Record what a board measured for the report, and hand it on."""
     variant = dataclasses.replace(found.variant, target=found.target)
-    session.record_metric(variant, "latency_ms", found.metric)
+    recording.record_metric(variant, "latency_ms", found.metric)
     if found.arena_used_bytes is not None:
         arena = Metric(found.arena_used_bytes, "bytes", f"measured on device ({found.where})")
-        session.record_metric(variant, "device_arena_bytes", arena)
+        recording.record_metric(variant, "device_arena_bytes", arena)
     return found

@@ -16,7 +16,7 @@ from pytest_edgequant.measure.metrics import MetricLike, get_metric
 from pytest_edgequant.pipeline.current import current_pipeline
 from pytest_edgequant.pipeline.request import CalibrationRequest
 from pytest_edgequant.records import CalibrationRobustness, CalibrationTrial, Target
-from pytest_edgequant.results import session
+from pytest_edgequant.results import recording
 from pytest_edgequant.samples.inputs import input_specs
 
 FEWEST = 10
@@ -88,7 +88,7 @@ def calibration_robustness(
     available = len(inputs[0])
     trials = []
     comparison = None
-    with session.unrecorded():
+    with recording.unrecorded():
         for size in _sizes(sizes, available):
             for step in range(count):
                 order = np.random.default_rng([seed + step, size]).permutation(available)

@@ -32,6 +32,7 @@ from pytest_edgequant.gate.accuracy_verdicts import (
 from pytest_edgequant.gate.verdicts import conclude, require_legal, unavailable
 from pytest_edgequant.limits import DropLimit, parse_drop, parse_floor
 from pytest_edgequant.measure.paired import DEFAULT_CONFIDENCE, check_confidence
+from pytest_edgequant.outcomes import worst
 from pytest_edgequant.records import (
     AccuracyComparison,
     CalibrationRobustness,
@@ -41,7 +42,7 @@ from pytest_edgequant.records import (
     Variant,
     Verdict,
 )
-from pytest_edgequant.results import session
+from pytest_edgequant.results import recording
 
 if TYPE_CHECKING:
     from pytest_edgequant.measure.metrics import MetricLike, TaskMetric
@@ -198,8 +199,8 @@ def _check_order(candidate: Variant, baseline: Variant) -> None:
 def _raise_all(variant: Variant, verdicts: list[Verdict]) -> None:
     """Record all verdicts, then raise for the worst of them, with the messages of all that fail."""
     for verdict in verdicts:
-        session.record_verdict(variant, verdict)
-    decided = session.worst(verdict.verdict for verdict in verdicts)
+        recording.record_verdict(variant, verdict)
+    decided = worst(verdict.verdict for verdict in verdicts)
     errors = {
         Outcome.FAIL: AccuracyDropExceeded,
         Outcome.UNAVAILABLE: Unavailable,
@@ -260,7 +261,7 @@ def assert_calibration_robust(
     limit = parse_drop(max_drop, robustness.metric, robustness.share)
     variant, worst = robustness.variant, robustness.worst
     require_legal("calibration_robustness", variant, variant.target)
-    session.record_metric(
+    recording.record_metric(
         variant,
         "calibration_worst_drop",
         Metric(

@@ -9,7 +9,7 @@ from pytest_edgequant.errors import MeasurementUnavailable, SettingsError
 from pytest_edgequant.gate.verdicts import judge, over, undecided
 from pytest_edgequant.limits import check_bytes
 from pytest_edgequant.records import Arena, Metric, Outcome, Target, Variant, Verdict
-from pytest_edgequant.results import session
+from pytest_edgequant.results import recording
 from pytest_edgequant.units import format_bytes, parse_size_limit
 from pytest_edgequant.wording import facts, short
 
@@ -47,10 +47,10 @@ def judge_arena(variant: Variant, target: Target, headroom: str | float = 0) -> 
         arena = measure_arena(variant, target)
     except MeasurementUnavailable as error:
         metric = Metric.unavailable("bytes", str(error))
-        session.record_metric(variant, "arena_bytes", metric)
+        recording.record_metric(variant, "arena_bytes", metric)
         return judge("arena", metric, limit, subject=subject, show=_size)
     metric = arena.metric()
-    session.record_metric(variant, "arena_bytes", metric)
+    recording.record_metric(variant, "arena_bytes", metric)
     if arena.unknown and arena.minimum_bytes > limit:
         return _judge_bounds(variant, target, arena, limit, subject)
     verdict = judge("arena", metric, limit, subject=subject, show=_size)

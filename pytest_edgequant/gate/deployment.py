@@ -37,7 +37,7 @@ from pytest_edgequant.records import (
     Variant,
     Verdict,
 )
-from pytest_edgequant.results import session
+from pytest_edgequant.results import recording
 from pytest_edgequant.tflite.form import float_tensors
 from pytest_edgequant.tflite.model import graph_of
 from pytest_edgequant.units import parse_size_limit
@@ -80,7 +80,7 @@ def assert_size_within(
 
 def _record_flash(variant: Variant, split: FlashSplit) -> None:
     for name, metric in size_metrics(variant, split).items():
-        session.record_metric(variant, name, metric)
+        recording.record_metric(variant, name, metric)
 
 
 # -- arena ------------------------------------------------------------------------------------
@@ -119,7 +119,7 @@ def assert_ops_supported(variant: Any, target: Target | str | None = None) -> No
         require_legal("ops", variant, profile)
     verdict = _judge_ops(variant, profile, refusals(variant, profile))
     conclude(variant, verdict, UnsupportedOperators)
-    session.record_notes(variant, runtime_warnings(variant, profile))
+    recording.record_notes(variant, runtime_warnings(variant, profile))
 
 
 def _judge_ops(variant: Variant, target: Target, reasons: list[str]) -> Verdict:
@@ -176,7 +176,7 @@ def assert_deployable(variant: Any, target: Target | str | None = None) -> None:
         verdicts.append(judge_flash(variant, split, profile))
     verdicts.append(judge_arena(variant, profile))
     for verdict in verdicts:
-        session.record_verdict(variant, verdict)
+        recording.record_verdict(variant, verdict)
     _raise_deployable(f"{variant.label} is not deployable on {profile.name}:", verdicts)
 
 

@@ -22,7 +22,7 @@ from pytest_edgequant.measure.latency.records import (
     LatencyEstimate,
 )
 from pytest_edgequant.records import Metric, Outcome, Target, Variant, Verdict
-from pytest_edgequant.results import session
+from pytest_edgequant.results import recording
 from pytest_edgequant.units import format_duration, parse_duration
 
 _MOST_BOARDS = 4
@@ -133,7 +133,7 @@ def assert_latency_within(measurement: Any, max: str, *, allow_unavailable: bool
     verdict = _judge_latency(metric, limit, subject, instead)
     if verdict.verdict is Outcome.UNAVAILABLE and allow_unavailable:
         if variant is not None:
-            session.record_ungated(variant, verdict)
+            recording.record_ungated(variant, verdict)
         return
     conclude(variant, verdict, LatencyExceeded)
 
@@ -159,7 +159,7 @@ def assert_speedup(
     demanded = _ratio(at_least, f"{faster.label}: at_least")
     require_legal("speedup", faster, profile)
     metric = measure_speedup(faster, slower, threads=threads)
-    session.record_metric(faster, "speedup", metric)
+    recording.record_metric(faster, "speedup", metric)
     verdict = _judge_speedup(metric, demanded, f"{faster.label} against {slower.label}")
     conclude(faster, verdict, SpeedupMissed)
 

@@ -9,14 +9,14 @@ from collections.abc import Callable
 
 from pytest_edgequant.errors import CannotRun, EdgeAssertionError, Inconclusive, Unavailable
 from pytest_edgequant.records import Metric, Outcome, Target, Variant, Verdict
-from pytest_edgequant.results import session
+from pytest_edgequant.results import recording
 from pytest_edgequant.wording import facts
 
 
 def conclude(variant: Variant | None, verdict: Verdict, error: type[EdgeAssertionError]) -> None:
     """Record the verdict, then raise unless it lets the test go on: `error` where it fails."""
     if variant is not None:
-        session.record_verdict(variant, verdict)
+        recording.record_verdict(variant, verdict)
     if verdict.verdict is Outcome.CANNOT_RUN:
         raise CannotRun(verdict.message, verdict)
     if verdict.verdict is Outcome.UNAVAILABLE:
@@ -39,7 +39,7 @@ def require_legal(check: str, variant: Variant, target: Target | None) -> None:
         message = facts(f"{variant.label}: cannot run on {target.name}:", reasons)
         brief = f"cannot run on {target.name}: {reasons[0]}"
         conclude(variant, Verdict(check, Outcome.CANNOT_RUN, message, brief=brief), CannotRun)
-    session.record_notes(variant, runtime_warnings(variant, target))
+    recording.record_notes(variant, runtime_warnings(variant, target))
 
 
 def unavailable(
@@ -60,7 +60,7 @@ def unavailable(
     message = f"{variant.label}: {what} is unavailable: {why}"
     brief = f"{brief or what} unavailable"
     verdict = Verdict(check, Outcome.UNAVAILABLE, message, limit, brief=brief)
-    session.record_verdict(variant, verdict)
+    recording.record_verdict(variant, verdict)
     return Unavailable(message, verdict)
 
 

@@ -23,7 +23,7 @@ from pytest_edgequant.pipeline.request import CalibrationRequest
 from pytest_edgequant.plugin import parametrization
 from pytest_edgequant.plugin.device_results import DeviceResults
 from pytest_edgequant.records import CalibrationRobustness, Outcome, Target, Variant
-from pytest_edgequant.results import session
+from pytest_edgequant.results import recording
 from pytest_edgequant.settings import Settings
 from pytest_edgequant.targets import DEFAULT_TARGET, Targets
 
@@ -139,7 +139,7 @@ class HandingOut:
         param = getattr(request, "param", None)
         if isinstance(param, Variant):
             given = dataclasses.replace(param, target=target)
-            session.record_variant(given)
+            recording.record_variant(given)
             return given
         try:
             marker = self._marker(request.node)
@@ -201,26 +201,26 @@ class HandingOut:
             reasons = [] if named else refusals(variant, target)
         except NotDerivableError as error:
             if not named:
-                session.record_skip(model_name, name, target.name, "source", str(error))
+                recording.record_skip(model_name, name, target.name, "source", str(error))
                 pytest.skip(str(error))
-            session.record_use(model_name, name, target.name)
+            recording.record_use(model_name, name, target.name)
             _stop(error)
         except EdgeQuantError as error:
-            session.record_use(model_name, name, target.name)
+            recording.record_use(model_name, name, target.name)
             _stop(error)
         except Exception:
-            session.record_use(model_name, name, target.name)
+            recording.record_use(model_name, name, target.name)
             raise
         if reasons:
             self._skip_illegal(model_name, name, target, "; ".join(reasons))
-        session.record_variant(variant)
+        recording.record_variant(variant)
         self._devices.note(variant, target)
         return variant
 
     @staticmethod
     def _skip_illegal(model: str, variant: str, target: Target, reason: str) -> NoReturn:
         message = f"{model}/{variant} cannot run on {target.name}: {reason}"
-        session.record_skip(
+        recording.record_skip(
             model, variant, target.name, "runs", message, outcome=Outcome.CANNOT_RUN
         )
         pytest.skip(message)
@@ -290,7 +290,7 @@ class HandingOut:
                 target=target,
                 where="edge_model",
             )
-            session.record_variant(found.variant)
+            recording.record_variant(found.variant)
             assert_calibration_robust(found, max_drop)
             return found
 

@@ -7,13 +7,13 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from pytest_edgequant.outcomes import worst
 from pytest_edgequant.records import Metric, Outcome, Result, Target
 from pytest_edgequant.report.board_memory import Memory, memories
 from pytest_edgequant.report.boards import Board, Cell, ModelBoards
 from pytest_edgequant.report.figures import change_text, result_text, score_label, score_name
 from pytest_edgequant.report.overview import WORDS, row_text, tone, verdict_text
 from pytest_edgequant.report.usage import Use, tightest, uses
-from pytest_edgequant.results.session import worst
 from pytest_edgequant.results.standing import Standing, Standings
 from pytest_edgequant.units import format_samples
 

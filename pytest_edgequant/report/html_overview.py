@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from pytest_edgequant.outcomes import WORST_FIRST
 from pytest_edgequant.records import Outcome, Result
 from pytest_edgequant.report.boards import Cell, ModelBoards, described
 from pytest_edgequant.report.html_boards import (
@@ -16,7 +17,7 @@ from pytest_edgequant.report.html_boards import (
     figure_table,
 )
 from pytest_edgequant.report.overview import findings, tone
-from pytest_edgequant.results.session import WORST_FIRST, Session
+from pytest_edgequant.results.session import Session
 from pytest_edgequant.results.standing import Cause, Standing, Standings
 
 DETAILED = 3

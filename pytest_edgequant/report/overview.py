@@ -8,12 +8,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from pytest_edgequant.outcomes import WORST_FIRST
 from pytest_edgequant.records import Change, Outcome, Result
 from pytest_edgequant.report.figures import COLUMNS, change_text, format_value
 from pytest_edgequant.report.figures import result_text as result_text
 from pytest_edgequant.report.figures import score_label as score_label
 from pytest_edgequant.report.figures import score_name as score_name
-from pytest_edgequant.results.session import WORST_FIRST, Session
+from pytest_edgequant.results.session import Session
 from pytest_edgequant.results.standing import Cause, Standing, Standings, is_neutral
 
 WORDS = {

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pytest_edgequant.errors import DocumentError
+from pytest_edgequant.outcomes import worst
 from pytest_edgequant.records import (
     STATES,
     Change,
@@ -23,7 +24,7 @@ from pytest_edgequant.report.json import KIND, VERSION
 from pytest_edgequant.report.overview import subject
 from pytest_edgequant.results.documents import Damaged, expect, number, parse_document, read_file
 from pytest_edgequant.results.gathered import trust
-from pytest_edgequant.results.session import Session, worst
+from pytest_edgequant.results.session import Session
 
 _NOTHING_GATED = 5
 """The exit status of a run in which nothing was gated."""

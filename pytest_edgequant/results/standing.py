@@ -13,8 +13,9 @@ import dataclasses
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
+from pytest_edgequant.outcomes import worst
 from pytest_edgequant.records import Change, Failure, GateTest, Outcome, Result, RowKey
-from pytest_edgequant.results.session import Session, worst
+from pytest_edgequant.results.session import Session
 
 SKIPPED_CHECK = "runs"
 """The check of variants that a target can't run and that nobody asked for by name."""

@@ -13,17 +13,16 @@ from recorded_events import metric_event, note_event, recording, verdict_event
 from pytest_edgequant import context
 from pytest_edgequant.api.convert import load_variant
 from pytest_edgequant.forms import VARIANTS
+from pytest_edgequant.outcomes import worst
 from pytest_edgequant.pipeline.pipeline import Pipeline
 from pytest_edgequant.records import Metric, Outcome, Variant, Verdict
-from pytest_edgequant.results.session import (
-    Event,
-    Session,
+from pytest_edgequant.results.recording import (
     record_metric,
     record_skip,
     record_variant,
     record_verdict,
-    worst,
 )
+from pytest_edgequant.results.session import Event, Session
 
 WORST_FIRST = [
     Outcome.FAIL,
