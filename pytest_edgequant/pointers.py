@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from pytest_edgequant.wording import counted
+
 LONGEST = 1024
 """Git LFS takes nothing longer for a pointer."""
 
@@ -17,7 +19,7 @@ def pointer_reason(content: bytes) -> str | None:
     if len(content) > LONGEST or not _VERSION.match(content):
         return None
     size = _SIZE.search(content)
-    itself = f" of {int(size.group(1)):,} bytes" if size else ""
+    itself = f" of {counted(int(size.group(1)), 'byte')}" if size else ""
     return (
         f"is a Git LFS pointer, not the file{itself} itself: fetch it with `git lfs pull` (in a "
         "GitHub workflow: actions/checkout with lfs: true)"

@@ -13,6 +13,7 @@ import re
 from fractions import Fraction
 
 from pytest_edgequant.errors import UnitError
+from pytest_edgequant.wording import counted
 
 SIZE_UNITS = {
     "B": 1,
@@ -184,6 +185,17 @@ def format_duration(milliseconds: float) -> str:
     return f"{milliseconds * 1e3:.4g} us"
 
 
+def format_quantity(value: float, unit: str) -> str:
+    """A figure of a metric with its unit: `5,568 B`, `213.6 ms`, `97.23%`, `1.52 times`."""
+    if unit == "bytes":
+        return format_bytes(int(value))
+    if unit == "ms":
+        return format_duration(value)
+    if unit == "fraction":
+        return f"{value:.2%}"
+    return f"{value:.4g} {unit}".rstrip()
+
+
 def format_points(fraction: float) -> str:
     """A difference of two fractions in percentage points: `-1.25 points`."""
     return f"{100 * fraction:.2f} points"
@@ -191,5 +203,6 @@ def format_points(fraction: float) -> str:
 
 def format_samples(count: int, of: int | None = None) -> str:
     """On how many samples a figure was had: `360 samples`, `7,396 of 12,000 samples`."""
-    part = f"{count:,} of {of:,}" if of is not None and of != count else f"{count:,}"
-    return f"{part} {'sample' if part == '1' else 'samples'}"
+    if of is None or of == count:
+        return counted(count, "sample")
+    return f"{count:,} of {counted(of, 'sample')}"

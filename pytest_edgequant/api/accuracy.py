@@ -44,6 +44,7 @@ from pytest_edgequant.results.samples import UNKNOWN
 from pytest_edgequant.samples.stream import Preprocess, Samples
 from pytest_edgequant.tflite.ends import aligned
 from pytest_edgequant.tflite.model import graph_of
+from pytest_edgequant.wording import counted
 
 _MOST_CLASSES = 100
 """Classes whose recall a report has, those that lost most."""
@@ -265,7 +266,7 @@ def _notes(count: int, before: metrics.Score, after: metrics.Score) -> tuple[str
     """What to know of a comparison's samples and outputs, whatever it came to."""
     notes = []
     if count < _FEW_SAMPLES:
-        notes.append(f"only {count} {'sample' if count == 1 else 'samples'}")
+        notes.append(f"only {counted(count, 'sample')}")
     for found, who in ((before, "baseline"), (after, "candidate")):
         if found.constant:
             notes.append(f"the {who}'s outputs are the same for every sample")

@@ -30,7 +30,7 @@ from pytest_edgequant.records import CompilerOption, Metric, Target, Variant
 from pytest_edgequant.results import recording
 from pytest_edgequant.targets import check_optimization
 from pytest_edgequant.tflite.model import graph_of
-from pytest_edgequant.wording import facts
+from pytest_edgequant.wording import counted, facts
 
 __all__ = [
     "DeviceMeasurement",
@@ -184,8 +184,10 @@ def measure_speedup(
     )
     logs = [math.log(second / first) for first, second in pairs]
     center, low, high = (math.exp(value) for value in median_interval(logs))
-    used = f"{threads} {'thread' if threads == 1 else 'threads'}"
-    provenance = f"measured (host, interleaved, {len(pairs)} rounds, {used}): {describe_host()}"
+    used = counted(threads, "thread")
+    provenance = (
+        f"measured (host, interleaved, {counted(len(pairs), 'round')}, {used}): {describe_host()}"
+    )
     return Metric(center, "times", provenance, low, high)
 
 

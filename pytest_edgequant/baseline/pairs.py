@@ -9,6 +9,7 @@ from pytest_edgequant.baseline.common import common, enough, is_value, same, val
 from pytest_edgequant.baseline.document import Entry
 from pytest_edgequant.records import Metric
 from pytest_edgequant.results.samples import UNKNOWN, Samples
+from pytest_edgequant.wording import counted
 
 OF_A_DATASET = frozenset(
     {
@@ -79,8 +80,7 @@ def _evaluated(
         for metric, samples in zip((old, new), both, strict=True)
     )
     where = (
-        f" on the {part:,} {'sample' if part == 1 else 'samples'} that both have "
-        f"({then.count:,} then, {now.count:,} now)"
+        f" on the {counted(part, 'sample')} that both have ({then.count:,} then, {now.count:,} now)"
     )
     return Pair(old, new, both, where)
 
@@ -89,4 +89,7 @@ def _changed(then: Samples, now: Samples, part: int | None = None) -> str:
     if UNKNOWN in (then.dataset, now.dataset) and part is None:
         return "which samples were evaluated is not known"
     met = f", {part:,} of them the same" if part is not None else ""
-    return f"the dataset changed ({then.count:,} samples then, {now.count:,} now{met}){SAVE_ANEW}"
+    return (
+        f"the dataset changed ({counted(then.count, 'sample')} then, {now.count:,} "
+        f"now{met}){SAVE_ANEW}"
+    )

@@ -24,6 +24,7 @@ from pytest_edgequant.samples.inputs import (
     freeze,
 )
 from pytest_edgequant.samples.stream import Samples
+from pytest_edgequant.wording import counted
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -44,6 +45,10 @@ class Calibration:
     origin: str
     notes: tuple[str, ...] = ()
     held_out: HeldOut | None = None
+
+    def identity(self) -> dict[str, Any]:
+        """What stands for the samples where a variant is told as plain data."""
+        return {"origin": self.origin, "fingerprint": self.fingerprint, "notes": [*self.notes]}
 
 
 def read_calibration(samples: Any) -> Calibration:
@@ -134,9 +139,9 @@ def calibration_inputs(
         if bad.any():
             sample = int(np.argwhere(bad)[0][0])
             raise CalibrationError(
-                f"{calibration.origin}: {int(bad.sum()):,} values of the input {spec.name!r} are "
-                f"NaN or infinite, the first in sample {sample}; activation ranges can't be had "
-                "from them: clean or drop these samples"
+                f"{calibration.origin}: {counted(int(bad.sum()), 'value')} of the input "
+                f"{spec.name!r} are NaN or infinite, the first in sample {sample}; activation "
+                "ranges can't be had from them: clean or drop these samples"
             )
     return inputs, np.concatenate(labels) if len(labels) == len(batches) else None
 
@@ -152,7 +157,7 @@ def quality_notes(
     count = len(inputs[0])
     if count < RECOMMENDED_MINIMUM:
         notes.append(
-            f"calibration: {count} samples from {calibration.origin}, fewer than the "
+            f"calibration: {counted(count, 'sample')} from {calibration.origin}, fewer than the "
             f"{RECOMMENDED_MINIMUM} that int8 ranges need at least (200-500 are recommended)"
         )
     constant = [

@@ -17,7 +17,7 @@ from pytest_edgequant.tflite.form import (
 )
 from pytest_edgequant.tflite.graph import Graph
 from pytest_edgequant.tflite.model import TFLiteModel
-from pytest_edgequant.wording import facts, first_of
+from pytest_edgequant.wording import counted, facts, first_of
 
 
 def _ways_out(graph: Graph) -> str:
@@ -36,7 +36,8 @@ def check_inside(model: TFLiteModel, spec: VariantSpec) -> None:
     if problems:
         raise ConversionError(
             facts(
-                f"{model.where}: {spec.family} fell back to float in {len(problems)} tensors:",
+                f"{model.where}: {spec.family} fell back to float in "
+                f"{counted(len(problems), 'tensor')}:",
                 (*first_of(problems), f"{_ways_out(model.graph)}, or use float32"),
             )
         )

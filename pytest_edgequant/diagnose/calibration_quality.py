@@ -44,7 +44,7 @@ from pytest_edgequant.samples.stream import Preprocess, Samples, Specs
 from pytest_edgequant.tflite.ends import aligned
 from pytest_edgequant.tflite.graph import Subgraph
 from pytest_edgequant.tflite.model import graph_of
-from pytest_edgequant.wording import short
+from pytest_edgequant.wording import counted, short
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -404,7 +404,7 @@ def _with_findings(quality: CalibrationQuality) -> CalibrationQuality:
         )
     if quality.count is not None and quality.count < RECOMMENDED_MINIMUM:
         findings.append(
-            f"calibration had {quality.count} {'sample' if quality.count == 1 else 'samples'}, "
+            f"calibration had {counted(quality.count, 'sample')}, "
             f"{RECOMMENDED_MINIMUM} are the least and 200-500 recommended ({WHERE})"
         )
     if quality.shared_samples:

@@ -43,6 +43,7 @@ from pytest_edgequant.records import (
     Verdict,
 )
 from pytest_edgequant.results import recording
+from pytest_edgequant.wording import counted
 
 if TYPE_CHECKING:
     from pytest_edgequant.measure.metrics import MetricLike, TaskMetric
@@ -267,7 +268,7 @@ def assert_calibration_robust(
         Metric(
             worst.drop,
             "fraction" if robustness.share else "",
-            f"worst of {len(robustness.trials)} calibrations with parts of the samples",
+            f"worst of {counted(len(robustness.trials), 'calibration')} with parts of the samples",
             min(trial.drop for trial in robustness.trials),
             worst.drop,
         ),

@@ -13,6 +13,7 @@ import numpy as np
 
 from pytest_edgequant.measure.probability import binomial_at_least, normal_share
 from pytest_edgequant.records import Chance
+from pytest_edgequant.wording import counted
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -108,7 +109,10 @@ def _only(classes: NDArray[Any], count: int) -> str:
         return "one sample tells no model from another"
     if len(classes) == 1:
         return f"all {count} samples are of class {classes[0]}, which tells no model from another"
-    return f"the samples are of {len(classes)} classes only, of which that many guesses miss none"
+    return (
+        f"the samples are of {counted(len(classes), 'class')} only, of which that many guesses "
+        "miss none"
+    )
 
 
 def _shifted(labels: NDArray[Any], predicted: NDArray[Any]) -> str:

@@ -25,6 +25,7 @@ from pytest_edgequant.measure.scores import (
     weighted_mean,
 )
 from pytest_edgequant.records import Chance
+from pytest_edgequant.wording import counted
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -66,13 +67,13 @@ def read_labels(y_true: Any, y_pred: NDArray[Any], metric: str) -> NDArray[np.in
         )
     labels = labels.astype(np.int64)
     if len(labels) and (labels.min() < 0 or labels.max() >= classes):
-        counted = " (they seem to be counted from 1: give y - 1)"
+        hint = " (they seem to be counted from 1: give y - 1)"
         from_one = labels.min() > 0 and labels.max() == classes
         raise DatasetError(
             f"{WHERE}: labels range from {labels.min()} to {labels.max()}, the model's output "
-            f"{y_pred.shape} tells {classes} classes apart; expected integers of shape "
+            f"{y_pred.shape} tells {counted(classes, 'class')} apart; expected integers of shape "
             f"({len(y_pred)},) from 0 to {classes - 1}, or one-hot ({len(y_pred)}, {classes})"
-            f"{counted if from_one else ''}"
+            f"{hint if from_one else ''}"
         )
     return labels
 
@@ -153,7 +154,7 @@ class TopK(_OfClasses):
         flat = np.asarray(y_pred).reshape(len(labels), -1)
         if flat.shape[1] <= self.k:
             raise MetricError(
-                f"{self.name} says nothing of an output of {flat.shape[1]} classes "
+                f"{self.name} says nothing of an output of {counted(flat.shape[1], 'class')} "
                 f"{np.asarray(y_pred).shape}: expected more than {self.k}"
             )
         rows = labels.astype(np.int64)[:, np.newaxis]
@@ -303,20 +304,20 @@ class MeanIoU(TaskMetric):
             )
         labels = given.astype(np.int64).reshape(len(given), -1)
         predicted = predicted.reshape(len(given), -1)
-        counted = np.ones(labels.shape, bool) if self.ignore is None else labels != self.ignore
-        outside = counted & ((labels < 0) | (labels >= classes))
+        valid = np.ones(labels.shape, bool) if self.ignore is None else labels != self.ignore
+        outside = valid & ((labels < 0) | (labels >= classes))
         if outside.any():
             raise DatasetError(
-                f"{WHERE}: pixels are labelled {labels[counted].min()} to {labels[counted].max()}, "
-                f"the output {scores.shape} tells {classes} classes apart; a label for pixels that "
-                "don't count is given as mean_iou(ignore=255)"
+                f"{WHERE}: pixels are labelled {labels[valid].min()} to {labels[valid].max()}, the "
+                f"output {scores.shape} tells {counted(classes, 'class')} apart; a label for "
+                "pixels that don't count is given as mean_iou(ignore=255)"
             )
         if width == 1:
             # Of one unit, both readings are counted; which holds, the whole set tells.
             probable = ((predicted >= 0) & (predicted <= 1)).all(axis=1)
-            readings = [_areas(labels, (predicted > t) * 1, counted, 2) for t in (0.5, 0.0)]
+            readings = [_areas(labels, (predicted > t) * 1, valid, 2) for t in (0.5, 0.0)]
             return (*(np.stack(parts, axis=1) for parts in zip(*readings, strict=True)), probable)
-        return _areas(labels, predicted, counted, classes)
+        return _areas(labels, predicted, valid, classes)
 
     def settle(self, kept: Kept) -> Kept:
         if len(kept) == 3:

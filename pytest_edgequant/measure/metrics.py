@@ -44,6 +44,7 @@ from pytest_edgequant.measure.scores import (
 )
 from pytest_edgequant.names import fold, unknown
 from pytest_edgequant.records import Chance
+from pytest_edgequant.wording import counted
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -124,8 +125,8 @@ class _Called(TaskMetric):
                 outputs = [flat[:, -1]]
         if isinstance(y_true, list):
             raise MetricError(
-                f"{WHERE}: {self.name} got labels for {len(y_true)} outputs; choose one of them "
-                "with task_metric(..., output=0), or give one array of labels"
+                f"{WHERE}: {self.name} got labels for {counted(len(y_true), 'output')}; choose one "
+                "of them with task_metric(..., output=0), or give one array of labels"
             )
         return y_true, *outputs
 

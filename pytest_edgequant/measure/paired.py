@@ -24,6 +24,7 @@ from pytest_edgequant.measure.probability import (
 )
 from pytest_edgequant.measure.scores import Score, TaskMetric
 from pytest_edgequant.records import AccuracyComparison, ClassDrop
+from pytest_edgequant.wording import counted
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -205,8 +206,8 @@ def compare_outcomes(
     before, after = _outcomes(baseline, "baseline"), _outcomes(candidate, "candidate")
     if len(before) != len(after):
         raise DatasetError(
-            f"baseline has {len(before)} outcomes and candidate {len(after)}; expected the same "
-            "samples in the same order"
+            f"baseline has {counted(len(before), 'outcome')} and candidate {len(after)}; expected "
+            "the same samples in the same order"
         )
     count = len(before)
     lost = int((before & ~after).sum())
@@ -286,7 +287,7 @@ def bootstrap_interval(
     if len(found) < 0.9 * resamples:
         raise MeasurementUnavailable(
             f"the metric is not defined for {resamples - len(found)} of {resamples} resamples of "
-            f"these {count} samples (a class with too few of them?)"
+            f"these {counted(count, 'sample')} (a class with too few of them?)"
         )
     tails = [0.5 - confidence / 2, 0.5 + confidence / 2]
     scale = 1e-12 * max(1.0, abs(value))
@@ -413,8 +414,8 @@ def compare_scores(
     level = check_confidence(confidence)
     if len(before.kept[0]) != len(after.kept[0]):
         raise DatasetError(
-            f"the baseline was evaluated on {len(before.kept[0])} samples and the candidate on "
-            f"{len(after.kept[0])}; expected the same samples"
+            f"the baseline was evaluated on {counted(len(before.kept[0]), 'sample')} and the "
+            f"candidate on {len(after.kept[0])}; expected the same samples"
         )
     if before.outcomes is not None and after.outcomes is not None:
         found = replace(

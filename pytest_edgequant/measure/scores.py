@@ -16,6 +16,7 @@ import numpy as np
 
 from pytest_edgequant.errors import DatasetError, MetricError
 from pytest_edgequant.records import Chance
+from pytest_edgequant.wording import counted
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -209,8 +210,8 @@ class _Keeping:
         given = len(labels[0]) if isinstance(labels, list) else len(np.atleast_1d(labels))
         if given != count:
             raise DatasetError(
-                f"{WHERE}: {given} labels for {count} samples; expected labels of shape "
-                f"({count}, ...), one a sample"
+                f"{WHERE}: {counted(given, 'label')} for {counted(count, 'sample')}; expected "
+                f"labels of shape ({count}, ...), one a sample"
             )
         self._seen += count
         self._bad += _not_finite(outputs, count)

@@ -37,6 +37,7 @@ from pytest_edgequant.report.baseline import comparison_lines, failed, worse
 from pytest_edgequant.results.session import Session
 from pytest_edgequant.settings import Settings
 from pytest_edgequant.targets import Targets
+from pytest_edgequant.wording import counted
 
 TOOLCHAIN = (
     "pytest-edgequant",
@@ -351,7 +352,7 @@ class BaselineGate:
             self._lines.append((f"--edge-save-baseline: {error}", Outcome.FAIL))
             return
         count = saved.entries
-        text = f"baseline: wrote {shown}, {count} {'entry' if count == 1 else 'entries'}"
+        text = f"baseline: wrote {shown}, {counted(count, 'entry')}"
         if saved.others and saved.pruned:
             text += f"; deleted {saved.others} that this run did not measure"
         elif saved.others:

@@ -8,7 +8,7 @@ from typing import Protocol
 
 from pytest_edgequant.errors import MeasurementUnavailable
 from pytest_edgequant.records.results import Metric
-from pytest_edgequant.wording import short
+from pytest_edgequant.wording import counted, short
 
 
 @dataclass(frozen=True)
@@ -189,5 +189,5 @@ def _shares(parts: Mapping[str, int], most: int | None = None) -> list[str]:
     shown, others = by_size[:most], by_size[len(by_size[:most]) :]
     lines = [f"  {count:>10,} B  {name}" for name, count in shown]
     if others:
-        lines.append(f"  {sum(c for _, c in others):>10,} B  in {len(others)} others")
+        lines.append(f"  {sum(c for _, c in others):>10,} B  in {counted(len(others), 'other')}")
     return lines

@@ -14,6 +14,7 @@ from pytest_edgequant.results.session import Session
 from pytest_edgequant.results.standing import Standing, Standings
 from pytest_edgequant.targets import Targets
 from pytest_edgequant.units import format_size
+from pytest_edgequant.wording import counted
 
 _TONES = ("bad", "unsure", "plain", "good")
 _NO_LIMIT = float("inf")
@@ -171,7 +172,7 @@ def smallest_lines(found: ModelBoards, standings: Standings) -> list[str]:
     """The smallest boards on which everything passes, in sentences; then by variant, if others."""
     lost = {test for cause in standings.unplaced for test in cause.tests}
     if lost:
-        count = f"{len(lost)} {'test' if len(lost) == 1 else 'tests'}"
+        count = f"{counted(len(lost), 'test')}"
         return [f"no board is known to pass: {count} failed before a variant was there"]
     good = found.passing
     lines = ["there is no board on which everything passes"]

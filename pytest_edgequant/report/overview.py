@@ -16,6 +16,7 @@ from pytest_edgequant.report.figures import score_label as score_label
 from pytest_edgequant.report.figures import score_name as score_name
 from pytest_edgequant.results.session import Session
 from pytest_edgequant.results.standing import Cause, Standing, Standings, is_neutral
+from pytest_edgequant.wording import counted
 
 WORDS = {
     Outcome.PASS: "pass",
@@ -86,17 +87,13 @@ def _some(names: Iterable[str], most: int = _MOST_NAMES) -> list[str]:
     return [*ordered[:most], f"{more} more"] if more > 1 else ordered
 
 
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}{'' if number == 1 else 's'}"
-
-
 def noted(standing: Standing) -> list[str]:
     """The regressions that fail nothing because somebody said so, counted."""
     kinds = (
         (standing.accepted, "accepted regression"),
         (standing.informational, "informational regression"),
     )
-    return [_count(len(changes), what) for changes, what in kinds if changes]
+    return [counted(len(changes), what) for changes, what in kinds if changes]
 
 
 def _remark(change: Change) -> str:
@@ -270,16 +267,16 @@ def _open(standing: Standing) -> list[str]:
         if counts[outcome]
     ]
     if counts[Outcome.FAIL]:
-        said.append(_count(counts[Outcome.FAIL], "expected failure"))
+        said.append(counted(counts[Outcome.FAIL], "expected failure"))
     return said + noted(standing)
 
 
 def _failed_text(session: Session, results: Sequence[Result], broken: int, checks: int) -> str:
     regressed = [c for r in results for c in r.changes if c.verdict is Outcome.FAIL]
     tests = {failure.test for failure in session.failures}
-    said = [f"{broken} of {_count(checks, 'check')} not passed"] if broken else []
-    said += [f"{_count(len(tests), 'test')} failed"] if tests else []
-    said += [f"{_count(len(regressed), 'figure')} regressed"] if regressed else []
+    said = [f"{broken} of {counted(checks, 'check')} not passed"] if broken else []
+    said += [f"{counted(len(tests), 'test')} failed"] if tests else []
+    said += [f"{counted(len(regressed), 'figure')} regressed"] if regressed else []
     if session.baseline_outcome is Outcome.FAIL:
         said.append("the baseline can't be gone by")
     elif session.exit_status and not (tests or regressed):
@@ -295,9 +292,9 @@ def headline(session: Session) -> Headline:
     checks = [v.verdict for r in results for v in r.verdicts if not is_neutral(v.verdict, v.check)]
     passed = sum(verdict is Outcome.PASS for verdict in checks)
     whole = (
-        _count(passed, "check")
+        counted(passed, "check")
         if passed == len(checks)
-        else f"{passed} of {_count(len(checks), 'check')}"
+        else f"{passed} of {counted(len(checks), 'check')}"
     )
     said = ", ".join(_open(run))
     if run.failed:

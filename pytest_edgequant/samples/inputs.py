@@ -18,6 +18,7 @@ from xxhash import xxh3_128
 from pytest_edgequant.errors import DatasetError, EdgeQuantError
 from pytest_edgequant.samples.identity import Identities, holds_samples
 from pytest_edgequant.samples.shapes import batch_shape, shape_hint
+from pytest_edgequant.wording import counted
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -164,8 +165,8 @@ def as_inputs(x: Any, specs: Sequence[InputSpec], where: str) -> list[NDArray[An
     else:
         if not isinstance(x, tuple | list) or len(x) != len(specs):
             raise DatasetError(
-                f"{where}: the model has {len(specs)} inputs ({_expected(specs)}); give a dict by "
-                "input name or a tuple in this order"
+                f"{where}: the model has {counted(len(specs), 'input')} ({_expected(specs)}); give "
+                "a dict by input name or a tuple in this order"
             )
         try:
             parts = [_one_input(value, s, where) for value, s in zip(x, specs, strict=True)]
@@ -247,7 +248,8 @@ def check_labels(samples: int, labels: int, place: str, *, batched: bool) -> Non
         return
     hint = "; give one-hot labels in batches, as (1, classes)" if batched and samples == 1 else ""
     raise DatasetError(
-        f"{place}: {samples} samples and {labels} labels; every sample needs one label{hint}"
+        f"{place}: {counted(samples, 'sample')} and {counted(labels, 'label')}; every sample needs "
+        f"one label{hint}"
     )
 
 
@@ -366,8 +368,8 @@ def load_pair(pair: Sequence[Any], where: str = "edge_dataset") -> Dataset:
     lengths = {len(part) for part in leaves}
     if lengths and lengths != {len(y)}:
         raise DatasetError(
-            f"{where}: {'/'.join(map(str, sorted(lengths)))} samples and {len(y)} labels; "
-            "every sample needs one label"
+            f"{where}: {'/'.join(map(str, sorted(lengths)))} samples and "
+            f"{counted(len(y), 'label')}; every sample needs one label"
         )
     if not len(y):
         raise DatasetError(f"{where}: no samples; return (x, y) with at least one sample")

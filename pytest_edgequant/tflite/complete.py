@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pytest_edgequant.errors import ModelError
 from pytest_edgequant.tflite.graph import Graph, Subgraph
+from pytest_edgequant.wording import counted
 
 _AGAIN = "Check how the file was written, and convert the model again"
 
@@ -22,7 +23,7 @@ def check_complete(graph: Graph, where: str) -> None:
     if not main.operators:
         raise ModelError(
             f"{where}: the model has no operators: it computes nothing from its "
-            f"{len(main.inputs)} inputs. {_AGAIN}"
+            f"{counted(len(main.inputs), 'input')}. {_AGAIN}"
         )
     _check_reads(main, where)
     made = _made(main)

@@ -10,6 +10,7 @@ from pytest_edgequant.errors import ModelError
 from pytest_edgequant.records import Quantization
 from pytest_edgequant.tflite import schema
 from pytest_edgequant.tflite.graph import Tensor
+from pytest_edgequant.wording import counted
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -33,8 +34,8 @@ def constant_values(content: bytes, subgraph: int, tensor: Tensor) -> NDArray[An
         data = content[buffer.Offset() : buffer.Offset() + buffer.Size()]
     if len(data) != tensor.elements * tensor.dtype.itemsize:
         raise ModelError(
-            f"{tensor.shown}: {len(data):,} bytes of data for the shape {tensor.shape} "
-            f"of {tensor.type}"
+            f"{tensor.shown}: {counted(len(data), 'byte')} of data for the shape {tensor.shape} of "
+            f"{tensor.type}"
         )
     return np.frombuffer(data, tensor.dtype).reshape(tensor.shape)
 

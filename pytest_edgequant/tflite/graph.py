@@ -26,7 +26,7 @@ from pytest_edgequant.tflite.room import (
     pay_for_tensor,
     pay_for_the_rest,
 )
-from pytest_edgequant.wording import short
+from pytest_edgequant.wording import counted, short
 
 __all__ = ["Graph", "Operator", "Subgraph", "Tensor", "read_graph"]
 
@@ -81,7 +81,7 @@ class _Reader:
         if parameters.ZeroPointLength() > 0:
             points = tuple(parameters.ZeroPointAsNumpy().tolist())
         if len(points) not in (1, count):
-            raise ValueError(f"{count} scales and {len(points)} zero points")
+            raise ValueError(f"{counted(count, 'scale')} and {len(points)} zero points")
         if len(points) < count:
             points = points * count
         return Quantization(scales, points, parameters.QuantizedDimension() if count > 1 else None)
@@ -299,7 +299,7 @@ def _parsed(content: bytes) -> Graph:
         raise _Unreadable(f".tflite file that is not read: {error}") from None
     except (struct.error, IndexError, ValueError, TypeError, OverflowError) as error:
         raise _Unreadable(
-            f"damaged or truncated .tflite file of {len(content):,} bytes ({error}); "
+            f"damaged or truncated .tflite file of {counted(len(content), 'byte')} ({error}); "
             "convert or copy it again"
         ) from None
 

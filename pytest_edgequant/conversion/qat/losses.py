@@ -14,6 +14,7 @@ import numpy as np
 
 from pytest_edgequant.conversion.calibration import class_labels
 from pytest_edgequant.errors import TrainingError, missing_extra
+from pytest_edgequant.wording import counted
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -151,9 +152,9 @@ def default_loss(output: OutputKind, y: NDArray[Any]) -> dict[str, Any]:
         if whole and labels.min() >= 0 and labels.max() < classes:
             return _entropy("SparseCategoricalCrossentropy", logits)
         raise TrainingError(
-            f"{WHERE}: the output {output.name!r} has {classes} values and the labels run from "
-            f"{labels.min()} to {labels.max()}; give class numbers from 0 to {classes - 1}, or a "
-            "loss and labels of the output's shape"
+            f"{WHERE}: the output {output.name!r} has {counted(classes, 'value')} and the labels "
+            f"run from {labels.min()} to {labels.max()}; give class numbers from 0 to "
+            f"{classes - 1}, or a loss and labels of the output's shape"
         )
     binary = bool(np.isin(y, (0, 1)).all())
     same = y.shape[1:] == output.shape
@@ -191,7 +192,8 @@ def for_outputs(description: Any, outputs: Sequence[OutputKind], y: Sequence[Any
         parts = list(description)
         if len(parts) != len(names):
             raise TrainingError(
-                f"{WHERE}: {len(parts)} losses for {len(names)} outputs {names}; give one for each"
+                f"{WHERE}: {counted(len(parts), 'loss')} for {counted(len(names), 'output')} "
+                f"{names}; give one for each"
             )
     else:
         parts = [description] * len(names)

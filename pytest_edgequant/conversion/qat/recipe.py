@@ -20,6 +20,7 @@ from pytest_edgequant.samples.inputs import (
     freeze,
     to_numpy,
 )
+from pytest_edgequant.wording import counted
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -131,8 +132,8 @@ def _check_finite(array: NDArray[Any], what: str) -> None:
         count = int((~np.isfinite(array)).sum())
         first = int(np.argwhere(~np.isfinite(array))[0][0])
         raise DatasetError(
-            f"{what} has {count:,} values that are NaN or infinite, the first in sample {first}; "
-            "clean or drop these samples"
+            f"{what} has {counted(count, 'value')} that are NaN or infinite, the first in sample "
+            f"{first}; clean or drop these samples"
         )
 
 
@@ -290,8 +291,8 @@ def split(training: Training, specs: Sequence[InputSpec], outputs: Sequence[str]
             if array.ndim == 0 or len(array) != len(x[0]):
                 count = len(array) if array.ndim else 0
                 raise DatasetError(
-                    f"{samples.where}: {len(x[0])} samples and {count} labels; "
-                    "every sample needs one label"
+                    f"{samples.where}: {counted(len(x[0]), 'sample')} and "
+                    f"{counted(count, 'label')}; every sample needs one label"
                 )
         return x, y
 

@@ -10,6 +10,7 @@ from pytest_edgequant.measure.arena.tools import ModelTools
 from pytest_edgequant.records import Arena, Peak
 from pytest_edgequant.targets.profiles import Profile
 from pytest_edgequant.tflite.graph import Graph
+from pytest_edgequant.wording import counted
 
 _NAMED = 4
 """How many unknown operators a provenance names."""
@@ -46,7 +47,7 @@ def compute_arena(graph: Graph, profile: Profile, content: bytes = b"") -> Arena
         low = _calculated(graph, profile, without_unknown=True).minimum
         names = ", ".join(found.unknown[:_NAMED])
         if len(found.unknown) > _NAMED:
-            names += f" and {len(found.unknown) - _NAMED} others"
+            names += f" and {counted(len(found.unknown) - _NAMED, 'other')}"
         many = len(found.unknown) > 1
         provenance = f"upper bound: {names} {'are' if many else 'is'} not known, {profile.build}"
         found = _bounded(found, low)

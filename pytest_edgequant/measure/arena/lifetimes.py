@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 from pytest_edgequant.errors import ModelError
 from pytest_edgequant.tflite.graph import OFFLINE_PLAN, Graph, Operator, Tensor
+from pytest_edgequant.wording import counted
 
 _BYTES = {"RESOURCE": 0, "VARIANT": 0, "COMPLEX64": 8, "COMPLEX128": 16, "STRING": 0}
 _LARGEST = 2**31
@@ -34,8 +35,8 @@ def tensor_bytes(tensor: Tensor) -> int:
         size = tensor.elements * _BYTES.get(tensor.type, tensor.dtype.itemsize)
     if size >= _LARGEST:
         raise ModelError(
-            f"tensor {tensor.shown} of shape {tensor.shape} takes {size:,} bytes, more than a "
-            "32-bit device can address"
+            f"tensor {tensor.shown} of shape {tensor.shape} takes {counted(size, 'byte')}, more "
+            "than a 32-bit device can address"
         )
     return size
 

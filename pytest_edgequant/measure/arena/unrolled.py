@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from pytest_edgequant.tflite.graph import Graph, Operator, Subgraph, Tensor
+from pytest_edgequant.wording import counted
 
 _RECURRENT = ("FULLY_CONNECTED", "CONV_2D")
 _MOST_LOOKS = 4_000_000
@@ -162,8 +163,9 @@ def described(content: bytes, graph: Graph) -> str:
     data = sum(t.constant_bytes for subgraph in graph.subgraphs for t in subgraph.tensors)
     many = "layer is" if len(layers) == 1 else f"layers ({len(layers)}) are"
     return (
-        f"the recurrent {many} unrolled: {steps} steps of up to {each} operators, "
-        f"{len(graph.main.operators)} operators in all; records of operators and tensors are "
+        f"the recurrent {many} unrolled: {counted(steps, 'step')} of up to "
+        f"{counted(each, 'operator')}, {counted(len(graph.main.operators), 'operator')} in all; "
+        "records of operators and tensors are "
         f"{max(len(content) - data, 0):,} B of the file's {len(content):,} B"
     )
 

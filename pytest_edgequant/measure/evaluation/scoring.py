@@ -26,6 +26,7 @@ from pytest_edgequant.samples.stream import Drawn, Samples
 from pytest_edgequant.tflite.ends import aligned
 from pytest_edgequant.tflite.macs import model_macs
 from pytest_edgequant.tflite.model import graph_of
+from pytest_edgequant.wording import counted
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -144,8 +145,9 @@ def _refuse_reconstruction(metric: TaskMetric, variant: Variant, found: Score) -
     copies = any(width == int(np.prod(info.shape[1:])) for info in variant.inputs)
     if copies and width >= _BY_FAR * classes:
         raise MetricError(
-            f"{variant.label}: {metric.name} can't be meant: the labels are of {classes} "
-            f"{'class' if classes == 1 else 'classes'}, the output {shape} has {width:,} values, "
+            f"{variant.label}: {metric.name} can't be meant: the labels are of "
+            f"{counted(classes, 'class')}, the output {shape} has "
+            f"{counted(width, 'value')}, "
             "as many as the input. An autoencoder is judged by its reconstruction error: "
             "edge_metric 'roc_auc' (labels 0 normal, 1 anomaly)"
         )

@@ -31,6 +31,7 @@ from pytest_edgequant.names import fold
 from pytest_edgequant.records import Metric, Target, Variant
 from pytest_edgequant.tflite.graph import Graph, Operator
 from pytest_edgequant.tflite.macs import operator_macs
+from pytest_edgequant.wording import counted
 
 _FEWEST = 3
 _CONTROL_FLOW = ("IF", "WHILE")
@@ -64,7 +65,7 @@ def _device(target: Target, uses_float: bool) -> Mapping[str, Any]:
         (n for key, n in counts.items() if fold(key) == fold(f"{core}/{target.kernels}")), 0
     )
     raise MeasurementUnavailable(
-        f"{title} has been measured with {count} {'model' if count == 1 else 'models'}; "
+        f"{title} has been measured with {counted(count, 'model')}; "
         f"{_FEWEST} are the fewest from which an error can be told"
     )
 
@@ -245,8 +246,8 @@ def _provenance(device: Mapping[str, Any], target: Target, built: _Built) -> str
     where = "" if _measured_here(device, target) else f"; {target.soc} itself not measured"
     return (
         f"estimated ({_title(target.core, target.kernels)}, fitted to "
-        f"{max(device['models'].values())} models on {', '.join(device['socs'])}; median error "
-        f"{check['median_error']:.1%} on models left out{where}; {built.text})"
+        f"{counted(max(device['models'].values()), 'model')} on {', '.join(device['socs'])}; "
+        f"median error {check['median_error']:.1%} on models left out{where}; {built.text})"
     )
 
 
@@ -264,8 +265,8 @@ def _energy(latency: LatencyEstimate, target: Target) -> Metric:
             return Metric(
                 latency.value * power,
                 "mJ",
-                f"estimated (latency times {power * 1e3:.3g} mW, {entry['models']} models on "
-                f"{entry['soc']})",
+                f"estimated (latency times {power * 1e3:.3g} mW, "
+                f"{counted(entry['models'], 'model')} on {entry['soc']})",
                 latency.low * power / factor,
                 latency.high * power * factor,
             )

@@ -7,6 +7,7 @@ from fractions import Fraction
 
 from pytest_edgequant.records import Quantization
 from pytest_edgequant.tflite.graph import Operator, Subgraph, Tensor
+from pytest_edgequant.wording import counted
 
 _LEVELS = {"INT4": 16, "INT8": 256, "UINT8": 256, "INT16": 32768}
 STEPS = {"INT16": 4.0}
@@ -33,7 +34,7 @@ def written(scale: float) -> str:
 
 def pair(quantization: Quantization) -> str:
     if quantization.per_axis:
-        return f"scales for {len(quantization.scales)} channels"
+        return f"scales for {counted(len(quantization.scales), 'channel')}"
     return f"scale {written(quantization.scales[0])}, zero point {quantization.zero_points[0]}"
 
 
