@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from pytest_edgequant.records import accounts
+from pytest_edgequant.records.telling import Telling, Told
 from pytest_edgequant.records.variants import Variant
 
 if TYPE_CHECKING:
@@ -15,7 +17,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, eq=False)
-class Evaluation:
+class Evaluation(Telling):
     """What a metric says of one variant on one dataset.
 
     `outcomes` is a boolean array (count,) that tells which samples were right, for metrics that
@@ -37,6 +39,9 @@ class Evaluation:
     provenance: str = ""
     total: int | None = None
 
+    def _told(self) -> Told:
+        return accounts.of_evaluation(self)
+
 
 @dataclass(frozen=True)
 class Chance:
@@ -57,7 +62,7 @@ class Chance:
 
 
 @dataclass(frozen=True)
-class Fidelity:
+class Fidelity(Telling):
     """How near a variant's outputs are to the baseline's, over all values of `count` samples.
 
     `cosine` is the cosine similarity, `sqnr_db` the signal to quantization noise ratio in dB
@@ -70,6 +75,9 @@ class Fidelity:
     largest_error: float
     count: int
     output: str = ""
+
+    def _told(self) -> Told:
+        return accounts.of_fidelity(self)
 
 
 @dataclass(frozen=True)
@@ -86,7 +94,7 @@ class ClassDrop:
 
 
 @dataclass(frozen=True)
-class AccuracyComparison:
+class AccuracyComparison(Telling):
     """Candidate against baseline on the same samples.
 
     `drop` is positive when the candidate is worse, in the metric's own unit (a fraction for
@@ -133,9 +141,12 @@ class AccuracyComparison:
         """The class that lost most of its recall; None where the metric is not one of classes."""
         return self.classes[0] if self.classes else None
 
+    def _told(self) -> Told:
+        return accounts.of_comparison(self)
+
 
 @dataclass(frozen=True)
-class RuntimeParity:
+class RuntimeParity(Telling):
     """How far a variant's outputs differ between two runtimes, over `count` samples.
 
     `max_steps` and `mean_steps` are in steps of the output's scale (float outputs: in float32
@@ -151,6 +162,9 @@ class RuntimeParity:
     changed: int
     output: str
     provenance: str
+
+    def _told(self) -> Told:
+        return accounts.of_parity(self)
 
 
 @dataclass(frozen=True)
@@ -182,7 +196,7 @@ class TensorRange:
 
 
 @dataclass(frozen=True)
-class CalibrationQuality:
+class CalibrationQuality(Telling):
     """How well calibrated ranges fit the evaluation set; `findings` says what is wrong.
 
     `count` is the number of calibration samples, `evaluated` that of evaluation samples.
@@ -203,6 +217,9 @@ class CalibrationQuality:
     labelled: bool = True
     findings: tuple[str, ...] = ()
 
+    def _told(self) -> Told:
+        return accounts.of_quality(self)
+
 
 @dataclass(frozen=True)
 class CalibrationTrial:
@@ -215,7 +232,7 @@ class CalibrationTrial:
 
 
 @dataclass(frozen=True)
-class CalibrationRobustness:
+class CalibrationRobustness(Telling):
     """How much the drop depends on which samples calibrate; `trials` by size and seed.
 
     `baseline_chance` and `notes` are as in `AccuracyComparison`.
@@ -238,3 +255,6 @@ class CalibrationRobustness:
         """The worst drop less the best."""
         drops = [trial.drop for trial in self.trials]
         return max(drops) - min(drops)
+
+    def _told(self) -> Told:
+        return accounts.of_robustness(self)

@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from pytest_edgequant.errors import MeasurementUnavailable
+from pytest_edgequant.errors import EdgeQuantError, MeasurementUnavailable
 from pytest_edgequant.records.results import Metric
+from pytest_edgequant.records.telling import Telling, Told
 from pytest_edgequant.wording import counted, short
 
 
@@ -73,7 +74,7 @@ class ArenaTools(Protocol):
 
 
 @dataclass(frozen=True)
-class Arena:
+class Arena(Telling):
     """The tensor arena that TFLM needs, in bytes.
 
     `nonpersistent_bytes` is the head (planned activations and scratch), `persistent_bytes` the
@@ -110,6 +111,32 @@ class Arena:
     def exact(self) -> bool:
         """Whether this is what the device needs, to the byte."""
         return not self.unknown and self.provenance.startswith("exact")
+
+    _UNTOLD = frozenset({"tools"})
+
+    def _told(self) -> Told:
+        most = ", at most" if self.unknown else ""
+        return Told(
+            f"arena: give the interpreter {self.minimum_bytes:,} B (minimum_bytes{most})",
+            (
+                ("how", self.provenance),
+                ("at least", f"{self.low_bytes:,} B, {self._unknown()}" if self.unknown else ""),
+                ("used then", f"{self.total_bytes:,} B (total_bytes): what it reports afterwards"),
+                ("planned", f"{self.nonpersistent_bytes:,} B of activations and scratch"),
+                ("persistent", f"{self.persistent_bytes:,} B of records and kernels' data"),
+                ("most alive", self._peak()),
+                ("more", "explain(), suggestions(), svg()" if self.plan else ""),
+            ),
+        )
+
+    def _picture(self) -> tuple[str, str]:
+        try:
+            return self.svg(), "the plan of the arena: operators across, addresses up"
+        except EdgeQuantError:  # made by hand, or without Matplotlib
+            return "", ""
+
+    def _peak(self) -> str:
+        return f"{self.peak.bytes:,} B at {self.peak.operator}" if self.peak is not None else ""
 
     def metric(self) -> Metric:
         """`minimum_bytes` as a metric; with bounds where operators are not known."""

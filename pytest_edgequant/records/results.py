@@ -6,11 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from pytest_edgequant.outcomes import Outcome, Verdict
+from pytest_edgequant.records.telling import Telling, Told
+from pytest_edgequant.units import format_quantity, format_samples
 from pytest_edgequant.wording import short_names
 
 
 @dataclass(frozen=True)
-class Metric:
+class Metric(Telling):
     """One measured figure. `value` is None exactly when it is unavailable; then `reason` says why.
 
     `low` and `high` bound the error where it is known; `provenance` says how it was obtained.
@@ -34,6 +36,17 @@ class Metric:
     @classmethod
     def unavailable(cls, unit: str, reason: str) -> Metric:
         return cls(None, unit, "unavailable", reason=reason)
+
+    def _told(self) -> Told:
+        if self.value is None:
+            return Told(f"unavailable: {self.reason}")
+        text = format_quantity(self.value, self.unit)
+        if self.low is not None and self.high is not None and self.low != self.high:
+            low, high = (format_quantity(value, self.unit) for value in (self.low, self.high))
+            text += f" ({low} to {high})"
+        if self.count is not None:
+            text += f" on {format_samples(self.count, self.of)}"
+        return Told(text, (("how", self.provenance),))
 
 
 NOT_COMPARABLE = ", not comparable: "

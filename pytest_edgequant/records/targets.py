@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
+
+from pytest_edgequant.records.telling import Telling, Told
+from pytest_edgequant.units import format_frequency, format_size
 
 UNVERIFIED = "unverified"
 
@@ -24,6 +28,12 @@ class Figure:
         return self.source != UNVERIFIED
 
 
+def _size(figure: Figure | None) -> str:
+    if figure is None:
+        return "no limit"
+    return format_size(figure.value) + ("" if figure.verified else " (unverified)")
+
+
 @dataclass(frozen=True)
 class CompilerOption:
     """How a target's platform compiles the runtime's kernels, with the source as for a figure."""
@@ -38,7 +48,7 @@ class CompilerOption:
 
 
 @dataclass(frozen=True, repr=False)
-class Target:
+class Target(Telling):
     """A board or device profile. Sizes in bytes, clock in Hz; None means there is no such limit.
 
     `flash_after_firmware` is shared by the model and the runtime's code, `flash_for_model` is the
@@ -72,6 +82,28 @@ class Target:
     flash_after_firmware: Figure | None = None
     flash_for_model: Figure | None = None
     sram_for_arena: Figure | None = None
+
+    def _told(self) -> Told:
+        clock = f" at {format_frequency(self.clock.value)}" if self.clock is not None else ""
+        model = self.flash_for_model or self.flash_after_firmware
+        return Told(
+            f"{self.name}: {self.title}",
+            (
+                ("core", f"{self.core}{clock}"),
+                ("runtime", f"{self.runtime} ({self.kernels})"),
+                ("accelerator", self.accelerator or ""),
+                ("variants", ", ".join(self.variants)),
+                ("flash", _size(self.flash)),
+                ("left of it", _size(model)),
+                ("SRAM", _size(self.sram)),
+                ("for the arena", _size(self.sram_for_arena)),
+                ("aliases", ", ".join(self.aliases)),
+            ),
+        )
+
+    def identity(self) -> Any:
+        """Its name."""
+        return self.name
 
     def __repr__(self) -> str:
         return f"<Target {self.name}>"

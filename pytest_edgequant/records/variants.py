@@ -11,6 +11,9 @@ import numpy as np
 
 from pytest_edgequant.errors import ModelError, user_facing
 from pytest_edgequant.records.targets import Target
+from pytest_edgequant.records.telling import Telling, Told
+from pytest_edgequant.units import format_bytes
+from pytest_edgequant.wording import counted, short
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -65,6 +68,16 @@ class TensorInfo:
         return points if self.quantization.per_axis else points[0]
 
 
+def _described(info: TensorInfo) -> str:
+    """A tensor in words: `image: int8 (1, 8, 8, 1), scale 0.00392, zero point -128`."""
+    text = f"{short(info.name)}: {info.dtype} {info.shape}"
+    if info.quantization is None:
+        return text
+    if info.quantization.per_axis:
+        return f"{text}, scales along axis {info.quantization.axis}"
+    return f"{text}, scale {info.quantization.scales[0]:.4g}, zero point {info.zero_point}"
+
+
 @dataclass(frozen=True)
 class HeldOut:
     """Samples of a dataset that calibration used, so that evaluation leaves them out."""
@@ -96,7 +109,7 @@ class TrainingSummary:
 
 
 @dataclass(frozen=True, repr=False)
-class Variant:
+class Variant(Telling):
     """One quantization form of one model: the file that would be deployed, and what is known of it.
 
     `fingerprint` is the SHA-256 of `content`. `notes` is what the conversion has to say to the
@@ -120,6 +133,40 @@ class Variant:
     calibration: Any = field(default=None, compare=False)
     training: TrainingSummary | None = None
     runner: Callable[[Variant, Any], list[NDArray[Any]]] | None = field(default=None, compare=False)
+
+    _UNTOLD = frozenset({"content", "runner"})
+
+    def _told(self) -> Told:
+        target = f" for {self.target.name}" if self.target else ""
+        trained = self.training
+        training = (
+            ""
+            if trained is None
+            else f"{trained.metric} {trained.trained_value:.4g} after {trained.best_epoch} of "
+            f"{counted(trained.epochs, 'epoch')} (float model {trained.float_value:.4g})"
+        )
+        return Told(
+            f"{self.label}{target}: {format_bytes(self.size_bytes)}",
+            (
+                ("inputs", "\n".join(map(_described, self.inputs))),
+                ("outputs", "\n".join(map(_described, self.outputs))),
+                ("training", training),
+                ("file", str(self.path)),
+                ("sha256", self.fingerprint),
+                ("note", "\n".join(self.notes)),
+            ),
+        )
+
+    def identity(self) -> Any:
+        """The names, and the file that they stand for."""
+        target = self.target.name if self.target is not None else None
+        return {
+            "model_name": self.model_name,
+            "name": self.name,
+            "target": target,
+            "fingerprint": self.fingerprint,
+            "size_bytes": self.size_bytes,
+        }
 
     def __repr__(self) -> str:
         target = f" for {self.target.name}" if self.target else ""
