@@ -229,7 +229,7 @@ def _overview(standings: Standings, grouped: _Grouped) -> Overview:
     by_target = [result for result in shown if result.key not in on_boards]
     return Overview(
         target_tables(by_target, standings, grouped.links),
-        sorted(rows, key=lambda row: (row.rank, row.name)),
+        sorted(rows, key=lambda row: (*row.rank, row.name)),
         quiet_rows(standings.results, standings),
     )
 

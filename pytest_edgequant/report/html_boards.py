@@ -185,6 +185,20 @@ def decisive(standings: Sequence[Standing]) -> tuple[str, Outcome | None]:
     return shown, worst(s.outcome for s in standings if s.outcome is not None and tone(s) == shown)
 
 
+def general(message: str, target: str | None) -> str:
+    """A message without the target that it is about, so that those of several can be one."""
+    return message.replace(f" on {target}: ", ": ", 1) if target else message
+
+
+def counted(standings: Sequence[Standing], words: Mapping[str, str]) -> list[tuple[int, str]]:
+    """How many rows came to what; `words` by tone, and "refused" for what can't run there."""
+    kinds = [
+        "refused" if tone(s) == "plain" and s.outcome is Outcome.CANNOT_RUN else tone(s)
+        for s in standings
+    ]
+    return [(kinds.count(kind), word) for kind, word in words.items() if kind in kinds]
+
+
 # -- boards -------------------------------------------------------------------------------------
 
 

@@ -7,14 +7,16 @@ from dataclasses import dataclass
 
 from pytest_edgequant.outcomes import WORST_FIRST
 from pytest_edgequant.records import Outcome, Result
-from pytest_edgequant.report.boards import Cell, ModelBoards, described
+from pytest_edgequant.report.boards import ModelBoards, described
 from pytest_edgequant.report.html_boards import (
     TONES,
     Bar,
     FigureTable,
     bar_of,
+    counted,
     decisive,
     figure_table,
+    general,
 )
 from pytest_edgequant.report.overview import findings, tone
 from pytest_edgequant.results.session import Session
@@ -22,6 +24,13 @@ from pytest_edgequant.results.standing import Cause, Standing, Standings
 
 DETAILED = 3
 """Up to so many boards a model has a row for each variant on each of them."""
+_COUNTED = {
+    "bad": "fail",
+    "unsure": "open",
+    "good": "pass",
+    "plain": "not judged",
+    "refused": "can't run it",
+}
 _SHOWN = 6
 """So many findings are unfolded."""
 
@@ -51,9 +60,10 @@ class BoardsRow:
     smallest: str
 
     @property
-    def rank(self) -> int:
-        """What failed comes first."""
-        return TONES.index(self.tone)
+    def rank(self) -> tuple[int, int]:
+        """What failed comes first, the worst of it before the rest."""
+        worst = len(WORST_FIRST) if self.outcome is None else WORST_FIRST.index(self.outcome)
+        return TONES.index(self.tone), worst
 
 
 @dataclass(frozen=True)
@@ -87,18 +97,6 @@ def target_tables(
     return [TargetTable(target, figure_table(rows)) for target, rows in sorted(found.items())]
 
 
-def _counts(cells: Sequence[Cell]) -> str:
-    """How many boards came to what."""
-    words = {"bad": "fail", "unsure": "open", "good": "pass", "plain": "not judged"}
-    refused = Outcome.CANNOT_RUN
-    kinds = [
-        "can't run it" if c.tone == "plain" and c.standing.outcome is refused else words[c.tone]
-        for c in cells
-    ]
-    order = [*words.values(), "can't run it"]
-    return ", ".join(f"{kinds.count(kind)} {kind}" for kind in order if kind in kinds)
-
-
 def boards_rows(boards: ModelBoards, links: Links) -> Iterator[BoardsRow]:
     """A row a variant of a model on many boards."""
     for variant in boards.variants:
@@ -106,14 +104,15 @@ def boards_rows(boards: ModelBoards, links: Links) -> Iterator[BoardsRow]:
         shown = [(b.name, b.cells[variant]) for b in boards.boards if variant in b.cells]
         known = [(cell.use, name) for name, cell in shown if cell.use is not None]
         use, where = max(known, key=lambda entry: entry[0].share or 0.0, default=(None, ""))
-        shown_tone, outcome = decisive([cell.standing for cell in cells])
+        standings = [cell.standing for cell in cells]
+        shown_tone, outcome = decisive(standings)
         fitting = boards.fitting(variant)
         yield BoardsRow(
             f"{boards.model}/{variant}",
             links[boards.model, variant],
             shown_tone,
             outcome,
-            _counts(cells),
+            ", ".join(f"{number} {word}" for number, word in counted(standings, _COUNTED)),
             f"{use.told} on {where}" if use is not None else "",
             bar_of(use),
             described(fitting, 2) if fitting else "none",
@@ -126,7 +125,7 @@ def quiet_rows(results: Iterable[Result], standings: Standings) -> list[Quiet]:
     for result in results:
         if not is_quiet(result, standings.of(result)):
             continue
-        said = dict.fromkeys(v.message for v in result.verdicts if v.message)
+        said = dict.fromkeys(general(v.message, result.target) for v in result.verdicts)
         names, targets = found.setdefault(tuple(said), ({}, {}))
         names[f"{result.model}/{result.form}"] = None
         targets[result.target or "no target"] = None
@@ -172,7 +171,8 @@ def _by_check(standings: Standings, links: Links) -> Iterator[Group]:
                 found.setdefault(key, []).append((result.target or "", cause))
     for (failed, outcome, check, model, form), members in found.items():
         (target, first), *others = members
-        same = [name for name, cause in others if cause.message == first.message]
+        alike = general(first.message, target)
+        different = [(n, c.message) for n, c in others if general(c.message, n) != alike]
         yield Group(
             outcome,
             "bad" if failed else "unsure",
@@ -180,9 +180,9 @@ def _by_check(standings: Standings, links: Links) -> Iterator[Group]:
             f"{model}/{form}",
             links[model, form],
             list(dict.fromkeys([target, *(name for name, _ in others)])),
-            first.message,
+            alike if others and not different else first.message,
             list(dict.fromkeys(test for _, cause in members for test in cause.tests)),
-            [(name, cause.message) for name, cause in others if name not in same],
+            different,
         )
 
 

@@ -119,15 +119,40 @@ def _failed_arena(result: Result) -> bool:
     return any(v.check == "arena" and v.verdict is Outcome.FAIL for v in result.verdicts)
 
 
-def _builds(
+@dataclass(frozen=True)
+class _Plan:
+    """An arena, and the targets that it is of, by how it came about there."""
+
+    arena: Arena
+    targets: dict[str, list[str]]
+
+    def same(self, other: Arena) -> bool:
+        """Whether another build comes to the same."""
+        mine = self.arena.plan, self.arena.sections, self.arena.minimum_bytes
+        return mine == (other.plan, other.sections, other.minimum_bytes)
+
+    @property
+    def names(self) -> str:
+        return ", ".join(name for names in self.targets.values() for name in names)
+
+    @property
+    def described(self) -> str:
+        """How much it is, and where."""
+        (provenance, names), *others = self.targets.items()
+        text = f"On {', '.join(names)}: {self.arena.minimum_bytes:,} B ({provenance})."
+        more = (f" On {', '.join(names)} the same ({p})." for p, names in others)
+        return text + "".join(more)
+
+
+def _plans(
     content: bytes, results: Iterable[Result], targets: Mapping[str, Target], model: str
-) -> tuple[list[tuple[Arena, list[str]]], list[str]]:
+) -> tuple[list[_Plan], list[str]]:
     """The arenas that differ, each with its targets; and why some can't be had.
 
-    Boards of one build share one, and so do builds that come to the same plan.
+    Boards of one build share one, and so do builds that come to the same.
     """
-    found: list[tuple[Arena, list[str]]] = []
-    by_build: dict[Any, list[str]] = {}
+    found: list[_Plan] = []
+    builds: dict[Any, list[str]] = {}
     wrong: list[str] = []
     for result in results:
         target, name = targets.get(str(result.target)), str(result.target)
@@ -135,25 +160,16 @@ def _builds(
             if target is None:
                 raise EdgeQuantError(f"the target {name!r} is not known here")
             build = arena_build(target)
-            if build in by_build:
-                by_build[build].append(name)
-                continue
-            arena = computed_arena(content, target, f"{model} on {name}")
+            if build not in builds:
+                arena = computed_arena(content, target, f"{model} on {name}")
+                plan = next((p for p in found if p.same(arena)), None)
+                if plan is None:
+                    plan = _Plan(arena, {})
+                    found.append(plan)
+                builds[build] = plan.targets.setdefault(arena.provenance, [])
+            builds[build].append(name)
         except EdgeQuantError as error:
             wrong.append(f"{model} on {name}: the plan can't be shown: {error}")
-            continue
-        for other, names in found:
-            if (other.plan, other.sections, other.minimum_bytes) == (
-                arena.plan,
-                arena.sections,
-                arena.minimum_bytes,
-            ):
-                by_build[build] = names
-                names.append(name)
-                break
-        else:
-            by_build[build] = [name]
-            found.append((arena, by_build[build]))
     return found, wrong
 
 
@@ -174,21 +190,21 @@ def arena_tables(
     if not measured:
         return []
     model = f"{measured[0].model}/{measured[0].form}"
-    found, wrong = _builds(content, sorted(measured, key=order), targets, model)
-    tables = [_arena_table(arena, names, model, pictures) for arena, names in found]
+    found, wrong = _plans(content, sorted(measured, key=order), targets, model)
+    tables = [_arena_table(plan, model, pictures) for plan in found]
     return [*tables, *(Table("", (), (), remark) for remark in dict.fromkeys(wrong))]
 
 
-def _arena_table(arena: Arena, names: Sequence[str], model: str, pictures: Pictures) -> Table:
-    where = ", ".join(names)
-    label = f"Memory plan of {model} on {where}; the table has its parts"
+def _arena_table(plan: _Plan, model: str, pictures: Pictures) -> Table:
+    arena = plan.arena
+    label = f"Memory plan of {model} on {plan.names}; the table has its parts"
     picture = pictures.draw("arena", lambda: arena_svg(arena), label)
     rows = [("planned", f"{arena.nonpersistent_bytes:,} B")]
     rows += [
         (f"persistent: {purpose}", f"{size:,} B")
         for purpose, size in sorted(arena.sections.items(), key=lambda part: (-part[1], part[0]))
     ]
-    remark = f"On {where}: {arena.minimum_bytes:,} B ({arena.provenance})."
+    remark = plan.described
     if arena.peak is not None:
         largest = sorted(arena.peak.alive, key=lambda b: (-b.size, b.offset))[:3]
         held = ", ".join(f"{b.name} ({b.size:,} B)" for b in largest)

@@ -14,8 +14,10 @@ from pytest_edgequant.report.html_boards import (
     BoardMemory,
     FigureTable,
     board_memories,
+    counted,
     decisive,
     figure_table,
+    general,
 )
 from pytest_edgequant.report.html_parts import (
     Table,
@@ -25,9 +27,17 @@ from pytest_edgequant.report.html_parts import (
     weights_table,
 )
 from pytest_edgequant.report.html_pictures import Pictures
-from pytest_edgequant.report.overview import CHANGE_HEADINGS, change_rows, tone, verdict_text
+from pytest_edgequant.report.overview import CHANGE_HEADINGS, change_rows, verdict_text
 from pytest_edgequant.results.session import Session
 from pytest_edgequant.results.standing import Standings
+
+_COUNTED = {
+    "bad": "failed",
+    "unsure": "open",
+    "good": "passed",
+    "plain": "not judged",
+    "refused": "can't run",
+}
 
 
 @dataclass
@@ -131,7 +141,7 @@ def _notes(results: Sequence[Result]) -> list[tuple[str, str]]:
     for result in results:
         refused = [v.message for v in result.verdicts if v.verdict is Outcome.CANNOT_RUN]
         for note in dict.fromkeys([*result.notes, *refused]):
-            found.setdefault(note, []).append(result.target)
+            found.setdefault(general(note, result.target), []).append(result.target)
     count = len({result.target for result in results})
     return [(on_targets(names, count), note) for note, names in sorted(found.items())]
 
@@ -141,9 +151,7 @@ def _verdict(results: Sequence[Result], standings: Standings) -> str:
     found = [standings.of(result) for result in results]
     if len(results) == 1:
         return verdict_text(found[0])
-    tones = [tone(standing) for standing in found]
-    words = (("bad", "failed"), ("unsure", "open"), ("good", "passed"), ("plain", "not judged"))
-    said = [f"{word} on {tones.count(name)}" for name, word in words if name in tones]
+    said = [f"{word} on {number}" for number, word in counted(found, _COUNTED)]
     return f"{', '.join(said)} of {len(results)} targets"
 
 
