@@ -217,16 +217,17 @@ class Overview:
 
 
 def _overview(standings: Standings, grouped: _Grouped) -> Overview:
-    many = {name for name, found in grouped.boards.items() if len(found.boards) > DETAILED}
-    rows = [row for name in many for row in boards_rows(grouped.boards[name], grouped.links)]
-    shown = [r for forms in grouped.models.values() for members in forms.values() for r in members]
-    on_boards = {
-        cell.result.key
-        for name in many
-        for board in grouped.boards[name].boards
-        for cell in board.cells.values()
-    }
-    by_target = [result for result in shown if result.key not in on_boards]
+    found = grouped.boards.values()
+    many = list(found) if any(len(boards.boards) > DETAILED for boards in found) else []
+    rows = [row for boards in many for row in boards_rows(boards, grouped.links)]
+    told = {(boards.model, variant) for boards in many for variant in boards.variants}
+    by_target = [
+        result
+        for model, forms in grouped.models.items()
+        for form, results in forms.items()
+        if (model, form) not in told
+        for result in results
+    ]
     return Overview(
         target_tables(by_target, standings, grouped.links),
         sorted(rows, key=lambda row: (*row.rank, row.name)),

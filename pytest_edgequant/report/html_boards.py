@@ -15,7 +15,7 @@ from pytest_edgequant.report.figures import change_text, result_text, score_labe
 from pytest_edgequant.report.overview import WORDS, row_text, tone, verdict_text
 from pytest_edgequant.report.usage import Use, tightest, uses
 from pytest_edgequant.results.standing import Standing, Standings
-from pytest_edgequant.units import format_samples
+from pytest_edgequant.units import format_bytes, format_samples
 
 WIDTH = 1000
 """Units of a bar across."""
@@ -94,13 +94,17 @@ class FigureTable:
     headings: Sequence[str]
     open: Sequence[FigureRow]
     passed: Sequence[FigureRow]
-    legend: Sequence[tuple[str, str]]
+    legend: Legend
 
 
 def _value_text(result: Result, name: str) -> str:
     """A figure without its samples, which have a column of their own, and its change."""
     metric = dataclasses.replace(result.metrics[name], count=None)
-    text = result_text(dataclasses.replace(result, metrics={**result.metrics, name: metric}), name)
+    if metric.unit == "bytes" and metric.value is not None and metric.low != metric.high:
+        text = f"{metric.low:,} to {format_bytes(int(metric.high or 0))}"
+    else:
+        alone = dataclasses.replace(result, metrics={**result.metrics, name: metric})
+        text = result_text(alone, name)
     changes = [change_text(change) for change in result.changes if change.metric == name]
     return f"{text} ({'; '.join(changes)})" if changes else text
 
@@ -150,13 +154,16 @@ def _cells(result: Result, several: bool, legend: Legend) -> list[FigureCell | N
     ]
 
 
-def figure_table(rows: Iterable[tuple[str, str, Result, Standing]]) -> FigureTable:
+def figure_table(
+    rows: Iterable[tuple[str, str, Result, Standing]], legend: Legend | None = None
+) -> FigureTable:
     """Rows of a name, a link, a result and its standing, without columns that nothing stands in.
 
-    Those that failed come first, those that passed are apart.
+    Those that failed come first, those that passed are apart. `legend` is shared by several tables;
+    by default a table has its own.
     """
     listed = sorted(rows, key=lambda row: TONES.index(tone(row[3])))
-    legend = Legend()
+    legend = Legend() if legend is None else legend
     scores = {name for _, _, r, _ in listed if (name := score_name(r)) is not None}
     made = [
         FigureRow(
@@ -175,7 +182,7 @@ def figure_table(rows: Iterable[tuple[str, str, Result, Standing]]) -> FigureTab
         [score if _HEADINGS[i] == _SCORE else _HEADINGS[i] for i in kept],
         [row for row in shown if row.tone != "good"],
         [row for row in shown if row.tone == "good"],
-        legend.entries,
+        legend,
     )
 
 

@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from pytest_edgequant.outcomes import WORST_FIRST
 from pytest_edgequant.records import Outcome, Result
 from pytest_edgequant.report.boards import ModelBoards, described
+from pytest_edgequant.report.figures import format_value, score_label, score_name
 from pytest_edgequant.report.html_boards import (
     TONES,
     Bar,
     FigureTable,
+    Legend,
     bar_of,
     counted,
     decisive,
@@ -55,6 +57,7 @@ class BoardsRow:
     tone: str
     outcome: Outcome | None
     counts: str
+    figures: Sequence[str]
     tightest: str
     bar: Bar | None
     smallest: str
@@ -86,6 +89,7 @@ def target_tables(
 ) -> list[TargetTable]:
     """A table a target, of the results that are to be shown by target."""
     found: dict[str, list[tuple[str, str, Result, Standing]]] = {}
+    legend = Legend()
     for result in results:
         row = (
             f"{result.model}/{result.form}",
@@ -94,7 +98,27 @@ def target_tables(
             standings.of(result),
         )
         found.setdefault(result.target or "no target", []).append(row)
-    return [TargetTable(target, figure_table(rows)) for target, rows in sorted(found.items())]
+    return [
+        TargetTable(target, figure_table(rows, legend)) for target, rows in sorted(found.items())
+    ]
+
+
+def _spans(results: Sequence[Result]) -> list[str]:
+    """Size, arena and score over all boards: one figure, or the least and the most."""
+    score = next((name for r in results if (name := score_name(r)) is not None), None)
+    names = ["size_bytes", "arena_bytes", *([] if score is None else [score])]
+    texts = [_span(results, name) for name in names]
+    return [*texts, "-"] if score is None else texts
+
+
+def _span(results: Sequence[Result], name: str) -> str:
+    known = [m for r in results if (m := r.metrics.get(name)) and m.value is not None]
+    if not known:
+        return "-"
+    values = sorted({m.value for m in known if m.value is not None})
+    texts = [format_value(name, value, known[0].unit) for value in (values[0], values[-1])]
+    label = "" if name.endswith("_bytes") else f"{score_label(name)} "
+    return label + " to ".join(dict.fromkeys(texts))
 
 
 def boards_rows(boards: ModelBoards, links: Links) -> Iterator[BoardsRow]:
@@ -113,9 +137,10 @@ def boards_rows(boards: ModelBoards, links: Links) -> Iterator[BoardsRow]:
             shown_tone,
             outcome,
             ", ".join(f"{number} {word}" for number, word in counted(standings, _COUNTED)),
+            _spans([cell.result for cell in cells]),
             f"{use.told} on {where}" if use is not None else "",
             bar_of(use),
-            described(fitting, 2) if fitting else "none",
+            described(fitting, 1) if fitting else "none",
         )
 
 
