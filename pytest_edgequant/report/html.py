@@ -16,6 +16,7 @@ from pytest_edgequant.records import Result, Target
 from pytest_edgequant.report import plots
 from pytest_edgequant.report.boards import ModelBoards, model_boards, profiles, smallest_lines
 from pytest_edgequant.report.figures import score_label, score_name
+from pytest_edgequant.report.glossary import TERMS, anchor, terms_in
 from pytest_edgequant.report.html_boards import WIDTH, Matrix, matrix_of
 from pytest_edgequant.report.html_overview import (
     DETAILED,
@@ -262,6 +263,7 @@ def render(session: Session) -> str:
         baseline_note=session.baseline_note,
         overview=_overview(standings, grouped),
         training=list(training_lines(session.results())),
+        glossary=_glossary(models.sections),
         findings=grouped_findings(session, standings, grouped.links, titles),
         models=models.sections,
         remarks=[*models.remarks, *_read_back(session, models.sections)],
@@ -269,6 +271,15 @@ def render(session: Session) -> str:
         environment=about["environment"],
     )
     return printable(text, "\n", "\N{REPLACEMENT CHARACTER}")
+
+
+def _glossary(models: Sequence[ModelSection]) -> list[tuple[str, str, str]]:
+    """The words of this report that not everybody knows: each with its anchor and meaning."""
+    variants = [variant for model in models for variant in model.variants]
+    texts = [heading for variant in variants for heading in variant.boards.headings]
+    texts += [figure.provenance for variant in variants for figure in variant.figures]
+    texts += [heading for v in variants if v.weights for heading in v.weights.headings]
+    return [(term, anchor(term), TERMS[term]) for term in terms_in(texts)]
 
 
 def _read_back(session: Session, models: Sequence[ModelSection]) -> list[str]:

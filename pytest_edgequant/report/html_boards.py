@@ -5,13 +5,14 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from pytest_edgequant.outcomes import worst
 from pytest_edgequant.records import Metric, Outcome, Result, Target
 from pytest_edgequant.report.board_memory import Memory, memories
 from pytest_edgequant.report.boards import Board, Cell, ModelBoards
 from pytest_edgequant.report.figures import change_text, result_text, score_label, score_name
+from pytest_edgequant.report.legend import Legend
 from pytest_edgequant.report.overview import WORDS, row_text, tone, verdict_text
 from pytest_edgequant.report.usage import Use, tightest, uses
 from pytest_edgequant.results.standing import Standing, Standings
@@ -56,24 +57,6 @@ class FigureCell:
     part: str = ""
     bar: Bar | None = None
     mark: str = ""
-
-
-@dataclass
-class Legend:
-    """What the marks beside figures stand for: one a provenance, in the order of their use."""
-
-    marks: dict[str, str] = field(default_factory=dict)
-
-    def mark(self, text: str) -> str:
-        if not text:
-            return ""
-        number = len(self.marks)
-        letter = chr(ord("a") + number % 26) + (str(number // 26) if number >= 26 else "")
-        return self.marks.setdefault(text, letter)
-
-    @property
-    def entries(self) -> list[tuple[str, str]]:
-        return [(mark, text) for text, mark in self.marks.items()]
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from pytest_edgequant.report.html_pictures import Pictures
 from pytest_edgequant.report.plots.bars import MOST_BARS, bars_svg
 from pytest_edgequant.report.plots.weights import MOST_LAYERS, weights_svg
 from pytest_edgequant.results.session import Session
+from pytest_edgequant.wording import short
 
 _MOST_ROWS = 60
 
@@ -207,7 +208,7 @@ def _arena_table(plan: _Plan, model: str, pictures: Pictures) -> Table:
     remark = plan.described
     if arena.peak is not None:
         largest = sorted(arena.peak.alive, key=lambda b: (-b.size, b.offset))[:3]
-        held = ", ".join(f"{b.name} ({b.size:,} B)" for b in largest)
+        held = ", ".join(f"{short(b.name)} ({b.size:,} B)" for b in largest)
         remark += f" Most is alive at {arena.peak.operator}, {arena.peak.bytes:,} B: {held}."
     return Table(picture, ("part", "bytes"), rows, remark)
 

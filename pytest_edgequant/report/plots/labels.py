@@ -87,7 +87,7 @@ def set_ticks(
 
     low, high = sorted(axis.get_view_interval())
     ticks = MaxNLocator(most, integer=whole).tick_values(low, high)
-    shown = [t for t in ticks if low <= t <= high]
+    shown = [t for t in ticks if low <= t <= high and not (share and t > 1)]
     axis.set_ticks(shown, tick_texts(shown, share=share), fontsize=size)
 
 
