@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 
 from pytest_edgequant.errors import UnknownNameError
 
@@ -10,6 +11,7 @@ _PART = 2
 """From so many characters on, what was typed is looked for in names."""
 
 
+@lru_cache(maxsize=1024)
 def fold(name: str) -> str:
     """`"Nucleo-L4R5ZI"` and `"nucleo_l4r5zi"` both give `"nucleol4r5zi"`."""
     return "".join(c for c in name.casefold() if c not in "-_ .")

@@ -6,12 +6,12 @@ import argparse
 import sys
 from collections.abc import Callable, Sequence
 
-from pytest_edgequant.cli import compare, glossary, merge, report
+from pytest_edgequant.cli import check, compare, glossary, merge, report
 from pytest_edgequant.errors import EdgeQuantError
 from pytest_edgequant.version import __version__
 
 WRONG = 2
-COMMANDS = (merge, report, compare, glossary)
+COMMANDS = (check, compare, merge, report, glossary)
 
 
 def _parser() -> argparse.ArgumentParser:

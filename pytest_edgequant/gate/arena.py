@@ -10,12 +10,14 @@ from pytest_edgequant.gate.verdicts import judge, over, undecided
 from pytest_edgequant.limits import check_bytes
 from pytest_edgequant.records import Arena, Metric, Outcome, Target, Variant, Verdict
 from pytest_edgequant.results import recording
-from pytest_edgequant.units import format_bytes, parse_size_limit
+from pytest_edgequant.units import format_bytes, parse_share, parse_size_limit
 from pytest_edgequant.wording import facts, short
 
 
-def judge_arena(variant: Variant, target: Target, headroom: str | float = 0) -> Verdict:
-    """Pass where the arena fits what the target leaves for it, but for `headroom`.
+def judge_arena(
+    variant: Variant, target: Target, headroom: str | float = 0, most: str | float | None = None
+) -> Verdict:
+    """Pass where the arena fits what the target leaves for it, but for `headroom`, and `most`.
 
     What was measured is recorded. Raises `SettingsError` for a headroom that leaves nothing.
     """
@@ -26,7 +28,7 @@ def judge_arena(variant: Variant, target: Target, headroom: str | float = 0) -> 
             f"{variant.label}: {target.name} runs {target.runtime} and has no tensor arena limit",
         )
     left = target.sram_for_arena
-    if left is None:
+    if left is None and (most is None or headroom or parse_share(most, "max") is not None):
         return Verdict(
             "arena",
             Outcome.UNAVAILABLE,
@@ -36,12 +38,7 @@ def judge_arena(variant: Variant, target: Target, headroom: str | float = 0) -> 
             brief="arena unavailable",
         )
     check_bytes(headroom, "headroom")
-    spare = parse_size_limit(headroom, left.value, "headroom")
-    limit = left.value - spare
-    if limit <= 0:
-        raise SettingsError(
-            f"headroom: {spare:,} B leaves nothing of the {left.value:,} B on {target.name}"
-        )
+    limit = _limit(target, headroom, most)
     subject = f"{variant.label} on {target.name}"
     try:
         arena = measure_arena(variant, target)
@@ -52,12 +49,33 @@ def judge_arena(variant: Variant, target: Target, headroom: str | float = 0) -> 
     metric = arena.metric()
     recording.record_metric(variant, "arena_bytes", metric)
     if arena.unknown and arena.minimum_bytes > limit:
-        return _judge_bounds(variant, target, arena, limit, subject)
+        return _judge_bounds(variant, target, arena, limit, subject, most is None)
     verdict = judge("arena", metric, limit, subject=subject, show=_size)
     if verdict.verdict is Outcome.FAIL:
-        advice = _arena_advice(variant, target, arena, limit)
+        advice = _arena_advice(variant, target, arena, limit, most is None)
         verdict = dataclasses.replace(verdict, message=f"{verdict.message}\n{advice}")
     return verdict
+
+
+def _limit(target: Target, headroom: str | float, most: str | float | None) -> int:
+    """The bytes that an arena may take: what is left but for the headroom, and no more than that.
+
+    A share is one of what is left; the target says that, or `most` is a size.
+    """
+    left = target.sram_for_arena
+    room = None if left is None else left.value
+    own = []
+    if most is not None:
+        check_bytes(most, "max")
+        own = [parse_size_limit(most, room, "max")]
+    if room is None:
+        return own[0]
+    spare = parse_size_limit(headroom, room, "headroom")
+    if spare >= room:
+        raise SettingsError(
+            f"headroom: {spare:,} B leaves nothing of the {room:,} B on {target.name}"
+        )
+    return min([room - spare, *own])
 
 
 def _size(value: float) -> str:
@@ -65,7 +83,7 @@ def _size(value: float) -> str:
 
 
 def _judge_bounds(
-    variant: Variant, target: Target, arena: Arena, limit: int, subject: str
+    variant: Variant, target: Target, arena: Arena, limit: int, subject: str, by_board: bool
 ) -> Verdict:
     """A need that is known only between two bounds, the upper one above the limit."""
     names = ", ".join(arena.unknown)
@@ -73,7 +91,8 @@ def _judge_bounds(
         message = (
             f"{subject}: arena of at least {_size(arena.low_bytes)} (without the data of {names}, "
             f"which is not known) is over the limit of {_size(limit)} by "
-            f"{_size(arena.low_bytes - limit)}\n{_arena_advice(variant, target, arena, limit)}"
+            f"{_size(arena.low_bytes - limit)}\n"
+            f"{_arena_advice(variant, target, arena, limit, by_board)}"
         )
         brief = over("arena", arena.low_bytes, limit, _size)
         return Verdict("arena", Outcome.FAIL, message, limit, arena.low_bytes, brief=brief)
@@ -86,8 +105,13 @@ def _judge_bounds(
     return Verdict("arena", Outcome.INCONCLUSIVE, message, limit, arena.minimum_bytes)
 
 
-def _arena_advice(variant: Variant, target: Target, arena: Arena, limit: int) -> str:
-    """Where most is alive, and what would make it fit, with the effect as computed."""
+def _arena_advice(
+    variant: Variant, target: Target, arena: Arena, limit: int, by_board: bool
+) -> str:
+    """Where most is alive, and what would make it fit, with the effect as computed.
+
+    Another board helps where the limit is the board's own (`by_board`).
+    """
     lines = []
     if arena.peak is not None:
         largest = sorted(arena.peak.alive, key=lambda b: -b.size)[:3]
@@ -106,7 +130,7 @@ def _arena_advice(variant: Variant, target: Target, arena: Arena, limit: int) ->
             for way in found
         )
         lines.append(facts("Ways out:", ways))
-    roomier = roomier_target(variant, target)
+    roomier = roomier_target(variant, target) if by_board else None
     if roomier is not None:
         other, room, need = roomier
         lines.append(

@@ -88,20 +88,25 @@ def _record_flash(variant: Variant, split: FlashSplit) -> None:
 
 @user_facing
 def assert_arena_fits(
-    variant: Any, target: Target | str | None = None, *, headroom: str | float = 0
+    variant: Any,
+    target: Target | str | None = None,
+    *,
+    headroom: str | float = 0,
+    max: str | float | None = None,
 ) -> None:
     """The tensor arena fits the SRAM that is left on the target, with `headroom` to spare.
 
-    `headroom` is a size ("4 KiB", bytes) or a share of what is left ("10%", 0.1). Not applicable,
-    and then neither passed nor failed, on a runtime without an arena. Where an operator's memory is
-    not known, it passes if the upper bound fits, fails if what is known does not, and is
-    inconclusive in between. Raises `ArenaExceeded` with ways out and their effect, `CannotRun`, and
-    `Unavailable` where the arena can't be measured.
+    `headroom` is a size ("4 KiB", bytes) or a share of what is left ("10%", 0.1); `max` a further
+    limit of the same kind ("24 KiB", "80%"). Not applicable, and then neither passed nor failed, on
+    a runtime without an arena. Where an operator's memory is not known, it passes if the upper
+    bound fits, fails if what is known does not, and is inconclusive in between. Raises
+    `ArenaExceeded` with ways out and their effect, `CannotRun`, and `Unavailable` where the arena
+    can't be measured.
     """
     variant, profile = _on_target(variant, target)
     if profile.is_microcontroller:
         require_legal("arena", variant, profile)
-    conclude(variant, judge_arena(variant, profile, headroom), ArenaExceeded)
+    conclude(variant, judge_arena(variant, profile, headroom, max), ArenaExceeded)
 
 
 # -- operators and types ----------------------------------------------------------------------

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from pytest_edgequant.cache import Cache, digest, versions
@@ -69,10 +70,10 @@ class Interpreters:
 
     def missing(self, package: str) -> str:
         """Why the interpreter of a package says nothing here; empty where it is asked."""
-        if not self._asks:
-            return "it was not asked"
-        if versions([package]):
-            return ""
+        module = package.replace("-", "_")
+        there = bool(versions([package])) if self._asks else find_spec(module) is not None
+        if there:
+            return "" if self._asks else "it was not asked to"
         only = " (there is one for Linux x86-64 only)" if package == "tflite-micro" else ""
         return f"the {package} wheel is not installed here{only}"
 

@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from ai_edge_litert import schema_py_generated as schema
 
+from pytest_edgequant.tflite import schema
 from pytest_edgequant.tflite.batching_rules import RULES, Batching, inputs_of, need
 from pytest_edgequant.tflite.edit import operator_code
 from pytest_edgequant.tflite.rewrite import NotRewritableError, Rewrite

@@ -11,8 +11,7 @@ import copy
 from dataclasses import dataclass
 from typing import Any
 
-from ai_edge_litert import schema_py_generated as schema
-
+from pytest_edgequant.tflite import schema
 from pytest_edgequant.tflite.edit import drop_unused, operator_code
 from pytest_edgequant.tflite.rewrite import Rewrite
 

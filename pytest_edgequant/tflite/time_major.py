@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from ai_edge_litert import schema_py_generated as schema
 
+from pytest_edgequant.tflite import schema
 from pytest_edgequant.tflite.edit import builtin_code_index, operator_code, tensor_data
 from pytest_edgequant.tflite.rewrite import Rewrite
 

@@ -15,12 +15,12 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-from ai_edge_litert import schema_py_generated as schema
 
 from pytest_edgequant.measure.arena.calculator import calculate
 from pytest_edgequant.measure.arena.planner import Buffer, lower_bound, place, plan, steps
 from pytest_edgequant.records import PlannedBuffer
 from pytest_edgequant.targets.profiles import Profile
+from pytest_edgequant.tflite import schema
 from pytest_edgequant.tflite.edit import pack, unpack
 from pytest_edgequant.tflite.graph import OFFLINE_PLAN, Graph
 

@@ -3,10 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
+from pytest_edgequant.errors import MissingExtraError
 from pytest_edgequant.records import Arena, Suggestion
 from pytest_edgequant.targets.profiles import Profile
 from pytest_edgequant.tflite.graph import read_graph
+
+
+@lru_cache(maxsize=64)
+def _suggested(content: bytes, profile: Profile) -> tuple[Suggestion, ...]:
+    from pytest_edgequant.measure.arena.suggestions import suggest
+
+    return suggest(content, profile)
 
 
 @dataclass(frozen=True)
@@ -20,12 +29,16 @@ class ModelTools:
     profile: Profile
 
     def suggestions(self) -> tuple[Suggestion, ...]:
-        """What would make the arena smaller, computed with the same rules."""
+        """What would make the arena smaller, computed with the same rules.
+
+        None where the package that changes files is not installed.
+        """
         if not self.content:
             return ()
-        from pytest_edgequant.measure.arena.suggestions import suggest
-
-        return suggest(self.content, self.profile)
+        try:
+            return _suggested(self.content, self.profile)
+        except MissingExtraError:
+            return ()
 
     def unrolled(self) -> str:
         """What unrolled recurrent layers make of the model, in a sentence; empty without any."""

@@ -8,9 +8,9 @@ one: the largest program measured without them that has none but the model's ope
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from importlib import resources
 from typing import Any
 
@@ -30,6 +30,7 @@ def _table() -> Mapping[str, Any]:
     return load_toml((resources.files(__package__) / name).read_bytes(), name)
 
 
+@cache
 def _programs(build: str) -> list[tuple[int, set[str]]]:
     """The size of each whole program that was measured, and the operators that it has."""
     added: Mapping[str, int] = _table()[build]["operators"]
@@ -39,9 +40,9 @@ def _programs(build: str) -> list[tuple[int, set[str]]]:
     return [(interpreter, set()), *alone, *sets]
 
 
-def _most(operators: Iterable[str]) -> int | None:
+@lru_cache(maxsize=256)
+def _most(wanted: frozenset[str]) -> int | None:
     """The most that the interpreter with these operators takes; None where one is not known."""
-    wanted = set(operators)
     added: Mapping[str, int] = _table()["default"]["operators"]
     bounds = [
         total + sum(added[name] for name in wanted - included)
@@ -51,9 +52,9 @@ def _most(operators: Iterable[str]) -> int | None:
     return min(bounds, default=None)
 
 
-def _least(operators: Iterable[str]) -> int:
+@lru_cache(maxsize=256)
+def _least(wanted: frozenset[str]) -> int:
     """The least: the largest measured program without assertions that has none but these."""
-    wanted = set(operators)
     # The same operators were measured in more than one program: the smallest is the least.
     sizes: dict[frozenset[str], int] = {}
     for total, included in _programs("release"):
@@ -74,15 +75,15 @@ def _bounds(graph: Graph, target: Target) -> tuple[int, int | None]:
     least, most = _least(names), _most(names)
     if not _as_measured(target):
         # Which kernels are smaller elsewhere was not measured: the interpreter is in any of them.
-        least = int(_least(()) / OTHER_CORES)
+        least = int(_least(frozenset()) / OTHER_CORES)
         most = None if most is None else int(most * OTHER_CORES)
     return least, most
 
 
-def _operators(graph: Graph, target: Target) -> set[str]:
+def _operators(graph: Graph, target: Target) -> frozenset[str]:
     """The model's operators whose kernels TFLM brings along."""
     names = {o.custom_code if o.name == "CUSTOM" else o.name for _, o in graph.operators()}
-    return names - set(target.custom_operators)
+    return frozenset(names - set(target.custom_operators))
 
 
 def runtime_code(graph: Graph, target: Target) -> Metric:
