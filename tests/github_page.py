@@ -30,6 +30,9 @@ LIVE = re.compile(
 _CLASS = re.compile(r"(?<=\.py)::[A-Z]\w*::")
 """Not an emoji: their names are in small letters."""
 
+OWN_LINK = re.compile(r"href=#edgequant-[a-z]+|id=edgequant-[a-z]+")
+"""Links of a report to the words that it explains, and what they lead to."""
+
 
 class Page(HTMLParser):
     """The tags of a page, its kinds of code, its text, and each text that is outside of code."""
@@ -37,6 +40,7 @@ class Page(HTMLParser):
     def __init__(self, source: str) -> None:
         super().__init__(convert_charrefs=True)
         self.tags: list[str] = []
+        self.words: list[str] = []
         self.kinds: list[str] = []
         self.open: list[str] = []
         self.text = ""
@@ -45,7 +49,10 @@ class Page(HTMLParser):
         self.close()
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append(tag)
+        if (tag, len(attrs)) == ("a", 1) and OWN_LINK.fullmatch(f"{attrs[0][0]}={attrs[0][1]}"):
+            self.words.append(str(attrs[0][1]))  # to a word that the report explains
+        else:
+            self.tags.append(tag)
         self.kinds += [value for name, value in attrs if (tag, name) == ("pre", "lang") and value]
         self.texts.append("")
         if tag not in _ENDLESS:

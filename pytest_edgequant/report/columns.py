@@ -1,12 +1,12 @@
-"""The terminal's table of one model on one board: a row a variant, each figure with its limit."""
+"""The table of one board: a row a variant, each figure with its limit and how it came about."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from pytest_edgequant.records import Metric, Result
-from pytest_edgequant.report.figures import format_value, is_share
+from pytest_edgequant.records import Change, Metric, Result
+from pytest_edgequant.report.figures import change_text, format_value, is_share
 from pytest_edgequant.report.legend import Cell, Column, Legend, limit_source, source
 from pytest_edgequant.report.overview import row_text
 from pytest_edgequant.report.usage import Use, tightest, uses
@@ -32,6 +32,7 @@ class _Row(NamedTuple):
     result: Result
     limits: Sequence[Use]
     legend: Legend
+    changes: Mapping[str, Change]
 
     def limit(self, name: str) -> str:
         """What stands behind a figure: the limit on it of which most is used, and its floor."""
@@ -41,15 +42,20 @@ class _Row(NamedTuple):
 
     def cell(self, name: str, text: str, *sources: str) -> Cell:
         marks = [self.legend.mark(text) for text in sources if text]
-        return Cell(f"{text}{self.limit(name)}", marks)
+        change = f" ({change_text(self.changes[name])})" if name in self.changes else ""
+        return Cell(f"{text}{self.limit(name)}{change}", marks)
+
+    def missing(self, name: str) -> Cell:
+        """The cell of a figure that was not had: `-`, `unavailable`, what the baseline's was."""
+        metric = self.result.metrics.get(name)
+        text = "-" if metric is None else "unavailable"
+        return Cell(f"{text} ({change_text(self.changes[name])})" if name in self.changes else text)
 
     def figure(self, name: str, show: Callable[[str, Metric], str]) -> Cell:
         """A metric's cell with its limit and mark; `show` gives its value in words."""
         metric = self.result.metrics.get(name)
-        if metric is None:
-            return Cell()
-        if metric.value is None:
-            return Cell("unavailable")
+        if metric is None or metric.value is None:
+            return self.missing(name)
         return self.cell(name, show(name, metric), source(metric).made)
 
 
@@ -96,7 +102,7 @@ def _drop(row: _Row) -> Cell:
     """The drop and, where there is one, its interval: `+1.25 pt (-0.40 to +2.90)`."""
     metric = row.result.metrics.get("accuracy_drop")
     if metric is None or metric.value is None:
-        return Cell("-" if metric is None else "unavailable")
+        return row.missing("accuracy_drop")
     share = is_share("accuracy_drop", metric.unit) or "accuracy" in row.result.metrics
     factor = 100 if share else 1
 
@@ -115,9 +121,9 @@ def _drop_heading(rows: Sequence[_Row]) -> str:
     """What a drop is from, where that is the same in all rows."""
     drops = (row.result.metrics.get("accuracy_drop") for row in rows)
     known = (metric for metric in drops if metric is not None and metric.value is not None)
-    names = {source(metric).baseline for metric in known}
     # Names of models may hold anything; the variant stands behind the last stroke.
-    form = names.pop().rpartition("/")[2] if len(names) == 1 else ""
+    forms = {source(metric).baseline.rpartition("/")[2] for metric in known}
+    form = forms.pop() if len(forms) == 1 else ""
     return f"drop from {form}" if form else "drop"
 
 
@@ -144,7 +150,7 @@ def _samples(row: _Row, names: Sequence[str]) -> Cell:
 def _size(row: _Row, show: Callable[[str, Metric], str] = _bytes) -> Cell:
     metric = row.result.metrics.get("size_bytes")
     if metric is None or metric.value is None:
-        return Cell()
+        return row.missing("size_bytes")
     flash = limit_source(row.result, tightest(row.limits, "size_bytes"))
     return row.cell("size_bytes", show("size_bytes", metric), source(metric).made, flash)
 
@@ -163,7 +169,7 @@ def _shows_flash_left(row: _Row) -> bool:
 
 
 def _columns(rows: Sequence[_Row], sizes: Mapping[str, float | int]) -> Iterator[Column]:
-    known = {name for row in rows for name in row.result.metrics}
+    known = {name for row in rows for name in (*row.result.metrics, *row.changes)}
     limited = {use.figure for row in rows for use in row.limits}
     hidden = set(_IN_REPORTS_ONLY) - limited
     names = sorted(known.difference(_OWN_COLUMNS, hidden))
@@ -185,12 +191,18 @@ def columns(
     sizes: Mapping[str, float | int],
     standings: Standings,
     legend: Legend,
+    *,
+    changes: bool = False,
 ) -> list[Column]:
     """The columns of a table with a row a result; those in which nothing stands are empty.
 
     `sizes` are those of the float32 forms by model; `legend` gets how the figures came about.
+    With `changes` each figure stands beside the baseline's.
     """
-    rows = [_Row(result, uses(result), legend) for result in results]
+    rows = [
+        _Row(r, uses(r), legend, {c.metric: c for c in r.changes} if changes else {})
+        for r in results
+    ]
     return [
         Column("variant", [Cell(result.form) for result in results]),
         *_columns(rows, sizes),

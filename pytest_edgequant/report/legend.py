@@ -82,6 +82,11 @@ class Cell:
     def empty(self) -> bool:
         return self.text == "-"
 
+    @property
+    def has_figure(self) -> bool:
+        """Whether there is a figure that marks can be about."""
+        return not self.text.startswith(("- ", "unavailable")) and not self.empty
+
 
 @dataclass
 class Column:
@@ -100,7 +105,7 @@ class Column:
 
     def texts(self) -> Iterator[str]:
         """Heading and cells."""
-        shown = [cell for cell in self.cells if not cell.empty and cell.text != "unavailable"]
+        shown = [cell for cell in self.cells if cell.has_figure]
         if self.loose:
             shown = [cell for cell in shown if cell.marks]
         common = [m for m in (shown[0].marks if shown else ()) if all(m in c.marks for c in shown)]

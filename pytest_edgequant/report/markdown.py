@@ -5,26 +5,39 @@ It stays under GitHub's limit by leaving out detail, and says so.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from pytest_edgequant.records import Outcome, Result
+from pytest_edgequant.report.boards import profiles
+from pytest_edgequant.report.figures import result_text
+from pytest_edgequant.report.inert import BREAK
+from pytest_edgequant.report.legend import Legend
+from pytest_edgequant.report.markdown_tables import (
+    board_table,
+    by_target,
+    folded,
+    legend_lines,
+    matrices,
+    rows_of,
+    terms,
+)
 from pytest_edgequant.report.markdown_text import code, prose
+from pytest_edgequant.report.matrix import DETAILED
+from pytest_edgequant.report.notes import note_lines, several_lines
 from pytest_edgequant.report.overview import (
     CHANGE_HEADINGS,
-    HEADINGS,
     OPEN_TITLE,
     WORDS,
     Finding,
-    Row,
     change_rows,
     findings,
     headline,
-    result_text,
-    tables,
+    tone,
 )
 from pytest_edgequant.report.training import training_lines
 from pytest_edgequant.results.session import Session
+from pytest_edgequant.results.standing import Standings
 
 LIMIT = 65_536
 """Characters that GitHub takes in a comment."""
@@ -37,10 +50,15 @@ _MOST_TESTS = 5
 
 @dataclass(frozen=True)
 class _Level:
-    """How much is said. `rows` and `findings` are the most of each, None for all of them."""
+    """How much is said. `rows` and `findings` are the most of each, None for all of them.
+
+    `boards` are the most of each model in the table of boards that are not right; with a number
+    those on which everything passes are counted only.
+    """
 
     details: bool = True
     rows: int | None = None
+    boards: int | None = None
     findings: int | None = None
     message: int = 2000
     name: int = 120
@@ -50,51 +68,48 @@ class _Level:
 _LEVELS = (
     _Level(),
     _Level(details=False, left_out="the details of each figure"),
-    _Level(False, None, 60, 600, left_out="details, and all but the first failures"),
-    _Level(False, 300, 40, 400, 80, "details, variants that passed, all but the first failures"),
-    _Level(False, 100, 25, 300, 60, "details, most variants, all but the first failures"),
-    _Level(False, 30, 10, 200, 30, "details, most variants, all but the first failures"),
-    _Level(False, 0, 0, 0, 30, "everything but the verdict"),
+    _Level(False, None, 12, 60, 600, left_out="details, and all but the first failures"),
+    _Level(False, 300, 6, 40, 400, 80, "details, variants that passed, all but the first failures"),
+    _Level(False, 100, 3, 25, 300, 60, "details, most variants, all but the first failures"),
+    _Level(False, 30, 0, 10, 200, 30, "details, most variants, all but the first failures"),
+    _Level(False, 0, 0, 0, 0, 30, "everything but the verdict"),
 )
 
 
-def _table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:
-    yield f"| {' | '.join(headings)} |"
-    yield f"|{'---|' * len(headings)}"
-    for row in rows:
-        yield f"| {' | '.join(row)} |"
-
-
-def _chosen(rows: list[tuple[str, Row]], most: int | None) -> set[int]:
+def _chosen(standings: Standings, most: int | None) -> set[int]:
     """The rows that are shown where not all can be: those that did not pass come first."""
-    if most is None:
-        return {id(row) for _, row in rows}
-    ordered = sorted(rows, key=lambda r: _ORDER.index(r[1].tone))
-    return {id(row) for _, row in ordered[:most]}
+    rows = list(standings.results)
+    if most is not None:
+        rows = sorted(rows, key=lambda r: _ORDER.index(tone(standings.of(r))))[:most]
+    return {id(row) for row in rows}
 
 
-def _overview(session: Session, level: _Level) -> Iterator[str]:
-    found = list(tables(session))
-    chosen = _chosen([(target, row) for target, rows in found for row in rows], level.rows)
-    for target, rows in found:
+def _boards(session: Session, standings: Standings, legend: Legend, level: _Level) -> Iterator[str]:
+    """The tables of all targets: up to three are open, more are folded below the matrices."""
+    found, chosen = by_target(standings), _chosen(standings, level.rows)
+    if level.boards != 0:
+        targets = profiles(session)
+        yield from matrices(standings, targets, legend, level.boards, level.name)
+    lines: list[str] = []
+    for target, rows in found.items():
         shown = [row for row in rows if id(row) in chosen]
         if not shown:
             continue
-        yield ""
-        yield f"### {code(target, level.name)}"
-        yield ""
-        cells = (
-            [
-                code(f"{row.result.model}/{row.result.form}", level.name),
-                *(prose(cell, level.name) for cell in row.cells[:-1]),
-                prose(row.cells[-1], 4 * level.name),
-            ]
-            for row in shown
-        )
-        yield from _table(["model/variant", *HEADINGS], cells)
+        lines += ["", f"### {code(target, level.name)}", ""]
+        lines += board_table(shown, session, standings, legend, level.name)
         if len(shown) < len(rows):
-            yield ""
-            yield f"{len(rows) - len(shown)} of {len(rows)} variants are not shown."
+            lines += ["", f"{len(rows) - len(shown)} of {len(rows)} variants are not shown."]
+    if len(found) > DETAILED and level.boards != 0 and lines:
+        yield from folded(f"Every variant on each of {len(found)} targets", lines)
+    else:
+        yield from lines
+
+
+def _overview(
+    session: Session, standings: Standings, legend: Legend, level: _Level
+) -> Iterator[str]:
+    yield from _boards(session, standings, legend, level)
+    yield from legend_lines(legend)
     if level.rows is None:
         for line in training_lines(session.results()):
             yield ""
@@ -139,16 +154,6 @@ def _word(finding: Finding) -> str:
     return WORDS[finding.outcome] + (", expected" if expected else "")
 
 
-def _folded(title: str, lines: Iterable[str]) -> Iterator[str]:
-    """`title` is ours: a summary is read as HTML."""
-    yield ""
-    yield f"<details><summary>{title}</summary>"
-    yield ""
-    yield from lines
-    yield ""
-    yield "</details>"
-
-
 def _figures(results: list[Result]) -> Iterator[str]:
     rows = (
         [
@@ -162,7 +167,7 @@ def _figures(results: list[Result]) -> Iterator[str]:
         for name, metric in result.metrics.items()
     )
     headings = ["model/variant", "target", "figure", "value", "how it came about"]
-    yield from _table(headings, rows)
+    yield from rows_of(headings, rows)
 
 
 def _changes(results: list[Result]) -> Iterator[str]:
@@ -175,26 +180,29 @@ def _changes(results: list[Result]) -> Iterator[str]:
         for result in results
         for cells in change_rows(result)
     )
-    yield from _table(["model/variant", "target", *CHANGE_HEADINGS], rows)
+    yield from rows_of(["model/variant", "target", *CHANGE_HEADINGS], rows)
 
 
 def _details(session: Session) -> Iterator[str]:
     results = list(session.results())
     if any(result.changes for result in results):
-        yield from _folded("Changes against the baseline", _changes(results))
+        yield from folded("Changes against the baseline", _changes(results))
     if any(result.metrics for result in results):
-        yield from _folded("Every figure, and how it came about", _figures(results))
-    notes: dict[tuple[str, str], None] = {}
-    for result in results:
-        said = [*result.notes, *(v.message for v in result.verdicts if _is_note(v.verdict))]
-        notes.update({(f"{result.model}/{result.form}", note): None for note in said})
+        yield from folded("Every figure, and how it came about", _figures(results))
+    notes = [*note_lines(results), *several_lines(session), *_inapplicable(results)]
     if notes:
-        lines = (f"- {code(subject)}: {prose(note)}" for subject, note in sorted(notes))
-        yield from _folded("Notes", lines)
+        # A name at the beginning of a line could be a heading, or a list of its own.
+        yield from folded("Notes", (f"- {BREAK}{prose(note)}" for note in notes))
 
 
-def _is_note(outcome: Outcome) -> bool:
-    return outcome in (Outcome.CANNOT_RUN, Outcome.NOT_APPLICABLE)
+def _inapplicable(results: Sequence[Result]) -> Iterator[str]:
+    """Checks without a meaning where they were made, once each."""
+    yield from dict.fromkeys(
+        verdict.message
+        for result in results
+        for verdict in result.verdicts
+        if verdict.verdict is Outcome.NOT_APPLICABLE
+    )
 
 
 def _names(what: str, names: Sequence[str], level: _Level) -> str:
@@ -202,7 +210,7 @@ def _names(what: str, names: Sequence[str], level: _Level) -> str:
 
 
 def _lines(session: Session, level: _Level) -> Iterator[str]:
-    verdict = headline(session)
+    verdict, standings, legend = headline(session), Standings(session), Legend()
     remarks = f" ({prose('; '.join(verdict.remarks), 500)})" if verdict.remarks else ""
     yield (
         f"{_SIGNS[verdict.tone]} **edgequant {verdict.text}**{remarks}"
@@ -211,11 +219,13 @@ def _lines(session: Session, level: _Level) -> Iterator[str]:
     if session.baseline_note:
         yield ""
         yield f"Baseline: {prose(session.baseline_note, 500)}"
-    yield from _overview(session, level)
+    tables = list(_overview(session, standings, legend, level))
+    yield from tables
     if level.findings != 0:
         yield from _findings(findings(session), level)
     if level.details:
         yield from _details(session)
+    yield from terms(tables)
     if level.left_out:
         yield ""
         yield (

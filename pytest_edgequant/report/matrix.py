@@ -70,6 +70,17 @@ def folded_line(boards: Sequence[Board]) -> str:
     return f"{count}; nearest to a limit: {form} on {name}, {use.told}"
 
 
+def matrix_columns(boards: Sequence[Board], forms: Sequence[str], legend: Legend) -> list[Column]:
+    """A row a board, with a cell a variant; those that no board has are left out by `table`."""
+    return [
+        Column("target", [Text(board.name) for board in boards]),
+        *(
+            Column(form, [_marked(board.cells.get(form), legend) for board in boards])
+            for form in forms
+        ),
+    ]
+
+
 def matrix_lines(
     found: ModelBoards, standings: Standings, legend: Legend, most: int = 24
 ) -> Iterator[str]:
@@ -85,15 +96,7 @@ def matrix_lines(
     yield f"{found.model} on {len(found.boards)} targets"
     if rows:
         shown = rows[:most]
-        forms = [v for v in found.variants if few or any(v in b.cells for b in shown)]
-        columns = [
-            Column("target", [Text(board.name) for board in shown]),
-            *(
-                Column(form, [_marked(board.cells.get(form), legend) for board in shown])
-                for form in forms
-            ),
-        ]
-        headings, texts = table(columns)
+        headings, texts = table(matrix_columns(shown, found.variants, legend))
         yield from tabulate(texts, headings, tablefmt="simple", disable_numparse=True).splitlines()
         if len(rows) > len(shown):
             others = rows[most:]

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from pytest_edgequant.outcomes import WORST_FIRST
 from pytest_edgequant.records import Change, Outcome, Result
-from pytest_edgequant.report.figures import COLUMNS, change_text, format_value
+from pytest_edgequant.report.figures import change_text, format_value
 from pytest_edgequant.report.figures import result_text as result_text
 from pytest_edgequant.report.figures import score_label as score_label
 from pytest_edgequant.report.figures import score_name as score_name
@@ -40,30 +40,7 @@ def change_rows(result: Result) -> Iterator[tuple[str, str, str, str, str]]:
         yield change.metric, before, after, change_text(change), said or WORDS[change.verdict]
 
 
-@dataclass(frozen=True)
-class Row:
-    """One variant on one target, as tables show it."""
-
-    result: Result
-    size: str
-    arena: str
-    score: str
-    drop: str
-    latency: str
-    verdict: str
-    standing: Standing
-
-    @property
-    def tone(self) -> str:
-        return tone(self.standing)
-
-    @property
-    def cells(self) -> tuple[str, ...]:
-        return self.size, self.arena, self.score, self.drop, self.latency, self.verdict
-
-
 CHANGE_HEADINGS = ("figure", "baseline", "now", "change", "verdict")
-HEADINGS = ("size", "arena", "accuracy", "drop (interval)", "latency", "verdict")
 
 
 def tone(standing: Standing) -> str:
@@ -135,33 +112,6 @@ def row_text(standing: Standing) -> str:
     """`verdict_text`, with what was accepted, until when and why."""
     remarks = map(_remark, (*standing.accepted, *standing.informational))
     return ": ".join(filter(None, [verdict_text(standing), "; ".join(remarks)]))
-
-
-def _row(result: Result, standing: Standing) -> Row:
-    changes = {change.metric: change for change in result.changes}
-
-    def cell(name: str) -> str:
-        text = result_text(result, name)
-        return f"{text} ({change_text(changes[name])})" if name in changes else text
-
-    score = score_name(result)
-    shown = "-" if score is None else cell(score)
-    if score not in (None, "accuracy"):
-        shown = f"{score} {shown}"
-    size, arena, drop, latency = map(cell, COLUMNS)
-    if latency == "-" and "host_latency_ms" in result.metrics:
-        latency = f"{cell('host_latency_ms')} on the host"
-    return Row(result, size, arena, shown, drop, latency, row_text(standing), standing)
-
-
-def tables(session: Session) -> Iterator[tuple[str, list[Row]]]:
-    """The rows by target: its name, and what was measured and judged there."""
-    found: dict[str, list[Row]] = {}
-    standings = Standings(session)
-    for result in standings.results:
-        row = _row(result, standings.of(result))
-        found.setdefault(result.target or "no target", []).append(row)
-    yield from sorted(found.items())
 
 
 OPEN_TITLE = "What did not pass, and fails nothing"

@@ -199,3 +199,27 @@ def test_a_headline_of_anybody_s_is_text() -> None:
         # Without what is our own: the marker and the link to the run.
         shown = body.partition("\n")[2].replace("[Run and", "Run and")
         assert not render(shown).live()
+
+
+def test_words_that_a_report_explains_stay_words() -> None:
+    text = '| [arena](#edgequant-arena) [a] |\n\n- <a id="edgequant-arena"></a>**arena**: SRAM'
+    made = markdown.harmless(text).replace(ZERO_WIDTH, "")
+    assert made == "| arena [a] |\n\n- **arena**: SRAM"
+    assert not render(markdown.harmless(text)).words
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[x](http://e.example/#edgequant-arena)",
+        "[x](#edgequant-arena 'http://e.example')",
+        "[a[b](#edgequant-arena)](http://e.example)",
+        '[x](htt<a id="edgequant-a"></a>p://e.example)',
+        '<<a id="edgequant-a"></a>a href=http://e.example>x</a>',
+        '[<a id="edgequant-a"></a>x](#edgequant-<a id="edgequant-a"></a>b)',
+    ],
+)
+def test_nothing_else_passes_for_a_word_that_is_explained(text: str) -> None:
+    page = render(markdown.harmless(text))
+    assert not page.live()
+    assert not page.words

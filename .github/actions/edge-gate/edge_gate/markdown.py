@@ -32,6 +32,8 @@ _FENCE_KIND = re.compile(
     r"^((?:[ >\t]|[-+*][ \t]|\d{1,9}[.)][ \t])*(?:`{3,}|~{3,}))[^`\n]*$", re.MULTILINE
 )
 _OTHER_KIND = re.compile(r"(?:`{3,}(?!`)|~{3,}(?!~))(?=[^\n]*\S)")
+# Our reports lead from words to what they mean; in a comment they stay words.
+_WORD = re.compile(r"\[([A-Za-z]+)\]\(#edgequant-[a-z]+\)|<a id=\"edgequant-[a-z]+\"></a>")
 _LONG_RUN = re.compile(r"`{20,}|~{20,}")
 _ALIGNMENT = re.compile(r"^[ >|:-]*\|[ >|:-]*$", re.MULTILINE)
 _BEGINS = re.compile(r"[-+#]|\d{1,9}[.)]")  # a heading, a list, a rule
@@ -48,6 +50,7 @@ def harmless(markdown: str) -> str:
     `joints` tells is parted, `]` is parted from what would make a link of it, no `$` and no kind
     of code is left, and `<` and `&` begin nothing but the tags and entities of our reports.
     """
+    markdown = _WORD.sub(r"\1", markdown)
     markdown = _UNSEEN.sub("", markdown.replace("\r\n", "\n").replace("\r", "\n"))
     markdown = _FENCE_KIND.sub(r"\1", _LONG_RUN.sub(lambda run: run[0][:20], markdown))
     markdown = _OTHER_KIND.sub(lambda run: f"{run[0][:2]}{BREAK}", markdown)
