@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import ParamSpec, TypeVar
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
-from pytest_edgequant.outcomes import Verdict
 from pytest_edgequant.wording import short_names
+
+if TYPE_CHECKING:
+    from pytest_edgequant.outcomes import Verdict
 
 P = ParamSpec("P")
 R = TypeVar("R")

@@ -77,6 +77,7 @@ def test_fixtures_are_listed_with_their_docstrings(project: Project) -> None:
     for name in ("edge_variant", "edge_int8", "edge_float32", "edge_model_name", "edge_benchmark"):
         assert f"\n{name} -- " in text
     assert "no docstring available" not in text.split("edge_")[1]
+    assert "fixtures defined from pytest_edgequant.plugin.fixtures" in text
 
 
 @pytest.mark.parametrize("name", CASES)

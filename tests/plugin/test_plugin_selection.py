@@ -128,6 +128,16 @@ def test_the_plugin_can_be_left_out(project: Project) -> None:
     result.assert_outcomes(passed=1)
 
 
+@pytest.mark.parametrize("name", ["edge_model", "edge_int8", "edge_benchmark"])
+def test_without_the_plugin_none_of_its_fixtures_is_there(project: Project, name: str) -> None:
+    project.test(f"def test_it({name}): pass\n")
+    result = project.pytester.runpytest_inprocess("-p", "no:edgequant")
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines([f"*fixture '{name}' not found*"])
+    listed = project.pytester.runpytest_inprocess("-p", "no:edgequant", "--fixtures")
+    assert "edgequant" not in listed.stdout.str().replace(str(project.path), "")
+
+
 # -- pytest-xdist ---------------------------------------------------------------------------------
 
 
