@@ -16,6 +16,7 @@ from pytest_edgequant.baseline.scored import samples_of
 from pytest_edgequant.errors import DatasetError, MetricError, user_facing
 from pytest_edgequant.measure import metrics, paired
 from pytest_edgequant.measure.chance import chance_of_one_answer
+from pytest_edgequant.measure.confidence import DEFAULT_CONFIDENCE, check_confidence
 from pytest_edgequant.measure.evaluation.engine import Consumer
 from pytest_edgequant.measure.evaluation.parity import ParityAccumulator
 from pytest_edgequant.measure.evaluation.runtimes import TITLES, check_runtime
@@ -202,7 +203,7 @@ def compare_accuracy(
     *,
     metric: MetricLike = None,
     output: str | int | None = None,
-    confidence: float = paired.DEFAULT_CONFIDENCE,
+    confidence: float = DEFAULT_CONFIDENCE,
     target: Target | str | None = None,
     runtime: str | None = None,
     preprocess: Preprocess | None = None,
@@ -216,7 +217,7 @@ def compare_accuracy(
     samples that the candidate decides as the baseline does. `runtime` is the candidate's, the
     baseline is run on LiteRT; both side by side, so that one pass over the dataset serves both.
     """
-    level = paired.check_confidence(confidence)
+    level = check_confidence(confidence)
     candidate, profile = for_target(candidate, target)
     baseline = load_variant(baseline)
     chosen = metrics.get_metric(metric, output)

@@ -230,7 +230,7 @@ def _check_limit(kind: str, value: object, metric: str, place: str) -> None:
 
 
 def _confidence(value: object, place: str) -> float:
-    from pytest_edgequant.measure.paired import check_confidence
+    from pytest_edgequant.measure.confidence import check_confidence
 
     return check_confidence(value, place)
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from pytest_edgequant.context import Undefined
+from pytest_edgequant.conversion.layers import is_keras_model
 from pytest_edgequant.conversion.order import Converted, Description, Order
 from pytest_edgequant.conversion.tflite_source import TFLiteFile
 from pytest_edgequant.errors import ModelError
@@ -60,9 +61,7 @@ def open_source(model: Any, where: str = "edge_model") -> Source:
         return TFLiteFile(bytes(model), None)
     if isinstance(model, str | os.PathLike):
         return _open_path(Path(model), where)
-    from pytest_edgequant.conversion import tracing
-
-    if tracing.is_keras_model(model):
+    if is_keras_model(model):
         from pytest_edgequant.conversion.tensorflow_source import live_source
 
         return live_source(model)

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from pytest_edgequant.cache import versions
-from pytest_edgequant.conversion import tensorflow_worker, tracing
+from pytest_edgequant.conversion import layers, tensorflow_worker, traced_fingerprint, tracing
 from pytest_edgequant.conversion.order import Converted, Description, Order
 from pytest_edgequant.conversion.qat import driver, legacy, preconditions
 from pytest_edgequant.conversion.tracing import Exported
@@ -203,17 +203,17 @@ class LiveModel(_FloatModel):
     @cached_property
     def fingerprint(self) -> str:
         traced = self._trace(False)
-        with tracing.initial_states(self._model):
-            return tracing.fingerprint(traced)
+        with layers.initial_states(self._model):
+            return traced_fingerprint.fingerprint(traced)
 
     def describe(self, process: IsolatedProcess) -> Description:
         traced = self._trace(False)
         return Description(
             traced.inputs,
             traced.output_names,
-            tracing.is_legacy_keras(self._model),
-            tracing.has_recurrent_layers(self._model),
-            tracing.stateful_layer_names(self._model),
+            layers.is_legacy_keras(self._model),
+            layers.has_recurrent_layers(self._model),
+            layers.stateful_layer_names(self._model),
         )
 
     def _export(self, unrolled: bool) -> Exported:
@@ -255,7 +255,7 @@ _live: weakref.WeakKeyDictionary[Any, tuple[str, LiveModel]] = weakref.WeakKeyDi
 
 def live_source(model: Any) -> LiveModel:
     """The model's source, made anew when weights or settings of its layers have changed since."""
-    state = hashlib.sha256(tracing.settings(model).encode())
+    state = hashlib.sha256(layers.settings(model).encode())
     for weights in model.get_weights():
         state.update(str((weights.dtype, weights.shape)).encode())
         state.update(weights.tobytes())

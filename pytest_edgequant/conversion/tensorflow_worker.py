@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pytest_edgequant.conversion import foreign_code, loading, tracing, wrapped
+from pytest_edgequant.conversion import foreign_code, layers, loading, tracing, wrapped
 from pytest_edgequant.conversion.calibration import Calibration, calibration_inputs, quality_notes
 from pytest_edgequant.conversion.converter_messages import converter_reason
 from pytest_edgequant.conversion.order import Converted, Description
@@ -109,9 +109,9 @@ def describe(stored: Stored, where: str) -> Description:
     return Description(
         exported.inputs,
         exported.output_names,
-        loaded.model is not None and tracing.is_legacy_keras(loaded.model),
-        tracing.has_recurrent_layers(loaded.model) if loaded.model is not None else None,
-        tracing.stateful_layer_names(loaded.model) if loaded.model is not None else (),
+        loaded.model is not None and layers.is_legacy_keras(loaded.model),
+        layers.has_recurrent_layers(loaded.model) if loaded.model is not None else None,
+        layers.stateful_layer_names(loaded.model) if loaded.model is not None else (),
     )
 
 
@@ -230,7 +230,6 @@ def convert_exported(
 ) -> Converted:
     """As `convert`, for what is a SavedModel with the batch at 1 already."""
     tf = tensorflow()
-    notes: list[str] = []
     converter = tf.lite.TFLiteConverter.from_saved_model(exported.folder)
     converter._experimental_disable_per_channel_quantization_for_dense_layers = (
         not dense_per_channel
@@ -240,54 +239,65 @@ def convert_exported(
     if family == "float16":
         converter.target_spec.supported_types = [tf.float16]
     writing = wrapped.writing_wrapper(foreign_code.saved_operators(exported.folder))
-    if writing is not None:
-        notes.append(writing)
+    notes = [] if writing is None else [writing]
     if family in ("int8", "int16x8"):
         assert calibration is not None
         if writing is not None:
             raise ConversionError(f"{where}: {family} can't be made of the model: {writing}")
-        inputs, _ = calibration_inputs(calibration, exported.inputs)
-        notes += quality_notes(calibration, inputs, exported.inputs)
-        converter.representative_dataset = _representative(inputs, exported)
-        # States between inferences; without it they are float, which integer forms must not hold.
-        converter._experimental_variable_quantization = True
-        ops = tf.lite.OpsSet
-        converter.target_spec.supported_ops = (
-            [ops.TFLITE_BUILTINS_INT8]
-            if family == "int8"
-            else [ops.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8]
-        )
+        notes += _ask_for_integers(converter, exported, family, calibration)
     try:
         with quiet():
             content = bytes(converter.convert())
     except Exception as error:
-        integers = [f"{i.name!r} ({i.dtype})" for i in exported.inputs if i.dtype.kind in "iub"]
-        if family == "int16x8" and integers and "min/max" in str(error):
-            raise ConversionError(
-                f"{where}: int16x8 can't compute with integer inputs, and {', '.join(integers)} "
-                "goes into a computation (Keras 3's Embedding adds to negative indices): "
-                "TensorFlow's int16 quantizer wants a calibrated range there, and its calibration "
-                "records float values alone. The samples are not the matter. Use int8, or look "
-                "vectors up in the application and make them the model's float input"
-            ) from None
-        if family not in ("float32", "int8") and _simulates(exported):
-            raise ConversionError(
-                f"{where}: {family}: the model was trained with simulated quantization, whose "
-                "ranges are those of int8. Use int8, float32, or the model as it was before "
-                "(without the layers that simulate)"
-            ) from None
-        reason = converter_reason(error)
-        ways = _ways_out(exported, str(error))
-        raise ConversionError(
-            f"{where}: TensorFlow's converter refused {family}: {reason}"
-            + (f" {'. '.join(ways[:4])}" if ways else "")
-        ) from None
+        raise _refusal(error, exported, where, family) from None
     names = tuple(spec.name for spec in exported.inputs)
     return Converted(
         content,
         tuple(zip(names, exported.input_keys, strict=True)),
         tuple(zip(exported.output_names, exported.output_keys, strict=True)),
         tuple(notes),
+    )
+
+
+def _ask_for_integers(
+    converter: Any, exported: Exported, family: str, calibration: Calibration
+) -> list[str]:
+    """Have a converter calibrate, and use integer kernels alone; gives notes on the samples."""
+    inputs, _ = calibration_inputs(calibration, exported.inputs)
+    converter.representative_dataset = _representative(inputs, exported)
+    # States between inferences; without it they are float, which integer forms must not hold.
+    converter._experimental_variable_quantization = True
+    ops = tensorflow().lite.OpsSet
+    converter.target_spec.supported_ops = (
+        [ops.TFLITE_BUILTINS_INT8]
+        if family == "int8"
+        else [ops.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8]
+    )
+    return quality_notes(calibration, inputs, exported.inputs)
+
+
+def _refusal(error: Exception, exported: Exported, where: str, family: str) -> ConversionError:
+    """Why TensorFlow's converter failed, and what to do about it."""
+    integers = [f"{i.name!r} ({i.dtype})" for i in exported.inputs if i.dtype.kind in "iub"]
+    if family == "int16x8" and integers and "min/max" in str(error):
+        return ConversionError(
+            f"{where}: int16x8 can't compute with integer inputs, and {', '.join(integers)} "
+            "goes into a computation (Keras 3's Embedding adds to negative indices): "
+            "TensorFlow's int16 quantizer wants a calibrated range there, and its calibration "
+            "records float values alone. The samples are not the matter. Use int8, or look "
+            "vectors up in the application and make them the model's float input"
+        )
+    if family not in ("float32", "int8") and _simulates(exported):
+        return ConversionError(
+            f"{where}: {family}: the model was trained with simulated quantization, whose "
+            "ranges are those of int8. Use int8, float32, or the model as it was before "
+            "(without the layers that simulate)"
+        )
+    reason = converter_reason(error)
+    ways = _ways_out(exported, str(error))
+    return ConversionError(
+        f"{where}: TensorFlow's converter refused {family}: {reason}"
+        + (f" {'. '.join(ways[:4])}" if ways else "")
     )
 
 

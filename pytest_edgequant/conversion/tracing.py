@@ -7,17 +7,20 @@ Works with Keras 3 and with tf_keras objects.
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import inspect
-import os
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from pytest_edgequant.conversion.layers import (
+    check_states,
+    initial_states,
+    is_legacy_keras,
+    unrolled_layers,
+)
 from pytest_edgequant.errors import ConversionError, ModelError
 from pytest_edgequant.samples.inputs import InputSpec
 from pytest_edgequant.tflite.ends import unique
@@ -78,121 +81,6 @@ def _without_automatic(names: Sequence[str]) -> tuple[str, ...]:
     if len(names) == 1:
         return ("input" if automatic.fullmatch(names[0]) else names[0],)
     return tuple(f"input_{i}" if automatic.fullmatch(n) else n for i, n in enumerate(names))
-
-
-def is_keras_model(model: object) -> bool:
-    """Whether the object is a Keras 3 or tf_keras model, without importing either."""
-    return any(
-        cls.__name__ == "Model" and cls.__module__.split(".")[0] in ("keras", "tf_keras")
-        for cls in type(model).__mro__
-    )
-
-
-def is_legacy_keras(model: object) -> bool:
-    """Whether the model is one of tf_keras (Keras 2)."""
-    return any(cls.__module__.split(".")[0] == "tf_keras" for cls in type(model).__mro__)
-
-
-def flatten_layers(model: Any) -> list[Any]:
-    """Every layer of the model, nested ones and those inside wrappers included."""
-    flatten = getattr(model, "_flatten_layers", None)
-    if flatten is not None:
-        return list(flatten())
-    return [m for m in model.submodules if hasattr(m, "call")]
-
-
-def settings(model: Any) -> str:
-    """What the attributes of the model and its layers are set to: values and functions.
-
-    Reading them costs less than a trace, which a change of one can make another.
-    """
-
-    def plain(value: Any) -> Any:
-        if isinstance(value, tuple | list):
-            return [plain(item) for item in value]
-        if isinstance(value, bool | int | float | str | bytes | type(None)):
-            return value
-        if isinstance(value, np.ndarray) and value.dtype != object:
-            return hashlib.sha256(value.tobytes()).hexdigest()
-        # A function is known by being this one; of other objects their kind must do.
-        return id(value) if inspect.isroutine(value) else type(value).__qualname__
-
-    # What Keras notes of a call, a trace included, is no setting.
-    owners = [model, *flatten_layers(model)]
-    found = [
-        sorted((name, plain(v)) for name, v in vars(owner).items() if name != "_called")
-        for owner in owners
-    ]
-    return repr(found)
-
-
-def has_recurrent_layers(model: Any) -> bool:
-    """Whether an LSTM, GRU or the like is in it, which can be unrolled."""
-    return any(hasattr(layer, "unroll") for layer in flatten_layers(model))
-
-
-@contextlib.contextmanager
-def _unrolled(model: Any, active: bool) -> Iterator[None]:
-    """The model's recurrent layers unrolled while it is traced, then as they were."""
-    layers = [layer for layer in flatten_layers(model) if hasattr(layer, "unroll")] * active
-    changes = [(layer, "unroll", layer.unroll, True) for layer in layers] + [
-        # tf_keras decides for its fused operator when the layer is made.
-        (layer, "_could_use_gpu_kernel", layer._could_use_gpu_kernel, False)
-        for layer in layers
-        if hasattr(layer, "_could_use_gpu_kernel")
-    ]
-    try:
-        for layer, name, _, value in changes:
-            setattr(layer, name, value)
-        yield
-    finally:
-        for layer, name, value, _ in changes:
-            setattr(layer, name, value)
-
-
-def stateful_layers(model: Any) -> list[Any]:
-    """The recurrent layers that keep their state from one call to the next."""
-    return [
-        layer
-        for layer in flatten_layers(model)
-        if getattr(layer, "stateful", False) is True and hasattr(layer, "states")
-    ]
-
-
-def stateful_layer_names(model: Any) -> tuple[str, ...]:
-    """Their names."""
-    return tuple(str(layer.name) for layer in stateful_layers(model))
-
-
-def _check_states(model: Any, where: str) -> None:
-    """Refuse states of several samples at a time: what is made takes one."""
-    for layer in stateful_layers(model):
-        states = [state for state in layer.states or () if state is not None]
-        batch = next((int(s.shape[0]) for s in states if s.shape[0] not in (None, 1)), 1)
-        if batch != 1:
-            raise ConversionError(
-                f"{where}: the layer {layer.name!r} ({type(layer).__name__}) keeps the state of "
-                f"{batch} samples at a time (stateful=True), and a device gives the model one. "
-                "Build the model again with a batch of 1 (batch_shape=(1, ...) of its Input) and "
-                "load the same weights (set_weights(model.get_weights())), or with stateful=False"
-            )
-
-
-@contextlib.contextmanager
-def initial_states(model: Any) -> Iterator[None]:
-    """The states of the model's recurrent layers at zero, then as they were.
-
-    What is exported begins with the states that it has then, whatever the model has seen before.
-    """
-    states = [s for layer in stateful_layers(model) for s in layer.states or () if s is not None]
-    before = [state.numpy().copy() for state in states]
-    try:
-        for state, value in zip(states, before, strict=True):
-            state.assign(np.zeros_like(value))
-        yield
-    finally:
-        for state, value in zip(states, before, strict=True):
-            state.assign(value)
 
 
 def _input_structure(model: Any, where: str) -> Any:
@@ -265,7 +153,7 @@ def trace(model: Any, where: str, unrolled: bool = False) -> Traced:
     """
     import tensorflow as tf
 
-    _check_states(model, where)
+    check_states(model, where)
     structure = _input_structure(model, where)
     tree = _tree(model)
     leaves = tree.flatten(structure)
@@ -292,7 +180,7 @@ def trace(model: Any, where: str, unrolled: bool = False) -> Traced:
         )
         return outputs
 
-    with _unrolled(model, unrolled):
+    with unrolled_layers(model, unrolled):
         function = trace_function(serve, inputs, keys, where)
     return Traced(function, inputs, tuple(output_names), keys, _safe(output_names))
 
@@ -342,74 +230,3 @@ def export(model: Any, traced: Traced, folder: Path) -> Exported:
     tracked = [variables, list(traced.function.variables)]
     with initial_states(model):
         return traced.save(folder, [*tracked, model] if is_legacy_keras(model) else tracked)
-
-
-def fingerprint(traced: Traced) -> str:
-    """SHA-256 of what the function computes: its graph without names, and the captured values.
-
-    Stable over processes: layer names such as `dense_3`, which depend on what was built before, do
-    not count; the code of custom layers does, since it is in the graph.
-    """
-    graph = traced.function.graph.as_graph_def()
-    total = hashlib.sha256()
-    library = {f.signature.name: f for f in graph.library.function}
-    seen: dict[str, int] = {}
-
-    def add_nodes(nodes: Any, arguments: Sequence[str] = ()) -> Callable[[str], str]:
-        order: dict[str, Any] = {name: f"argument {i}" for i, name in enumerate(arguments)}
-        order.update((node.name, i) for i, node in enumerate(nodes))
-
-        def canonical(name: str) -> str:
-            prefix, name = ("^", name[1:]) if name.startswith("^") else ("", name)
-            head, *rest = name.split(":")
-            return f"{prefix}{order.get(head, head)}:{':'.join(rest)}"
-
-        for node in nodes:
-            total.update(f"\n{node.op}({','.join(canonical(i) for i in node.input)})".encode())
-            for key in sorted(node.attr):
-                if key.startswith("_") or key in ("shared_name", "container", "config_proto"):
-                    continue
-                total.update(f";{key}=".encode())
-                add_attribute(node.attr[key])
-        return canonical
-
-    def add_attribute(value: Any) -> None:
-        if value.HasField("func"):
-            add_function(value.func.name)
-        elif value.HasField("list") and value.list.func:
-            for function in value.list.func:
-                add_function(function.name)
-        else:
-            total.update(value.SerializeToString(deterministic=True))
-
-    def add_function(name: str) -> None:
-        if name in seen:
-            total.update(f"function {seen[name]}".encode())
-            return
-        seen[name] = len(seen)
-        function = library.get(name)
-        if function is None:
-            total.update(name.encode())
-            return
-        arguments = [a.name for a in function.signature.input_arg]
-        total.update(f"function {seen[name]} of {len(arguments)}".encode())
-        canonical = add_nodes(function.node_def, arguments)
-        # Which of the nodes it gives, and in which order, stands beside them.
-        given = (canonical(function.ret[a.name]) for a in function.signature.output_arg)
-        total.update(f"gives {','.join(given)}".encode())
-
-    canonical = add_nodes(graph.node)
-    given = (canonical(tensor.name) for tensor in traced.function.graph.outputs)
-    total.update(f"gives {','.join(given)}".encode())
-    variables = {id(v.handle): v for v in traced.function.graph.variables}
-    for external, _ in traced.function.graph.captures:
-        variable = variables.get(id(external))
-        if variable is None and external.dtype == "resource":
-            # A lookup table or the like, whose content can't be read: never the same twice.
-            total.update(os.urandom(32))
-            continue
-        array = (variable if variable is not None else external).numpy()
-        total.update(f"{array.dtype.str}{array.shape}".encode())
-        total.update(array.tobytes())
-    total.update(repr((traced.inputs, traced.output_names)).encode())
-    return total.hexdigest()

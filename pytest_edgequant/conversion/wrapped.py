@@ -12,7 +12,8 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
-from pytest_edgequant.conversion.tracing import flatten_layers, shortened
+from pytest_edgequant.conversion.layers import flatten_layers
+from pytest_edgequant.conversion.tracing import shortened
 from pytest_edgequant.errors import ModelError
 
 _PACKAGE = "tensorflow_model_optimization"

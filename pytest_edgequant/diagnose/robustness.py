@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -15,9 +15,17 @@ from pytest_edgequant.forms import get_spec
 from pytest_edgequant.measure.metrics import MetricLike, get_metric
 from pytest_edgequant.pipeline.current import current_pipeline
 from pytest_edgequant.pipeline.request import CalibrationRequest
-from pytest_edgequant.records import CalibrationRobustness, CalibrationTrial, Target
+from pytest_edgequant.records import (
+    CalibrationRobustness,
+    CalibrationTrial,
+    Target,
+    Variant,
+)
 from pytest_edgequant.results import recording
-from pytest_edgequant.samples.inputs import input_specs
+from pytest_edgequant.samples.inputs import InputSpec, input_specs
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 FEWEST = 10
 
@@ -40,6 +48,21 @@ def _sizes(sizes: Sequence[int] | None, available: int) -> list[int]:
             f"drawn from {available}; give more calibration samples, or smaller sizes=[...]"
         )
     return chosen
+
+
+def _draws(
+    specs: Sequence[InputSpec],
+    inputs: Sequence[NDArray[Any]],
+    sizes: Sequence[int] | None,
+    seeds: Sequence[int],
+) -> Iterator[tuple[int, int, dict[str, NDArray[Any]]]]:
+    """Parts of the samples with their size and seed, drawn without replacement."""
+    available = len(inputs[0])
+    for size in _sizes(sizes, available):
+        for seed in seeds:
+            order = np.random.default_rng([seed, size]).permutation(available)
+            part = np.sort(order[:size])
+            yield size, seed, {s.name: a[part] for s, a in zip(specs, inputs, strict=True)}
 
 
 @user_facing
@@ -76,7 +99,7 @@ def calibration_robustness(
     pipeline = current_pipeline()
     profile = pipeline.targets.get(target) if isinstance(target, str) else target
 
-    def made(form: str, samples: Any) -> Any:
+    def made(form: str, samples: Any) -> Variant:
         request = CalibrationRequest(samples=lambda: samples)
         return pipeline.variant(model, form, request, model_name=name, target=profile, where=where)
 
@@ -85,29 +108,18 @@ def calibration_robustness(
     full = made(spec.name, whole)
     specs = input_specs(reference)
     inputs, _ = calibration_inputs(whole, specs)
-    available = len(inputs[0])
     trials = []
-    comparison = None
     with recording.unrecorded():
-        for size in _sizes(sizes, available):
-            for step in range(count):
-                order = np.random.default_rng([seed + step, size]).permutation(available)
-                part = np.sort(order[:size])
-                samples = {s.name: a[part] for s, a in zip(specs, inputs, strict=True)}
-                found = made(spec.name, samples)
-                if whole.held_out is not None:
-                    found = dataclasses.replace(found, held_out=whole.held_out)
-                comparison = compare_accuracy(found, reference, dataset, metric=chosen)
-                trials.append(
-                    CalibrationTrial(size, seed + step, comparison.drop, comparison.candidate)
-                )
-    assert comparison is not None
+        for size, own_seed, samples in _draws(specs, inputs, sizes, range(seed, seed + count)):
+            trial = dataclasses.replace(made(spec.name, samples), held_out=whole.held_out)
+            found = compare_accuracy(trial, reference, dataset, metric=chosen)
+            trials.append(CalibrationTrial(size, own_seed, found.drop, found.candidate))
     return CalibrationRobustness(
         full,
         chosen.name,
-        comparison.baseline,
+        found.baseline,
         chosen.share,
         tuple(trials),
-        comparison.baseline_chance,
-        comparison.notes,
+        found.baseline_chance,
+        found.notes,
     )

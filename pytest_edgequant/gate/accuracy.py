@@ -31,7 +31,7 @@ from pytest_edgequant.gate.accuracy_verdicts import (
 )
 from pytest_edgequant.gate.verdicts import conclude, require_legal, unavailable
 from pytest_edgequant.limits import DropLimit, parse_drop, parse_floor
-from pytest_edgequant.measure.paired import DEFAULT_CONFIDENCE, check_confidence
+from pytest_edgequant.measure.confidence import DEFAULT_CONFIDENCE, check_confidence
 from pytest_edgequant.outcomes import worst
 from pytest_edgequant.records import (
     AccuracyComparison,

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from pytest_edgequant.gate.verdicts import below, over, undecided
 from pytest_edgequant.limits import DropLimit, within
-from pytest_edgequant.measure.paired import samples_to_decide, share_interval
+from pytest_edgequant.measure.proportions import samples_to_decide, share_interval
 from pytest_edgequant.records import (
     AccuracyComparison,
     CalibrationRobustness,

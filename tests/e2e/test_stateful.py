@@ -46,7 +46,7 @@ def build(kind: str) -> tuple[Any, Any]:
 
 
 def states(model: Any) -> list[Any]:
-    from pytest_edgequant.conversion.tracing import stateful_layers
+    from pytest_edgequant.conversion.layers import stateful_layers
 
     return [s for layer in stateful_layers(model) for s in layer.states or ()]
 

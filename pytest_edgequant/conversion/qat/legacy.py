@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pytest_edgequant.conversion import foreign_code, loading, tensorflow_worker, tracing
+from pytest_edgequant.conversion import foreign_code, layers, loading, tensorflow_worker, tracing
 from pytest_edgequant.conversion.converter_messages import converter_reason
 from pytest_edgequant.conversion.qat import losses, preconditions
 from pytest_edgequant.conversion.qat.recipe import Arrays, Training, default_epochs, split
@@ -76,7 +76,7 @@ def _check_gradients(model: Any, where: str) -> None:
 
     Left to the processor, a model would be trained by one engine here and by another one there.
     """
-    for layer in tracing.flatten_layers(model):
+    for layer in layers.flatten_layers(model):
         if "Depthwise" in type(layer).__name__ or "Conv" not in type(layer).__name__:
             continue
         dilated = max(np.ravel(getattr(layer, "dilation_rate", 1))) > 1

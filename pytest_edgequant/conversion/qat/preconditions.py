@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pytest_edgequant.conversion.tracing import flatten_layers
+from pytest_edgequant.conversion.layers import flatten_layers
 from pytest_edgequant.errors import ModelError
 from pytest_edgequant.tflite.model import TFLiteModel
 

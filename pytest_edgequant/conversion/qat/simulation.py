@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pytest_edgequant.conversion.qat import failures
+from pytest_edgequant.conversion.qat import failures, rounding
 from pytest_edgequant.conversion.qat.kernels import Call, Value, activate, to_trained
 from pytest_edgequant.conversion.qat.movement import OPERATORS
 from pytest_edgequant.conversion.qat.opaque import Opaque
@@ -26,8 +26,6 @@ from pytest_edgequant.tflite.graph import Operator, Tensor
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-NARROWEST = 1e-6
-"""A range is never narrower: an activation that is 0 throughout still gets a scale."""
 _MOMENTUM = 0.99
 _EPSILON = 1e-3
 
@@ -75,20 +73,6 @@ class _Pass:
     edges: Sequence[Any] = ()
 
 
-def scale_steps(values: NDArray[Any], channel: int | None) -> NDArray[np.float32]:
-    """The unit in which a tensor is trained: its channels' largest values, shaped to broadcast.
-
-    Channels of folded weights differ by orders of magnitude; one learning rate serves them all
-    when each is trained relative to its own size. A channel of zeros takes the tensor's.
-    """
-    whole = float(np.abs(values).max(initial=0.0)) or 1.0
-    if channel is None or values.ndim == 1:
-        return np.full([1] * values.ndim, whole, np.float32)
-    axes = tuple(a for a in range(values.ndim) if a != channel % values.ndim)
-    found = np.abs(values).max(axis=axes, keepdims=True)
-    return np.where(found > 1e-6 * whole, found, whole).astype(np.float32)
-
-
 def _type(tensor: Tensor) -> str:
     """What a tensor is simulated in."""
     return "float32" if tensor.quantization is not None else str(tensor.dtype)
@@ -115,7 +99,7 @@ class Simulation:
                 value = np.transpose(value, order)
             if value.ndim > 1 and channel is not None:
                 channel = value.ndim - 1
-            unit = scale_steps(value, channel)
+            unit = rounding.scale_steps(value, channel)
             self.units.append(tf.constant(unit))
             self.variables.append(
                 keras.Variable(value / unit, name=f"w{position}", dtype="float32")
@@ -166,33 +150,10 @@ class Simulation:
         gain = tf.sqrt((state.initial[1] + _EPSILON) / (state.variance + _EPSILON))
         return gain, state.initial[0] - state.mean * gain
 
-    def _round_weights(self, value: Any, per_channel: bool) -> tuple[Any, Any]:
-        """The nearest values of the symmetric int8 grid, and its step (one a channel, or one)."""
-        tf = self.tf
-        axes = list(range(len(value.shape) - 1)) if per_channel else None
-        largest = tf.reduce_max(tf.abs(value), axis=axes, keepdims=per_channel)
-        step = tf.maximum(largest, NARROWEST * 1e-6) / 127.0
-        return self._straight_through(value, step), tf.reshape(step, (-1,))
-
-    def _straight_through(self, value: Any, step: Any) -> Any:
-        """Rounded to multiples of a step; the gradient passes as if it were not."""
-        tf = self.tf
-        return value + tf.stop_gradient(tf.round(value / step) * step - value)
-
     def _scale(self, index: int, edges: Sequence[Any]) -> Any:
         """An activation's step."""
         group = self.plan.groups[index]
         return (edges[group][1] - edges[group][0]) / 255.0
-
-    def _round_constant(self, value: Any) -> Any:
-        """A constant that is added or multiplied: rounded to its own range."""
-        tf = self.tf
-        low = tf.stop_gradient(tf.minimum(tf.reduce_min(value), 0.0))
-        high = tf.stop_gradient(tf.maximum(tf.reduce_max(value), 0.0))
-        return self._fake(value, low, tf.maximum(high, low + NARROWEST))
-
-    def _fake(self, value: Any, low: Any, high: Any) -> Any:
-        return self.tf.quantization.fake_quant_with_min_max_vars(value, low, high)
 
     # -- the pass -------------------------------------------------------------------------------
 
@@ -236,7 +197,7 @@ class Simulation:
                         state.lows.setdefault(group, []).append(tf.reduce_min(result))
                         state.highs.setdefault(group, []).append(tf.reduce_max(result))
                     if mode.quantize and index not in unrounded:
-                        result = self._fake(result, *edges[group])
+                        result = rounding.to_range(tf, result, *edges[group])
                 known[index] = result
                 if index in mode.channels_of:
                     axes = list(range(len(result.shape) - 1))
@@ -282,7 +243,7 @@ class Simulation:
             value = self._master(position)
             # What an operator passes on is rounded with its output, on the same grid.
             if state.mode.quantize and index not in plan.constant_groups:
-                value = self._round_constant(value)
+                value = rounding.round_constant(self.tf, value)
             return Value(value, shape, False)
         if index not in plan.constants:
             raise ConversionError(
@@ -328,7 +289,7 @@ class Simulation:
             per_channel = tensor.quantization is not None and tensor.quantization.per_axis
             key = (plan.sources[tensor.index], per_channel)
             if folded is not None or key not in state.rounded:
-                state.rounded[key] = self._round_weights(value, per_channel)
+                state.rounded[key] = rounding.round_weights(tf, value, per_channel)
             value, step = state.rounded[key]
         arguments: list[Value | None] = []
         for position, index in enumerate(operator.inputs):
@@ -348,7 +309,7 @@ class Simulation:
             if step is not None:
                 # Its grid is that of the products: coarse where a channel's weights are large.
                 source = operator.inputs[2 if operator.name == "TRANSPOSE_CONV" else 0]
-                bias = self._straight_through(bias, self._scale(source, state.edges) * step)
+                bias = rounding.straight_through(tf, bias, self._scale(source, state.edges) * step)
             result = result + bias
         return result
 
@@ -383,7 +344,7 @@ class Simulation:
             seen = tf.stack([tf.minimum(lows, 0.0), tf.maximum(highs, 0.0)], axis=1)
             now = tf.gather(self.ranges, groups)
             moved = now + rate * (seen - now)
-            wide = tf.maximum(moved[:, 1], moved[:, 0] + NARROWEST)
+            wide = tf.maximum(moved[:, 1], moved[:, 0] + rounding.NARROWEST)
             moved = tf.stack([moved[:, 0], wide], axis=1)
             self.ranges.scatter_nd_update([[g] for g in groups], moved)
         for index, (mean, variance) in state.moments.items():

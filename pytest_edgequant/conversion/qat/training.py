@@ -14,7 +14,8 @@ from pytest_edgequant.conversion.qat.equalize import equalized
 from pytest_edgequant.conversion.qat.plan import Plan
 from pytest_edgequant.conversion.qat.recipe import Arrays, TrainingRecipe, default_epochs
 from pytest_edgequant.conversion.qat.rewrite import write
-from pytest_edgequant.conversion.qat.simulation import NARROWEST, Mode, Simulation
+from pytest_edgequant.conversion.qat.rounding import NARROWEST
+from pytest_edgequant.conversion.qat.simulation import Mode, Simulation
 from pytest_edgequant.errors import TrainingError
 
 if TYPE_CHECKING:

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -25,13 +24,9 @@ from pytest_edgequant.measure.evaluation.recording import (
     Recorder,
     part_length,
 )
-from pytest_edgequant.measure.evaluation.running import (
-    Lender,
-    Pass,
-    Task,
-    make_task,
-    usable_cores,
-)
+from pytest_edgequant.measure.evaluation.running import Lender, Pass
+from pytest_edgequant.measure.evaluation.selection import Selection
+from pytest_edgequant.measure.evaluation.tasks import Task, make_task, usable_cores
 from pytest_edgequant.records import Variant
 from pytest_edgequant.samples.quantize import dequantize
 from pytest_edgequant.samples.stream import Samples
@@ -53,39 +48,6 @@ Consumer = Callable[[Any, list[Outputs], Outputs | None], None]
 
 The inputs are overwritten later, and None where nobody asked for them.
 """
-
-
-@dataclass(frozen=True, eq=False)
-class Selection:
-    """Which samples of a dataset are evaluated; `token` stands for the choice in cache keys.
-
-    `left_out` and `only` are positions; None for no restriction.
-    """
-
-    left_out: NDArray[np.int64] | None = None
-    only: NDArray[np.int64] | None = None
-
-    @property
-    def token(self) -> str:
-        return digest(*(b"" if p is None else p.tobytes() for p in (self.left_out, self.only)))
-
-    def mask(self, start: int, count: int) -> NDArray[np.bool_] | None:
-        """Which samples of a part are evaluated; None for all of them."""
-        if self.left_out is None and self.only is None:
-            return None
-        mask = np.ones(count, dtype=bool)
-        if self.only is not None:
-            mask[:] = False
-            mask[_within(self.only, start, count)] = True
-        if self.left_out is not None:
-            mask[_within(self.left_out, start, count)] = False
-        return mask
-
-
-def _within(positions: NDArray[np.int64], start: int, count: int) -> NDArray[np.int64]:
-    """Sorted positions that lie in a part, relative to its start."""
-    low, high = np.searchsorted(positions, (start, start + count))
-    return positions[low:high] - start
 
 
 class Engine:
@@ -187,16 +149,7 @@ class Engine:
         for y, raw, given in passing:
             fresh = dict(zip((task.job.key for task in running), raw, strict=True))
             count = len(raw[0][0])
-            blocks = []
-            for task, known in zip(tasks, stored, strict=True):
-                values = fresh.get(task.job.key)
-                if known is not None:
-                    part = [array[done : done + count] for array in known]
-                    # Otherwise another dataset than it was: the caller starts again.
-                    values = part if len(part[0]) == count else values
-                if values is None:
-                    break
-                blocks.append(_real(task, values))
+            blocks = _blocks(tasks, stored, fresh, slice(done, done + count))
             for key, recorder in recorders.items():
                 recorder.add(fresh[key])
             if len(blocks) == len(tasks):
@@ -386,6 +339,28 @@ class Engine:
 def _is_lasting(samples: Samples) -> bool:
     """Whether outputs may be used by later runs: what a function does there, nobody knows."""
     return samples.is_array and samples.preprocess is None
+
+
+def _blocks(
+    tasks: Sequence[Task],
+    stored: Sequence[Recorded | None],
+    fresh: Mapping[str, list[NDArray[Any]]],
+    place: slice,
+) -> list[Outputs]:
+    """The outputs of all tasks for some samples, as they were stored or have just been computed.
+
+    Fewer than there are tasks where the dataset is another than it was: the caller starts again.
+    """
+    blocks = []
+    for task, known in zip(tasks, stored, strict=True):
+        values = fresh.get(task.job.key)
+        if known is not None:
+            part = [array[place] for array in known]
+            values = part if len(part[0]) == place.stop - place.start else values
+        if values is None:
+            break
+        blocks.append(_real(task, values))
+    return blocks
 
 
 def _real(task: Task, raw: Outputs) -> Outputs:

@@ -11,7 +11,7 @@ import numpy as np
 
 from pytest_edgequant.cache import digest
 from pytest_edgequant.errors import MetricError
-from pytest_edgequant.measure.evaluation.engine import Consumer, Engine, Outputs, Selection
+from pytest_edgequant.measure.evaluation.engine import Consumer, Engine, Outputs
 from pytest_edgequant.measure.evaluation.runtimes import (
     TITLES,
     check_runtime,
@@ -19,6 +19,7 @@ from pytest_edgequant.measure.evaluation.runtimes import (
     part_size,
     stratified_part,
 )
+from pytest_edgequant.measure.evaluation.selection import Selection
 from pytest_edgequant.measure.scores import Score, TaskMetric
 from pytest_edgequant.records import Target, Variant
 from pytest_edgequant.samples.inputs import input_specs
@@ -153,6 +154,65 @@ def _refuse_reconstruction(metric: TaskMetric, variant: Variant, found: Score) -
         )
 
 
+class _Scoring:
+    """A metric over the outputs of several variants, block by block.
+
+    Metrics `against_baseline` take the first variant's outputs for labels. `failed` is told of a
+    metric that can't be computed, before that is raised.
+    """
+
+    def __init__(
+        self,
+        metric: TaskMetric,
+        variants: Sequence[Variant],
+        watch: Callable[[], Watch] | None,
+        failed: Callable[[Variant, MetricError], None] | None,
+    ) -> None:
+        self._metric = metric
+        self._variants = variants
+        self._watch = watch
+        self._failed = failed
+        self._accumulators: list[Any] = []
+        self._observer: Watch | None = None
+
+    def start(self) -> Consumer:
+        """What takes the blocks of a pass; anew where the samples have to be read again."""
+        self._accumulators = [
+            self._metric.start(variant.label, tuple(info.name for info in variant.outputs))
+            for variant in self._variants
+        ]
+        self._observer = self._watch() if self._watch is not None else None
+        return self._consume
+
+    def _consume(self, y: Any, blocks: list[Outputs], x: Outputs | None) -> None:
+        given = x if x is None or len(x) > 1 else x[0]
+        predictions = [block[0] if len(block) == 1 else block for block in blocks]
+        labels = predictions[0] if self._metric.against_baseline else y
+        for position, y_pred in enumerate(predictions):
+            with self._telling(position):
+                self._accumulators[position].update(labels, y_pred, given)
+        if self._observer is not None:
+            self._observer(blocks)
+
+    @contextlib.contextmanager
+    def _telling(self, position: int) -> Iterator[None]:
+        try:
+            yield
+        except MetricError as error:
+            if self._failed is not None:
+                self._failed(self._variants[position], error)
+            raise
+
+    def scores(self) -> tuple[Score, ...]:
+        """Each variant's, once all blocks were taken."""
+        found: list[Score] = []
+        for position, accumulator in enumerate(self._accumulators):
+            with self._telling(position):
+                found.append(accumulator.finish())
+                _refuse_reconstruction(self._metric, self._variants[position], found[-1])
+        return tuple(found)
+
+
 def score(
     engine: Engine,
     variants: Sequence[Variant],
@@ -176,43 +236,10 @@ def score(
     given.identify = given.identify or identify
     variants = [variants[0], *(aligned(variant, variants[0]) for variant in variants[1:])]
     samples, selection, part = select(engine, variants, runtimes, given, limit)
-    accumulators: list[Any] = []
-
-    @contextlib.contextmanager
-    def telling(position: int) -> Iterator[None]:
-        try:
-            yield
-        except MetricError as error:
-            if failed is not None:
-                failed(variants[position], error)
-            raise
-
-    def start() -> Consumer:
-        accumulators[:] = [
-            metric.start(variant.label, tuple(info.name for info in variant.outputs))
-            for variant in variants
-        ]
-        observer = watch() if watch is not None else None
-
-        def consume(y: Any, blocks: list[Outputs], x: Outputs | None) -> None:
-            given = x if x is None or len(x) > 1 else x[0]
-            predictions = [block[0] if len(block) == 1 else block for block in blocks]
-            labels = predictions[0] if metric.against_baseline else y
-            for position, y_pred in enumerate(predictions):
-                with telling(position):
-                    accumulators[position].update(labels, y_pred, given)
-            if observer is not None:
-                observer(blocks)
-
-        return consume
-
+    scoring = _Scoring(metric, variants, watch, failed)
     wanted = list(zip(variants, runtimes, strict=True))
-    count = engine.run(wanted, samples, selection, start, inputs=metric.needs_inputs)
-    scores = []
-    for position, accumulator in enumerate(accumulators):
-        with telling(position):
-            scores.append(accumulator.finish())
-            _refuse_reconstruction(metric, variants[position], scores[-1])
+    count = engine.run(wanted, samples, selection, scoring.start, inputs=metric.needs_inputs)
+    scores = scoring.scores()
 
     def evaluated() -> str | None:
         # A generator's is known once it was read, and it can't be read again for it.
@@ -228,4 +255,4 @@ def score(
         return known if len(known) == count else None
 
     coverage = Coverage(count, samples.total or count, part)
-    return Scored(tuple(scores), tuple(runtimes), coverage, evaluated, hashes)
+    return Scored(scores, tuple(runtimes), coverage, evaluated, hashes)

@@ -23,8 +23,8 @@ from pytest_edgequant.api.convert import load_variant
 from pytest_edgequant.baseline import Baseline, Entry, Samples, compare, parse_rules
 from pytest_edgequant.gate import latency as latency_gate
 from pytest_edgequant.gate import parity as parity_gate
+from pytest_edgequant.measure.confidence import critical_value
 from pytest_edgequant.measure.latency.device import measurement, parse_result
-from pytest_edgequant.measure.paired import critical_value
 from pytest_edgequant.records import (
     CalibrationRobustness,
     CalibrationTrial,

@@ -14,11 +14,10 @@ from scipy.optimize import minimize_scalar
 
 from pytest_edgequant import compare_outcomes
 from pytest_edgequant.errors import DatasetError, MeasurementUnavailable, SettingsError
+from pytest_edgequant.measure.confidence import critical_value
 from pytest_edgequant.measure.metrics import compute, get_metric, task_metric
-from pytest_edgequant.measure.paired import (
-    bootstrap_interval,
-    compare_scores,
-    critical_value,
+from pytest_edgequant.measure.paired import bootstrap_interval, compare_scores
+from pytest_edgequant.measure.proportions import (
     mcnemar_exact,
     samples_to_decide,
     share_interval,

@@ -10,7 +10,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from pytest_edgequant.measure.paired import mcnemar_exact
 from pytest_edgequant.measure.probability import (
     binomial_at_least,
     binomial_at_most,
@@ -18,6 +17,7 @@ from pytest_edgequant.measure.probability import (
     normal_quantile,
     normal_share,
 )
+from pytest_edgequant.measure.proportions import mcnemar_exact
 
 AS_SCIPY = {"rel": 1e-9, "abs": 1e-300}
 

@@ -27,8 +27,8 @@ from pytest_edgequant import (
 from pytest_edgequant.api.convert import load_variant
 from pytest_edgequant.measure.evaluation import litert_runner, runtimes
 from pytest_edgequant.measure.evaluation.jobs import Choice
-from pytest_edgequant.measure.evaluation.running import make_task
 from pytest_edgequant.measure.evaluation.runtimes import stratified_part
+from pytest_edgequant.measure.evaluation.tasks import make_task
 from pytest_edgequant.pipeline.pipeline import Pipeline
 from pytest_edgequant.records import Quantization, TensorInfo
 from pytest_edgequant.samples.quantize import Quantizer, dequantize, quantize
