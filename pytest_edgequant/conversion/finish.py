@@ -33,7 +33,7 @@ def _rewritten(model: TFLiteModel, rewrite: Rewrite) -> TFLiteModel:
     found = rewrite.apply(model.content)
     if found.refused:
         raise ConversionError(f"{model.where}: {found.reason}")
-    return TFLiteModel(found.content, model.where)
+    return TFLiteModel(found.content, model.where) if found.changed else model
 
 
 def _float_form(model: TFLiteModel, spec: VariantSpec) -> tuple[TFLiteModel, tuple[str, ...]]:

@@ -10,19 +10,15 @@ places it afterwards, and the search counts with that.
 from __future__ import annotations
 
 import random
-import struct
 from collections.abc import Callable, Sequence
 from typing import Any
-
-import numpy as np
 
 from pytest_edgequant.measure.arena.calculator import calculate
 from pytest_edgequant.measure.arena.planner import Buffer, lower_bound, place, plan, steps
 from pytest_edgequant.records import PlannedBuffer
 from pytest_edgequant.targets.profiles import Profile
-from pytest_edgequant.tflite import schema
-from pytest_edgequant.tflite.edit import pack, unpack
-from pytest_edgequant.tflite.graph import OFFLINE_PLAN, Graph
+from pytest_edgequant.tflite.graph import Graph
+from pytest_edgequant.tflite.offline_plan import PlanOffline
 
 _TRIES = 400
 _MOST_STEPS = 40_000_000
@@ -79,21 +75,6 @@ def best_placement(
     return best, offsets
 
 
-def _with_plan(content: bytes, offsets: dict[int, int], tensors: int) -> bytes:
-    """The model with the plan in its metadata, in place of one that it may have."""
-    model = unpack(content)
-    values = [1, 0, tensors, *(offsets.get(i, -1) for i in range(tensors))]
-    buffer = schema.BufferT()
-    buffer.data = np.frombuffer(struct.pack(f"<{len(values)}i", *values), dtype=np.uint8)
-    model.buffers = [*model.buffers, buffer]
-    entry = schema.MetadataT()
-    entry.name = OFFLINE_PLAN
-    entry.buffer = len(model.buffers) - 1
-    kept = [m for m in model.metadata or [] if m.name not in (OFFLINE_PLAN, OFFLINE_PLAN.encode())]
-    model.metadata = [*kept, entry]
-    return pack(model)
-
-
 def _as_buffer(placed: PlannedBuffer) -> Buffer:
     return Buffer(placed.size, placed.first, placed.last)
 
@@ -118,4 +99,5 @@ def optimized(content: bytes, graph: Graph, profile: Profile) -> bytes:
     by_tensor = {
         b.tensor: offset for b, offset in zip(planned, offsets, strict=True) if b.tensor is not None
     }
-    return _with_plan(content, by_tensor, len(graph.main.tensors))
+    everywhere = tuple(by_tensor.get(i, -1) for i in range(len(graph.main.tensors)))
+    return PlanOffline(everywhere).apply(content).content

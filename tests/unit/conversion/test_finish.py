@@ -9,10 +9,9 @@ import pytest
 from model_building import kept_in_variable
 
 from pytest_edgequant.conversion.finish import finish
-from pytest_edgequant.conversion.tensorflow_worker import Converted
+from pytest_edgequant.conversion.order import Converted
 from pytest_edgequant.errors import ConversionError
 from pytest_edgequant.forms import get_spec
-from pytest_edgequant.tflite.graph import read_graph
 
 
 def test_a_state_that_is_read_on_two_grids_is_named_with_model_and_variant() -> None:
@@ -27,8 +26,8 @@ def test_inputs_and_outputs_get_the_type_of_the_form(
     form: str, kind: str, tiny: Mapping[str, Path]
 ) -> None:
     converted = Converted(tiny["int8_float_io"].read_bytes())
-    content, notes = finish(converted, get_spec(form), "m")
-    main = read_graph(content).main
+    model, notes = finish(converted, get_spec(form), "m")
+    main = model.graph.main
     assert {main.tensors[i].type for i in (*main.inputs, *main.outputs)} == {kind}
     assert not notes
 
@@ -38,4 +37,4 @@ def test_what_needs_no_change_is_the_converters_own_file(
     form: str, tiny: Mapping[str, Path]
 ) -> None:
     content = tiny[form].read_bytes()
-    assert finish(Converted(content), get_spec(form), "m")[0] is content
+    assert finish(Converted(content), get_spec(form), "m")[0].content is content

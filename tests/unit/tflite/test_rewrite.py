@@ -24,6 +24,7 @@ from pytest_edgequant.tflite.float_form import DropSimulatedQuantization
 from pytest_edgequant.tflite.folding import FoldPixels, Tiles
 from pytest_edgequant.tflite.graph import read_graph
 from pytest_edgequant.tflite.io_types import ChangeIoType
+from pytest_edgequant.tflite.offline_plan import PlanOffline
 from pytest_edgequant.tflite.passthrough import MoveIntegers
 from pytest_edgequant.tflite.restarting import RestartVariables
 from pytest_edgequant.tflite.rewrite import Rewrite
@@ -112,6 +113,11 @@ def once() -> schema.SubGraphT:
     return graph
 
 
+def one_abs() -> bytes:
+    x, y = (tensor(name, [1, 4], "FLOAT32") for name in "xy")
+    return one_operator("ABS", [x], y)
+
+
 CHANGES: Mapping[Rewrite, Callable[[], bytes]] = {
     BatchSamples(3): lambda: tiny("int8"),
     FoldPixels(Tiles(1, 512, 512)): lambda: tiny("int8"),
@@ -122,12 +128,14 @@ CHANGES: Mapping[Rewrite, Callable[[], bytes]] = {
     PutSamplesOutermost(): steps_outermost,
     RestartVariables(): set_once,
     QuantizeState(): lambda: kept_in_variable(0.2),
+    PlanOffline((0, 64)): one_abs,
 }
 REFUSES: Mapping[Rewrite, Callable[[], bytes]] = {
     BatchSamples(3): lambda: kept_in_variable(0.1),
     FoldPixels(Tiles(1, 512, 512)): set_once,
     ChangeIoType("int8", "uint8"): lambda: tiny("float32"),
     QuantizeState(): lambda: kept_in_variable(0.2, 0.3),
+    PlanOffline((0, 64, 128)): one_abs,
 }
 FILES = [*sorted(DATA.glob("*.tflite")), detour, simulated, steps_outermost, set_once]
 
@@ -225,7 +233,6 @@ def test_what_can_not_be_changed_is_refused(rewrite: Rewrite) -> None:
 
 
 def test_one_sample_is_no_batch() -> None:
-    x, y = (tensor(name, [1, 4], "FLOAT32") for name in "xy")
-    content = one_operator("ABS", [x], y)
+    content = one_abs()
     assert BatchSamples(1).apply(content).content is content
     assert BatchSamples(2).apply(content).changed
