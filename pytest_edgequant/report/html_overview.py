@@ -145,16 +145,18 @@ def boards_rows(boards: ModelBoards, links: Links) -> Iterator[BoardsRow]:
 
 
 def quiet_rows(results: Iterable[Result], standings: Standings) -> list[Quiet]:
-    """What was not run: variants with the same reasons together."""
-    found: dict[tuple[str, ...], tuple[dict[str, None], dict[str, None]]] = {}
+    """What was not run: together what was not on the same targets, for the same reasons."""
+    targets: dict[tuple[str, tuple[str, ...]], dict[str, None]] = {}
     for result in results:
         if not is_quiet(result, standings.of(result)):
             continue
-        said = dict.fromkeys(general(v.message, result.target) for v in result.verdicts)
-        names, targets = found.setdefault(tuple(said), ({}, {}))
-        names[f"{result.model}/{result.form}"] = None
-        targets[result.target or "no target"] = None
-    return [Quiet(list(names), list(targets), why) for why, (names, targets) in found.items()]
+        said = tuple(dict.fromkeys(general(v.message, result.target) for v in result.verdicts))
+        name = f"{result.model}/{result.form}"
+        targets.setdefault((name, said), {})[result.target or "no target"] = None
+    names: dict[tuple[tuple[str, ...], tuple[str, ...]], list[str]] = {}
+    for (name, why), where in targets.items():
+        names.setdefault((tuple(where), why), []).append(name)
+    return [Quiet(found, where, why) for (where, why), found in names.items()]
 
 
 # -- what is not right --------------------------------------------------------------------------

@@ -25,6 +25,7 @@ from edge_gate.markdown import Part, comment
 from edge_gate.record import Record, read_record, read_verdict
 
 RUNS = 600
+HTML_ROW = r'<th scope="row"><a [^>]*>([^<]*)</a></th>.*?class="verdict (\w*)"'
 SIGNS = {"✅": "good", "❌": "bad", "⚠️": "unsure"}
 PROFILES = [target for target in Targets() if target.name in {row[1] for row in ROWS}]
 
@@ -50,9 +51,13 @@ def html_tones(page: str) -> tuple[str, list[tuple[str, str, str]]]:
     badge = re.search(r'<h1><span class="badge (\w+)">', page)
     assert badge is not None
     rows = []
-    for table in re.split(r"<caption>", page.split("<h2>Overview</h2>")[1].split("</section>")[0]):
-        for name, cell in re.findall(r'<th scope="row">([^<]*)</th>.*?class="(\w*)"', table):
+    overview = page.split("<h2>Overview</h2>")[1].split("</section>")[0]
+    for table in re.split(r"<caption>", overview):
+        for name, cell in re.findall(HTML_ROW, table):
             rows.append((table.partition("<")[0], name, cell))
+    # What was not run is folded away, in a list of its own.
+    for names, targets in re.findall(r"<li>([^<]*) on ([^<]*)<", overview):
+        rows += [(at, name, "plain") for at in targets.split(", ") for name in names.split(", ")]
     return badge[1], rows
 
 
