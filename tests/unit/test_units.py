@@ -12,9 +12,11 @@ from pytest_edgequant.units import (
     FREQUENCY_UNITS,
     SIZE_UNITS,
     format_bytes,
+    format_duration,
     format_frequency,
     format_points,
     format_size,
+    parse_duration,
     parse_frequency,
     parse_share,
     parse_size,
@@ -173,3 +175,13 @@ def test_a_share_of_nothing_known_is_refused() -> None:
 def test_points_are_hundredths() -> None:
     assert format_points(0.0125) == "1.25 points"
     assert format_points(-0.1) == "-10.00 points"
+
+
+def test_durations_in_every_unit() -> None:
+    given = ("1500 ns", "1.5 us", "1.5 µs", "0.0015 ms", "0.0000015 s")
+    assert {parse_duration(text) for text in given} == {0.0015}
+
+
+@given(st.floats(1e-3, 1e6))
+def test_formatted_durations_read_back(milliseconds: float) -> None:
+    assert parse_duration(format_duration(milliseconds)) == pytest.approx(milliseconds, rel=1e-3)
