@@ -30,7 +30,8 @@ class Comparison:
     by the reason; `parts` those that were compared on a part of the samples, by which. `unused`
     are accepted entries that met no regression, `unmet` rules that met no figure of this run,
     `unknown` the errors of rules and entries for what neither run has.
-    `versions` says how the toolchain changed.
+    `versions` says how the toolchain changed, `origins` where the differences of an entry are from,
+    as far as that is known.
     """
 
     changes: Mapping[Key, Sequence[Change]] = field(default_factory=dict)
@@ -43,6 +44,7 @@ class Comparison:
     unmet: tuple[Rule, ...] = ()
     unknown: tuple[UnknownNameError, ...] = ()
     versions: str = ""
+    origins: Mapping[Key, str] = field(default_factory=dict)
 
     @property
     def held(self) -> bool:
@@ -353,6 +355,7 @@ def compare(
         tuple(unmet),
         tuple(unknown_names),
         comparer.models.versions,
+        {key: comparer.models.origin(key) for key in shared},
     )
 
 

@@ -52,6 +52,7 @@ TOOLCHAIN = (
 DEFAULT_NAME = "edge-baseline.json"
 """What a baseline is called where nobody says."""
 _MOST_NAMES = 5
+_NOTHING_COMPARED = "Nothing was compared; the tests' own limits hold"
 _MARKUP: dict[Outcome, dict[str, bool]] = {
     Outcome.FAIL: {"red": True},
     Outcome.INCONCLUSIVE: {"yellow": True},
@@ -101,7 +102,7 @@ class BaselineGate:
         self.save_path = _plain(settings.save_baseline)
         self.comparison: Comparison | None = None
         self.before: Baseline | None = None
-        self.problem = self._told = ""
+        self.problem = ""
         self.completed = False
         self.compared = False
         self._failed = False
@@ -175,7 +176,7 @@ class BaselineGate:
 
     def _explained_by(self, problem: str) -> str:
         """Why nothing was compared, what holds all the same, and what to do."""
-        return f"{problem}. Nothing was compared; the tests' own limits hold. {self._way_out}"
+        return f"{problem}. {_NOTHING_COMPARED}. {self._way_out}"
 
     @property
     def _way_out(self) -> str:
@@ -234,7 +235,7 @@ class BaselineGate:
             self._note(session, self._explained_by(self.problem), outcome)
 
     def _note(self, session: Session, note: str, outcome: Outcome | None) -> None:
-        session.baseline_note = self._told = note
+        session.baseline_note = note
         self._lines.append((f"baseline: {note}", outcome or Outcome.NOT_APPLICABLE))
 
     def _tell(self, session: Session, found: Comparison, after: Baseline) -> None:
@@ -251,7 +252,7 @@ class BaselineGate:
             session.baseline_outcome = Outcome.FAIL
             session.baseline_note = ". ".join([note, *map(str, found.unknown)])
         self._lines += comparison_lines(found)
-        if worse(found) and not self.accepting:
+        if worse(found) and found.held and not self.accepting:
             accept = f"To accept what changed: {self.command(self.path)}"
             session.baseline_note += f". {accept}"
             self._lines.append((accept, Outcome.NOT_APPLICABLE))
@@ -270,12 +271,16 @@ class BaselineGate:
         return f"{', '.join(parts)}{changed}"
 
     def failures(self) -> Iterator[pytest.TestReport]:
-        """A failed report for each variant with a regression, and for what is no baseline."""
+        """A failed report for each variant with a regression, and for what is no baseline.
+
+        What to do about it, once for all of them, is said below (`lines`).
+        """
         if self.path is None:
             return
         shown = self.shown(self.path)
         if self._failed:
-            yield self._report(shown, "baseline", _Explanation(shown, [self._told], self.problem))
+            told = f"{self.problem}. {_NOTHING_COMPARED}"
+            yield self._report(shown, "baseline", _Explanation(shown, [told], self.problem))
         if self.comparison is None:
             return
         if self.comparison.unknown:
@@ -284,14 +289,22 @@ class BaselineGate:
         for name, changes in failed(self.comparison).items():
             lines = [change.message for change in changes]
             brief = "; ".join(message.removeprefix(f"{name}: ") for message in lines)
-            lines.append(f"To accept it: {self.command(self.path)}")
             yield self._report(shown, name, _Explanation(shown, lines, brief))
 
     def annotations(self) -> Iterator[Failure]:
-        """The regressions as failed tests are annotated: at the baseline's first line."""
-        for report in self.failures():
+        """The regressions as failed tests are annotated: at the baseline's first line.
+
+        The first of them says what to do, for it stands alone.
+        """
+        for number, report in enumerate(self.failures()):
             path, _, _ = report.location
-            yield Failure(report.nodeid, path, 1, str(report.longrepr))
+            message = str(report.longrepr)
+            if number == 0 and self._failed:
+                message += f"\n{self._way_out}"
+            elif number == 0 and self.comparison is not None and failed(self.comparison):
+                assert self.path is not None
+                message += f"\nTo accept it: {self.command(self.path)}"
+            yield Failure(report.nodeid, path, 1, message)
 
     @staticmethod
     def _report(path: str, name: str, explanation: _Explanation | None) -> pytest.TestReport:

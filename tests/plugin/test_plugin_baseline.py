@@ -90,11 +90,13 @@ def test_a_regression_fails_the_run_and_is_named(gate: Project, workers: tuple[s
             "*FAILURES*",
             "*model/int8 on pico*",
             "E   model/int8 on pico: size_bytes 4,000 B -> * beyond the limit of 2% more*",
-            "E   To accept it: pytest * --edge-target=pico * --edge-save-baseline=base.json",
+            "FAIL: model/int8 on pico: size_bytes 4,000 B -> * beyond the limit of 2% more*",
+            "To accept what changed: pytest * --edge-target=pico * --edge-save-baseline=base.json",
             "FAILED base.json::model/int8 on pico - size_bytes 4,000 B -> *",
         ]
     )
     report = json.loads((gate.path / "r.json").read_text("utf-8"))
+    assert result.stdout.str().count("--edge-save-baseline=base.json") == 1
     (found,) = report["results"]
     verdicts = {change["metric"]: change["verdict"] for change in found["changes"]}
     assert verdicts["size_bytes"] == "fail"
