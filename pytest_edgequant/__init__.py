@@ -14,6 +14,7 @@ from pytest_edgequant.version import __version__
 if TYPE_CHECKING:
     from pytest_edgequant.api.accuracy import compare_accuracy, evaluate, measure_runtime_parity
     from pytest_edgequant.api.convert import convert
+    from pytest_edgequant.api.difference import compare_models
     from pytest_edgequant.api.fingerprint import model_fingerprint
     from pytest_edgequant.api.latency import (
         DeviceMeasurement,
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
         estimate_latency,
         measure_speedup,
     )
+    from pytest_edgequant.api.layers import inspect_model
     from pytest_edgequant.api.memory import (
         measure_arena,
         optimize_arena,
@@ -177,10 +179,12 @@ __all__ = [
     "calibration_quality",
     "calibration_robustness",
     "compare_accuracy",
+    "compare_models",
     "compare_outcomes",
     "convert",
     "estimate_latency",
     "evaluate",
+    "inspect_model",
     "load_target",
     "mean_iou",
     "measure_arena",
@@ -205,6 +209,8 @@ _HOMES = (
     "api.targets",
     "api.fingerprint",
     "api.memory",
+    "api.layers",
+    "api.difference",
     "api.accuracy",
     "diagnose.calibration_quality",
     "diagnose.robustness",

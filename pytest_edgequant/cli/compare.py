@@ -1,37 +1,91 @@
-"""`edgequant compare`: two baselines by the rules of a project, without a run of tests."""
+"""`edgequant compare`: two .tflite files layer by layer, or two baselines by a project's rules."""
 
 from __future__ import annotations
 
 import argparse
+import json
 from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pytest_edgequant.cli.project import add_project, working
 from pytest_edgequant.errors import DocumentError
 
 if TYPE_CHECKING:
     from pytest_edgequant.cli.files import Commands
 
 
+_EXAMPLES = """
+examples:
+  edgequant compare old.tflite new.tflite --target nano33ble
+  edgequant compare old.tflite new.tflite --target nano33ble --markdown >> comment.md
+  edgequant compare main.json branch.json
+
+exit status: 0, of baselines 1 on a regression, 2 misuse
+"""
+
+
 def add_parser(commands: Commands) -> argparse.ArgumentParser:
     """The command's arguments."""
-    parser = commands.add_parser("compare", help="compare two baselines; 1 on a regression")
-    parser.add_argument("before", type=Path)
-    parser.add_argument("after", type=Path)
-    parser.add_argument("--strict", action="store_true", help="fail on what is inconclusive")
-    parser.add_argument(
-        "--project",
-        type=Path,
-        default=Path("pyproject.toml"),
-        metavar="PYPROJECT",
-        help="the pyproject.toml with the rules (default: the one here)",
+    parser = commands.add_parser(
+        "compare",
+        help="two .tflite files layer by layer, or two baselines; 1 on a regression",
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    parser.add_argument("before", type=Path, help="a .tflite file, or a baseline")
+    parser.add_argument("after", type=Path, help="another of the same kind")
+    parser.add_argument("--strict", action="store_true", help="fail on what is inconclusive")
+    files = parser.add_argument_group("of .tflite files")
+    files.add_argument("--target", metavar="NAME", help="the board that arena and time are on")
+    shown = files.add_mutually_exclusive_group()
+    shown.add_argument("--markdown", action="store_true", help="print Markdown")
+    shown.add_argument("--json", action="store_true", help="print JSON")
+    add_project(parser)
     return parser
 
 
 def run(given: argparse.Namespace) -> int:
-    """Compare the baselines; gives the exit status."""
+    """Compare the files; gives the exit status."""
+    kinds = [_is_model(path) for path in (given.before, given.after)]
+    if kinds[0] != kinds[1]:
+        raise DocumentError(
+            f"{given.before} and {given.after} can't be compared: one is a .tflite file, the other "
+            "is none"
+        )
+    if kinds[0]:
+        return _compare_models(given)
+    if given.target or given.markdown or given.json:
+        raise DocumentError("--target, --markdown and --json are for .tflite files")
     return compare(given.before, given.after, given.project, strict=given.strict)
+
+
+def _is_model(path: Path) -> bool:
+    """Whether a path is that of a .tflite; what is missing says so where it is read."""
+    if path.suffix.lower() in (".tflite", ".lite"):
+        return True
+    try:
+        with open(path, "rb") as stream:
+            return stream.read(8)[4:] == b"TFL3"
+    except OSError:
+        return False
+
+
+def _compare_models(given: argparse.Namespace) -> int:
+    """What changed from one .tflite to the other: told, and judged by nothing."""
+    from pytest_edgequant.api.difference import compare_models
+    from pytest_edgequant.report import layers
+
+    with working(given.project, interpreters=False):
+        found = compare_models(given.before, given.after, given.target)
+    if given.json:
+        print(json.dumps(layers.difference_document(found), indent=2, allow_nan=False))
+    elif given.markdown:
+        print(layers.difference_markdown(found), end="")
+    else:
+        for line in layers.difference_lines(found):
+            print(line)
+    return 0
 
 
 def compare(before: Path, after: Path, project: Path, *, strict: bool) -> int:

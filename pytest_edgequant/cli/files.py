@@ -53,11 +53,17 @@ def check_formats(paths: Sequence[Path]) -> None:
             )
 
 
-def write_text(path: Path, text: str) -> None:
+def write_text(path: Path, text: str, *, quiet: bool = False) -> None:
     """Write a file and say so; raises `DocumentError` where it can't be written."""
+    write_bytes(path, text.encode("utf-8", "replace"))
+    if not quiet:
+        print(f"wrote {path}")
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a file; raises `DocumentError` where it can't be written."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8", errors="replace", newline="\n")
+        path.write_bytes(content)
     except OSError as error:
         raise DocumentError(f"{path}: can't be written: {error.strerror}") from None
-    print(f"wrote {path}")

@@ -1,17 +1,28 @@
-"""The command `edgequant`: merges and renders reports, compares baselines, explains words."""
+"""The command `edgequant`: checks, explains, converts and compares models, and their reports."""
 
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Callable, Sequence
 
-from pytest_edgequant.cli import check, compare, glossary, merge, report
+from pytest_edgequant.cli import (
+    arena,
+    check,
+    compare,
+    convert,
+    glossary,
+    inspect,
+    merge,
+    report,
+    targets,
+)
 from pytest_edgequant.errors import EdgeQuantError
 from pytest_edgequant.version import __version__
 
 WRONG = 2
-COMMANDS = (check, compare, merge, report, glossary)
+COMMANDS = (check, inspect, arena, targets, convert, compare, merge, report, glossary)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -24,14 +35,19 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; gives the exit status: 0, 1 for a regression, 2 for what can't be done."""
+    """Run the command; gives the exit status: 0, 1 for what did not pass, 2 for misuse."""
     given = _parser().parse_args(arguments)
     run: Callable[[argparse.Namespace], int] = given.run
     try:
-        return run(given)
+        status = run(given)
+        sys.stdout.flush()
     except EdgeQuantError as error:
         print(f"edgequant: {error}", file=sys.stderr)
         return WRONG
+    except BrokenPipeError:  # the reader, such as `head`, has had enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return WRONG
+    return status
 
 
 if __name__ == "__main__":

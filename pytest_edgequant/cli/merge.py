@@ -14,10 +14,19 @@ if TYPE_CHECKING:
     from pytest_edgequant.cli.files import Commands
 
 
+_EXAMPLES = """
+examples:
+  edgequant merge shard-1.json shard-2.json -o report.json -o report.md
+"""
+
+
 def add_parser(commands: Commands) -> argparse.ArgumentParser:
     """The command's arguments."""
     parser = commands.add_parser(
-        "merge", help="one report of several: the shards of a run (JSON reports, or baselines)"
+        "merge",
+        help="one report of several: the shards of a run (JSON reports, or baselines)",
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("inputs", nargs="+", type=Path, metavar="FILE")
     add_outputs(parser)

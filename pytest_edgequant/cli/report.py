@@ -13,9 +13,20 @@ if TYPE_CHECKING:
     from pytest_edgequant.cli.files import Commands
 
 
+_EXAMPLES = """
+examples:
+  edgequant report report.json -o report.html
+"""
+
+
 def add_parser(commands: Commands) -> argparse.ArgumentParser:
     """The command's arguments."""
-    parser = commands.add_parser("report", help="render a JSON report in another format")
+    parser = commands.add_parser(
+        "report",
+        help="render a JSON report in another format",
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("inputs", nargs=1, type=Path, metavar="FILE")
     add_outputs(parser)
     return parser

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Iterable
+from typing import Any
+
 from pytest_edgequant.api.latency import estimates_on
-from pytest_edgequant.records import Figure
-from pytest_edgequant.targets import Targets
+from pytest_edgequant.records import Figure, Target
 from pytest_edgequant.units import format_frequency, format_size
 
 
@@ -14,7 +17,7 @@ def _size(figure: Figure | None) -> str:
     return format_size(figure.value) + ("" if figure.verified else " *")
 
 
-def target_lines(targets: Targets) -> list[str]:
+def target_lines(targets: Iterable[Target]) -> list[str]:
     """One row a target; figures from no source that was read are marked with an asterisk."""
     from tabulate import tabulate
 
@@ -54,3 +57,9 @@ def target_lines(targets: Targets) -> list[str]:
         "latency estimate: of which arithmetic estimate_latency has one; measure others on the "
         "board (edge_device_result), and what runs LiteRT with edge_benchmark",
     ]
+
+
+def target_document(target: Target) -> dict[str, Any]:
+    """A target as plain data: each figure with its source, and what of a latency is estimated."""
+    found = dataclasses.asdict(target)
+    return found | {"latency_estimate": estimates_on(target) or None}

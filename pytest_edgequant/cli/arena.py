@@ -1,0 +1,55 @@
+"""`edgequant arena`: where the bytes of a model's arena go, and what would make them fewer."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pytest_edgequant.cli.files import write_text
+from pytest_edgequant.cli.project import add_project, working
+
+if TYPE_CHECKING:
+    from pytest_edgequant.cli.files import Commands
+
+_EXAMPLES = """
+examples:
+  edgequant arena model.tflite --target nano33ble
+  edgequant arena model.tflite --target esp32s3 --svg arena.svg
+"""
+
+
+def add_parser(commands: Commands) -> argparse.ArgumentParser:
+    """The command's arguments."""
+    parser = commands.add_parser(
+        "arena",
+        help="where the bytes of a model's tensor arena go, and what would make them fewer",
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("model", type=Path, metavar="MODEL", help="a .tflite file")
+    parser.add_argument("--target", required=True, metavar="NAME", help="the board")
+    parser.add_argument("--svg", type=Path, metavar="PATH", help="also draw the plan")
+    parser.add_argument("--json", action="store_true", help="print JSON instead")
+    add_project(parser)
+    return parser
+
+
+def run(given: argparse.Namespace) -> int:
+    """Explain the arena; gives the exit status."""
+    from pytest_edgequant.api.memory import measure_arena
+    from pytest_edgequant.report.layers import arena_document
+
+    with working(given.project, interpreters=False):
+        arena = measure_arena(given.model, given.target)
+        text = (
+            json.dumps(arena_document(arena), indent=2, allow_nan=False)
+            if given.json
+            else arena.explain()
+        )
+        picture = arena.svg() if given.svg is not None else ""
+    print(text)
+    if given.svg is not None:
+        write_text(given.svg, picture, quiet=given.json)
+    return 0
