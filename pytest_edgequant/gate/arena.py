@@ -6,11 +6,11 @@ import dataclasses
 
 from pytest_edgequant.api.memory import measure_arena, roomier_target
 from pytest_edgequant.errors import MeasurementUnavailable, SettingsError
-from pytest_edgequant.gate.verdicts import judge, over, undecided
+from pytest_edgequant.gate.verdicts import judge, over, sized, undecided
 from pytest_edgequant.limits import check_bytes
 from pytest_edgequant.records import Arena, Metric, Outcome, Target, Variant, Verdict
 from pytest_edgequant.results import recording
-from pytest_edgequant.units import format_bytes, parse_share, parse_size_limit
+from pytest_edgequant.units import parse_share, parse_size_limit
 from pytest_edgequant.wording import facts, short
 
 
@@ -45,12 +45,12 @@ def judge_arena(
     except MeasurementUnavailable as error:
         metric = Metric.unavailable("bytes", str(error))
         recording.record_metric(variant, "arena_bytes", metric)
-        return judge("arena", metric, limit, subject=subject, show=_size)
+        return judge("arena", metric, limit, subject=subject, show=sized)
     metric = arena.metric()
     recording.record_metric(variant, "arena_bytes", metric)
     if arena.unknown and arena.minimum_bytes > limit:
         return _judge_bounds(variant, target, arena, limit, subject, most is None)
-    verdict = judge("arena", metric, limit, subject=subject, show=_size)
+    verdict = judge("arena", metric, limit, subject=subject, show=sized)
     if verdict.verdict is Outcome.FAIL:
         advice = _arena_advice(variant, target, arena, limit, most is None)
         verdict = dataclasses.replace(verdict, message=f"{verdict.message}\n{advice}")
@@ -78,10 +78,6 @@ def _limit(target: Target, headroom: str | float, most: str | float | None) -> i
     return min([room - spare, *own])
 
 
-def _size(value: float) -> str:
-    return format_bytes(int(value))
-
-
 def _judge_bounds(
     variant: Variant, target: Target, arena: Arena, limit: int, subject: str, by_board: bool
 ) -> Verdict:
@@ -89,17 +85,17 @@ def _judge_bounds(
     names = ", ".join(arena.unknown)
     if arena.low_bytes > limit:
         message = (
-            f"{subject}: arena of at least {_size(arena.low_bytes)} (without the data of {names}, "
-            f"which is not known) is over the limit of {_size(limit)} by "
-            f"{_size(arena.low_bytes - limit)}\n"
+            f"{subject}: arena of at least {sized(arena.low_bytes)} (without the data of {names}, "
+            f"which is not known) is over the limit of {sized(limit)} by "
+            f"{sized(arena.low_bytes - limit)}\n"
             f"{_arena_advice(variant, target, arena, limit, by_board)}"
         )
-        brief = over("arena", arena.low_bytes, limit, _size)
+        brief = over("arena", arena.low_bytes, limit, sized)
         return Verdict("arena", Outcome.FAIL, message, limit, arena.low_bytes, brief=brief)
     message = undecided(
         "Measure the arena on the device",
-        f"{subject}: it is not known exactly: between {_size(arena.low_bytes)} and "
-        f"{_size(arena.minimum_bytes)}, with a limit of {_size(limit)}, because the memory of "
+        f"{subject}: it is not known exactly: between {sized(arena.low_bytes)} and "
+        f"{sized(arena.minimum_bytes)}, with a limit of {sized(limit)}, because the memory of "
         f"{names} is not known",
     )
     return Verdict("arena", Outcome.INCONCLUSIVE, message, limit, arena.minimum_bytes)
@@ -134,6 +130,6 @@ def _arena_advice(
     if roomier is not None:
         other, room, need = roomier
         lines.append(
-            f"The smallest target that has room is {other.name}: {_size(need)} of {_size(room)}"
+            f"The smallest target that has room is {other.name}: {sized(need)} of {sized(room)}"
         )
     return "\n".join(lines)

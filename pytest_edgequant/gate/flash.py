@@ -6,12 +6,12 @@ import math
 from fractions import Fraction
 
 from pytest_edgequant.errors import EdgeQuantError
-from pytest_edgequant.gate.verdicts import judge, over, undecided
+from pytest_edgequant.gate.verdicts import judge, over, sized, undecided
 from pytest_edgequant.measure.arena.unrolled import described
 from pytest_edgequant.measure.flash import FlashSplit
 from pytest_edgequant.records import Metric, Outcome, Target, Variant, Verdict
 from pytest_edgequant.tflite.model import graph_of
-from pytest_edgequant.units import format_bytes, limit_share, parse_size_limit
+from pytest_edgequant.units import limit_share, parse_size_limit
 
 SMALLER = "Use fewer channels or layers, or a target with more flash"
 FROM_FLOAT = "Quantize to int8 (about a quarter of float32)"
@@ -32,10 +32,6 @@ def size_metrics(variant: Variant, split: FlashSplit) -> dict[str, Metric]:
     return found
 
 
-def _show(value: float) -> str:
-    return format_bytes(int(value))
-
-
 def _advice(variant: Variant) -> str:
     usual = FROM_FLOAT if variant.name in ("float32", "float16") else SMALLER
     try:
@@ -54,7 +50,7 @@ def judge_size(variant: Variant, limit: str | float, split: FlashSplit, what: st
         metric = size_metrics(variant, split)["size_bytes"]
         most = parse_size_limit(limit, split.limit, what)
         return judge(
-            "size", metric, most, subject=variant.label, show=_show, advice=_advice(variant)
+            "size", metric, most, subject=variant.label, show=sized, advice=_advice(variant)
         )
     return judge_flash(variant, split, variant.target, share)
 
@@ -73,7 +69,7 @@ def judge_flash(
     part = "" if share == 1 else f"{float(100 * share):g}% of "
     if size > at_most:
         message = _too_large(variant, split, part, at_most)
-        brief = over("size", size, max(at_most, 0), _show)
+        brief = over("size", size, max(at_most, 0), sized)
         return Verdict("size", Outcome.FAIL, message, max(at_most, 0), size, brief=brief)
     if split.limit is None:
         message = f"{variant.label}: size is unavailable: {split.runtime.reason}"
@@ -81,13 +77,13 @@ def judge_flash(
     certain = math.floor(share * split.limit)
     if size <= certain:
         message = (
-            f"{variant.label}: size {_show(size)} is within the limit of {_show(certain)} "
+            f"{variant.label}: size {sized(size)} is within the limit of {sized(certain)} "
             f"({part}the flash that firmware and TFLM's code leave){described}"
         )
         return Verdict("size", Outcome.PASS, message, certain, size)
     question = "fit" if share == 1 else f"are within {part}the flash that is left to a model"
     message = (
-        f"{variant.label}: whether {_show(size)} {question} is not known: TFLM's code takes "
+        f"{variant.label}: whether {sized(size)} {question} is not known: TFLM's code takes "
         f"{split.runtime.low:,} to {split.runtime.value:,} B, by what the firmware is built with"
         f"{described}"
     )
@@ -98,12 +94,12 @@ def judge_flash(
 def _too_large(variant: Variant, split: FlashSplit, part: str, at_most: int) -> str:
     """Why a model doesn't fit however small the code is, and what would help."""
     size, described = variant.size_bytes, split.describe()
-    text = f"{variant.label}: size {_show(size)} "
+    text = f"{variant.label}: size {sized(size)} "
     if split.at_most is not None and split.at_most <= 0:
         least = (split.after_firmware or 0) - split.at_most
         text += (
-            f"does not fit: TFLM's code for the model's operators takes at least {_show(least)} of "
-            f"the {_show(split.after_firmware or 0)} of flash after firmware"
+            f"does not fit: TFLM's code for the model's operators takes at least {sized(least)} of "
+            f"the {sized(split.after_firmware or 0)} of flash after firmware"
         )
         advice = (
             "Use fewer kinds of operators, register int8 kernels alone and state what the firmware "
@@ -111,7 +107,7 @@ def _too_large(variant: Variant, split: FlashSplit, part: str, at_most: int) -> 
         )
     else:
         text += (
-            f"is over the limit of {_show(at_most)} by {_show(size - at_most)} ({part}the flash "
+            f"is over the limit of {sized(at_most)} by {sized(size - at_most)} ({part}the flash "
             "that firmware and TFLM's code leave at most)"
         )
         advice = _advice(variant)

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pytest_edgequant.errors import CannotRun, EdgeAssertionError, Inconclusive, Unavailable
 from pytest_edgequant.records import Metric, Outcome, Target, Variant, Verdict
 from pytest_edgequant.results import recording
+from pytest_edgequant.units import format_bytes
 from pytest_edgequant.wording import facts
 
 
@@ -62,6 +63,11 @@ def unavailable(
     verdict = Verdict(check, Outcome.UNAVAILABLE, message, limit, brief=brief)
     recording.record_verdict(variant, verdict)
     return Unavailable(message, verdict)
+
+
+def sized(value: float) -> str:
+    """A size as verdicts show it."""
+    return format_bytes(int(value))
 
 
 def over(what: str, value: float, limit: float, show: Callable[[float], str]) -> str:
