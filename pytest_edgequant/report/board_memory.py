@@ -35,13 +35,6 @@ class Memory:
         """By how many bytes the parts are more than there is."""
         return max(0, sum(part.bytes for part in self.parts) - self.total)
 
-    @property
-    def text(self) -> str:
-        """The whole in words."""
-        told = ", ".join(part.text for part in self.parts)
-        over = f"; {format_bytes(self.over)} too much" if self.over else ""
-        return f"{self.name}, {format_bytes(self.total)}: {told}{over}"
-
     def widths(self, whole: int) -> Iterator[tuple[Part, int, int]]:
         """Each part with its start and width, where all of the memory (and more) is `whole`.
 

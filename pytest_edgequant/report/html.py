@@ -29,7 +29,7 @@ from pytest_edgequant.report.html_overview import (
     quiet_rows,
     target_tables,
 )
-from pytest_edgequant.report.html_pictures import Pictures
+from pytest_edgequant.report.html_pictures import Picture, Pictures
 from pytest_edgequant.report.html_variants import Shown, VariantSection, file_of, variant_section
 from pytest_edgequant.report.json import document
 from pytest_edgequant.report.overview import OPEN_TITLE, WORDS, headline
@@ -53,7 +53,7 @@ class ModelSection:
 
     name: str
     anchor: str
-    pictures: Sequence[str]
+    pictures: Sequence[Picture]
     smallest: Sequence[str]
     matrix: Matrix | None
     variants: Sequence[VariantSection]
@@ -154,7 +154,7 @@ def _points(
 
 def _model_pictures(
     variants: Mapping[str, list[Result]], pictures: Pictures, model: str, standings: Standings
-) -> Iterator[str]:
+) -> Iterator[Picture]:
     results = [result for members in variants.values() for result in members]
     scores = sorted({name for r in results if (name := score_name(r)) is not None})
     if not scores:
@@ -165,15 +165,15 @@ def _model_pictures(
     for name, across in (("size_bytes", "size, bytes"), ("arena_bytes", "arena, bytes")):
         points = _points(variants, name, score, standings)
         if len(points) > 1:
-            svg = pictures.draw(
+            picture = pictures.draw(
                 "overview",
                 lambda points=points, across=across: pareto_svg(  # type: ignore[misc]
                     points, across, score_label(score), share, _direction(results, score)
                 ),
                 f"{score_label(score)} against {across} of the variants of {model}",
             )
-            if svg:
-                yield svg
+            if picture:
+                yield picture
 
 
 def _models(session: Session, standings: Standings, grouped: _Grouped) -> _Models:
@@ -199,13 +199,15 @@ def _models(session: Session, standings: Standings, grouped: _Grouped) -> _Model
                 ],
             )
         )
-    return _Models([s for s in sections if s.variants], pictures.remarks())
+    return _Models([s for s in sections if s.variants], pictures)
 
 
 @dataclass(frozen=True)
 class _Models:
+    """What is shown of all models, and the pictures in it."""
+
     sections: Sequence[ModelSection]
-    remarks: Sequence[str]
+    pictures: Pictures
 
 
 @dataclass(frozen=True)
@@ -256,9 +258,17 @@ def render(session: Session) -> str:
     """The report's text: the same for the same results, but for the environment at its end."""
     standings = Standings(session)
     grouped = _grouped(session, standings)
-    models, about = _models(session, standings, grouped), document(session)
+    models = _models(session, standings, grouped)
+    text = _rendered(session, standings, grouped, models)
+    if models.pictures.shrink(len(text)):
+        text = _rendered(session, standings, grouped, models)
+    return printable(text, "\n", "\N{REPLACEMENT CHARACTER}")
+
+
+def _rendered(session: Session, standings: Standings, grouped: _Grouped, models: _Models) -> str:
+    about = document(session)
     titles = (_FAILED_TITLE, OPEN_TITLE)
-    text = _template().render(
+    return _template().render(
         verdict=headline(session),
         baseline_note=session.baseline_note,
         overview=_overview(standings, grouped),
@@ -266,11 +276,10 @@ def render(session: Session) -> str:
         glossary=_glossary(models.sections),
         findings=grouped_findings(session, standings, grouped.links, titles),
         models=models.sections,
-        remarks=[*models.remarks, *_read_back(session, models.sections)],
+        remarks=[*models.pictures.remarks(), *_read_back(session, models.sections)],
         tool=about["tool"],
         environment=about["environment"],
     )
-    return printable(text, "\n", "\N{REPLACEMENT CHARACTER}")
 
 
 def _glossary(models: Sequence[ModelSection]) -> list[tuple[str, str, str]]:

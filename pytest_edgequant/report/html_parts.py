@@ -12,7 +12,7 @@ from pytest_edgequant.diagnose.weights import LayerWeights, layer_weights
 from pytest_edgequant.errors import EdgeQuantError
 from pytest_edgequant.measure.arena.picture import arena_svg
 from pytest_edgequant.records import Arena, Outcome, Result, Target
-from pytest_edgequant.report.html_pictures import Pictures
+from pytest_edgequant.report.html_pictures import Picture, Pictures
 from pytest_edgequant.report.plots.bars import MOST_BARS, bars_svg
 from pytest_edgequant.report.plots.weights import MOST_LAYERS, weights_svg
 from pytest_edgequant.results.session import Session
@@ -25,10 +25,12 @@ _MOST_ROWS = 60
 class Table:
     """A picture, the table under it, and what there is to say of it."""
 
-    picture: str
+    picture: Picture | None
     headings: Sequence[str]
     rows: Sequence[Sequence[str]]
     remark: str = ""
+    of_picture: str = ""
+    """What there is to say where the picture is shown."""
 
 
 def _number(value: float | None, unit: str = "") -> str:
@@ -67,12 +69,12 @@ def weights_table(
     try:
         layers = layer_weights(content, float32, label)
     except EdgeQuantError as error:
-        return Table("", (), (), str(error))
+        return Table(None, (), (), str(error))
     if not layers:
         return None
     known = tuple((layer.shape, layer.counts, layer.scales, layer.limit) for layer in layers)
     if known in seen:
-        return Table("", (), (), f"The weights are those of {seen[known]}.")
+        return Table(None, (), (), f"The weights are those of {seen[known]}.")
     seen[known] = variant
     names = layer_names([layer.name for layer in layers])
     picture = pictures.draw(
@@ -101,19 +103,22 @@ def weights_table(
         remark = "Errors are those of rounding to the scale; no float32 file of the same layers."
     else:
         remark = ""
-    return Table(
-        picture, (*headings, "largest error"), rows[:_MOST_ROWS], _with_rest(remark, rows, picture)
-    )
+    return _table(picture, (*headings, "largest error"), rows, MOST_LAYERS, remark)
 
 
-def _with_rest(remark: str, rows: Sequence[Any], picture: str, drawn: int = MOST_LAYERS) -> str:
+def _table(
+    picture: Picture | None,
+    headings: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    drawn: int,
+    remark: str = "",
+) -> Table:
+    """A table of the first rows; the picture has the first `drawn` of them."""
     more = len(rows) - _MOST_ROWS
-    parts = [remark] if remark else []
-    if picture and len(rows) > drawn:
-        parts.append(f"The picture has the first {drawn} of {len(rows)}.")
+    of_picture = f"The picture has the first {drawn} of {len(rows)}." if len(rows) > drawn else ""
     if more > 0:
-        parts.append(f"{more} more rows are not shown.")
-    return " ".join(parts)
+        remark = " ".join(filter(None, [remark, f"{more} more rows are not shown."]))
+    return Table(picture, headings, rows[:_MOST_ROWS], remark, of_picture)
 
 
 def _failed_arena(result: Result) -> bool:
@@ -193,7 +198,7 @@ def arena_tables(
     model = f"{measured[0].model}/{measured[0].form}"
     found, wrong = _plans(content, sorted(measured, key=order), targets, model)
     tables = [_arena_table(plan, model, pictures) for plan in found]
-    return [*tables, *(Table("", (), (), remark) for remark in dict.fromkeys(wrong))]
+    return [*tables, *(Table(None, (), (), remark) for remark in dict.fromkeys(wrong))]
 
 
 def _arena_table(plan: _Plan, model: str, pictures: Pictures) -> Table:
@@ -251,7 +256,7 @@ def classes_table(
         for row in rows
     ]
     headings = ("class", "samples", "baseline", "recall")
-    return Table(picture, headings, cells[:_MOST_ROWS], _with_rest("", cells, picture, MOST_BARS))
+    return _table(picture, headings, cells, MOST_BARS)
 
 
 def layers_table(
@@ -278,6 +283,5 @@ def layers_table(
         )
         for name, row in zip(names, rows, strict=True)
     ]
-    remark = _with_rest(f"On {result.target}.", cells, picture, MOST_BARS)
     headings = ("layer", "operator", "MACs", "latency", "share")
-    return Table(picture, headings, cells[:_MOST_ROWS], remark)
+    return _table(picture, headings, cells, MOST_BARS, f"On {result.target}.")

@@ -75,6 +75,7 @@ class VariantSection:
     verdict: str
     boards: FigureTable
     memories: Sequence[BoardMemory]
+    boards_known: int
     figures: Sequence[Figure]
     changes: Table | None
     notes: Sequence[tuple[str, str]]
@@ -132,7 +133,7 @@ def _figures(results: Sequence[Result]) -> list[Figure]:
 
 def _changes(results: Sequence[Result]) -> Table | None:
     rows = [(r.target or "-", *cells) for r in results for cells in change_rows(r)]
-    return Table("", ("target", *CHANGE_HEADINGS), rows) if rows else None
+    return Table(None, ("target", *CHANGE_HEADINGS), rows) if rows else None
 
 
 def _notes(results: Sequence[Result]) -> list[tuple[str, str]]:
@@ -165,6 +166,7 @@ def variant_section(
     content, missing = file_of(session, results)
     found = [standings.of(result) for result in results]
     shown_tone, outcome = decisive(found)
+    memories = board_memories(results, shown.targets, standings)
     weights, arenas = None, list[Table]()
     if content:
         weights = weights_table(content, float32, label, shown.weights, variant, pictures)
@@ -176,7 +178,8 @@ def variant_section(
         shown_tone,
         _verdict(results, standings),
         figure_table((r.target or "no target", "", r, standings.of(r)) for r in results),
-        board_memories(results, shown.targets, standings),
+        memories[: pictures.memories_of(len(memories))],
+        len(memories),
         _figures(results),
         _changes(results),
         _notes(results),

@@ -15,7 +15,7 @@ from recorded_events import metric_event, note_event, verdict_event
 
 from pytest_edgequant.pipeline.pipeline import Pipeline
 from pytest_edgequant.records import Change, Failure, Outcome
-from pytest_edgequant.report import plots
+from pytest_edgequant.report import html_pictures, plots
 from pytest_edgequant.report.html import render
 from pytest_edgequant.report.html_pictures import Pictures
 from pytest_edgequant.report.plots.pareto import Point, front
@@ -176,20 +176,35 @@ def test_without_matplotlib_there_are_tables_and_it_says_so(
 def test_pictures_have_a_limit_and_it_says_so() -> None:
     pictures = Pictures(True)
     drawn = [pictures.draw("arena", lambda: '<svg width="1pt">', "label") for _ in range(26)]
-    assert drawn.count("") == 2
+    assert drawn.count(None) == 2
     assert pictures.remarks() == [
         "2 pictures of memory plans are left out, for the report has no more room; the tables are "
         "there."
     ]
+    assert "1 picture of" in Pictures(True, left_out={"bars": 1}).remarks()[0]
 
 
 def test_pictures_take_no_more_than_their_room_together() -> None:
     pictures = Pictures(True, room=300)
-    large = f'<svg width="1pt">{"x" * 400}</svg>'
-    assert pictures.draw("bars", lambda: large, "label") == ""
-    small = [pictures.draw("bars", lambda: '<svg width="1pt">', "label") for _ in range(9)]
-    assert 0 < sum(map(len, small)) <= 300
-    assert "1 picture" in Pictures(True, left_out={"bars": 1}).remarks()[0]
+    for kind in ("bars", "weights"):
+        for _ in range(9):
+            pictures.draw(kind, lambda: '<svg width="1pt">', "label")
+    assert 0 < sum(len(picture.svg) for picture in pictures.drawn) <= 300
+    made = []
+    pictures.draw("bars", lambda: made.append(1) or "<svg>", "label")  # type: ignore[func-returns-value]
+    assert made == []  # what has no room is not made
+
+
+def test_a_report_that_is_too_large_has_fewer_pictures_and_says_so(
+    session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = render(session)
+    monkeypatch.setattr(html_pictures, "_WHOLE", len(whole) - 1)
+    text = render(session)
+    page = parse_page(text)
+    assert len(text) < len(whole)
+    assert len(list(page.all("div", "plot"))) == len(list(parse_page(whole).all("div", "plot"))) - 1
+    assert "is left out" in page.one("header").text
 
 
 def test_ids_of_pictures_are_never_the_same(session: Session) -> None:
