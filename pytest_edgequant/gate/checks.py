@@ -30,7 +30,7 @@ from pytest_edgequant.records import Failure, Target, Variant, Verdict
 from pytest_edgequant.results import recording
 from pytest_edgequant.results.gathered import Event
 from pytest_edgequant.results.session import Session
-from pytest_edgequant.tflite.graph import read_graph
+from pytest_edgequant.tflite.model import graph_of
 from pytest_edgequant.units import parse_duration, parse_share, parse_size
 from pytest_edgequant.wording import counted
 
@@ -159,7 +159,7 @@ def _record_untried(variant: Variant, target: Target) -> None:
 
 def _record_refused(variant: Variant, target: Target) -> None:
     """Record each operator that the target's runtime refuses: rule, place, what to use instead."""
-    graph = read_graph(variant.content, variant.label)
+    graph = graph_of(variant)
     rows = [
         {"rule": finding.rule, "severity": finding.severity.value, "where": finding.text}
         for finding in legality.findings(graph, target)

@@ -63,6 +63,21 @@ def key(
     return conversion_key(source, Order(get_spec(form), calibration, per_channel, training))
 
 
+@pytest.mark.parametrize(
+    ("form", "per_channel", "expected"),
+    [
+        ("float32", False, "413ff9a824f4f9cd0dc574d6c38da47d92615b8fa368ffa1920f0f25a24ff535"),
+        ("float16", True, "916d42cb9c810accce0fa4a3912e8d765c976345a2a82a1534070e00264daa1d"),
+        ("dynamic_range", True, "d5df9a68819953c8d002badceba0afe74e713c7fccd80e4046e76d999dc68c22"),
+    ],
+)
+def test_keys_are_those_of_caches_that_are_in_use(
+    form: str, per_channel: bool, expected: str
+) -> None:
+    """They change with REVISION alone: else each cache would be filled anew for nothing."""
+    assert key(form, per_channel=per_channel, tensorflow="2.21", keras="3.12") == expected
+
+
 def test_a_failure_names_the_file_that_was_asked_for(fresh_pipeline: Pipeline) -> None:
     for where in ("one.keras", "other.keras", "one.keras"):
         with pytest.raises(ConversionError, match=f"^{where}"):
