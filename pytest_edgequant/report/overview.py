@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from pytest_edgequant.baseline.pairs import SAVE_ANEW
 from pytest_edgequant.outcomes import WORST_FIRST
 from pytest_edgequant.records import Change, Outcome, Result
 from pytest_edgequant.report.figures import change_text, format_value
@@ -202,6 +203,32 @@ _EXITED = {
     5: "nothing was gated",
 }
 _MOST_REMARKS = 3
+_MOST_TO_DO = 2
+
+
+def _to_do(standings: Standings, session: Session) -> Iterator[str]:
+    """What would decide that which is inconclusive, each thing once."""
+    said: dict[str, None] = {}
+    for result in standings.results:
+        for cause in standings.of(result).causes:
+            if cause.outcome is Outcome.INCONCLUSIVE and not cause.failed:
+                said[_decided_by(result, cause)] = None
+    if session.baseline_outcome is Outcome.INCONCLUSIVE:
+        said["write a baseline"] = None
+    yield from filter(None, said)
+
+
+def _decided_by(result: Result, cause: Cause) -> str:
+    """What a message begins with, or what decides a figure against the baseline; else nothing."""
+    if cause.check.endswith(" against the baseline"):
+        anew = SAVE_ANEW.strip(". ")
+        do = anew if anew in cause.message else "evaluate more samples"
+    else:
+        do, colon, _ = cause.message.partition(": ")
+        # Reports of earlier versions begin with what they are about.
+        if not colon or do.startswith(f"{result.model}/"):
+            return ""
+    return f"{do[:1].lower()}{do[1:]}"
 
 
 def _open(standing: Standing) -> list[str]:
@@ -253,7 +280,8 @@ def headline(session: Session) -> Headline:
     elif not passed and run.outcome is not Outcome.INCONCLUSIVE:
         text = f"nothing was gated{': ' if said else ''}{said}"
     elif run.outcome is Outcome.INCONCLUSIVE:
-        text = f"inconclusive: {whole} passed, {said}"
+        do = "; ".join(_some(_to_do(standings, session), _MOST_TO_DO))
+        text = f"inconclusive: {do}{': ' if do else ''}{whole} passed, {said}"
     else:
         text = f"passed{' with ' if said else ''}{said}: {whole}"
     remarks = [

@@ -105,6 +105,25 @@ def test_an_inconclusive_check_warns() -> None:
     )
 
 
+def test_an_inconclusive_headline_begins_with_what_to_do() -> None:
+    open_ = verdict_event("int8", "arena", Outcome.INCONCLUSIVE)
+    open_["verdict"]["message"] = "Measure the arena on the device: digits/int8: not known exactly"
+    older = verdict_event("float32", "latency", Outcome.INCONCLUSIVE)
+    older["verdict"]["message"] = "digits/float32 on pico: latency 5 ms: neither is proven"
+    session = session_of(*GOOD, open_, of(open_, variant="int16x8"), older)
+    assert first_line(session).startswith(
+        "⚠️ **edgequant inconclusive: measure the arena on the device: 1 of 4 checks passed, "
+        "3 inconclusive**"
+    )
+    session.add_changes(
+        ("digits", "pico", "int8"),
+        [Change("accuracy", "", 0.9, 0.8, Outcome.INCONCLUSIVE, "worse; 95% interval, of 3 pairs")],
+    )
+    assert "inconclusive: evaluate more samples; measure the arena on the device: " in (
+        first_line(session)
+    )
+
+
 def test_nothing_gated_is_not_passed() -> None:
     assert first_line(session_of(GOOD[0])).startswith("⚠️ **edgequant nothing was gated**")
     assert first_line(Session(watched=True)) == "⚠️ **edgequant nothing was gated**"
