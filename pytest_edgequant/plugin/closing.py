@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from pytest_edgequant.plugin.baseline_gate import BaselineGate
@@ -60,9 +62,15 @@ class Closing:
             for target in self.targets.expand(name)
         }
 
+    def _shown(self, path: Path) -> str:
+        """A report's path as people at this terminal would type it."""
+        here = self.config.invocation_params.dir
+        return path.relative_to(here).as_posix() if path.is_relative_to(here) else str(path)
+
     def summarize(self, reporter: pytest.TerminalReporter) -> None:
         """Print the tables, then what needs to be seen in red."""
-        lines = list(terminal.summary_lines(self.session, self._given_targets().values()))
+        reports = list(map(self._shown, self.settings.report))
+        lines = list(terminal.summary_lines(self.session, self._given_targets().values(), reports))
         more = list(self.baseline.lines())
         if lines or more:
             reporter.write_sep("-", "edgequant")

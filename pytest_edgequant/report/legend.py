@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -11,6 +12,8 @@ from pytest_edgequant.report.usage import Use
 WIDTH = 150
 """Columns that explanations fill before they begin a new line."""
 _LETTERS = "abcdefghijklmnopqrstuvwxyz"
+
+_INTERVAL = re.compile(r"; (?=[\d.]+% interval)")
 
 
 class Legend:
@@ -56,7 +59,7 @@ class Source:
 
 def source(metric: Metric) -> Source:
     """A provenance taken apart: `measured (...), against digits/float32; 95% interval, ...`."""
-    made, _, interval = metric.provenance.partition("; ")
+    made, interval = [*_INTERVAL.split(metric.provenance, maxsplit=1), ""][:2]
     made, _, baseline = made.partition(", against ")
     return Source(made, interval, baseline)
 

@@ -109,7 +109,7 @@ def _overview(
     session: Session, standings: Standings, legend: Legend, level: _Level
 ) -> Iterator[str]:
     yield from _boards(session, standings, legend, level)
-    yield from legend_lines(legend)
+    yield from legend_lines(legend, fold=len(by_target(standings)) > DETAILED)
     if level.rows is None:
         for line in training_lines(session.results()):
             yield ""

@@ -121,7 +121,12 @@ def _model(
         yield f"{_count(good)}."
     for line in smallest_lines(found, standings):
         yield ""
-        yield prose(line[:1].upper() + line[1:], 1000)
+        yield prose(_sentence(line), 1000)
+
+
+def _sentence(line: str) -> str:
+    """A line as a sentence begins, unless it begins with a name."""
+    return line[:1].upper() + line[1:] if line.startswith(("the ", "there ", "no ")) else line
 
 
 def matrices(
@@ -148,11 +153,15 @@ def matrices(
             yield f"{code(model, name)}: {prose(first, 1000)}"
 
 
-def legend_lines(legend: Legend) -> Iterator[str]:
-    """What the marks of the tables mean."""
-    for mark, text in legend.entries:
+def legend_lines(legend: Legend, *, fold: bool) -> Iterator[str]:
+    """What the marks of the tables mean; `fold` where most of them stand in folded tables."""
+    lines = [f"{prose(mark)} {linked(text)}" for mark, text in legend.entries]
+    if fold and lines:
+        yield from folded("How the figures came about", (f"- {line}" for line in lines))
+        return
+    for line in lines:
         yield ""
-        yield f"{prose(mark)} {linked(text)}"
+        yield line
 
 
 def terms(said: Sequence[str]) -> Iterator[str]:

@@ -16,7 +16,7 @@ from pytest_edgequant.report.training import training_lines
 from pytest_edgequant.results.session import Session
 from pytest_edgequant.results.standing import Standings
 
-_ROWS = 24
+_ROWS = 16
 """Rows of all matrices together: what is printed of many models on many boards is one screen."""
 _LEAST_ROWS = 3
 
@@ -29,11 +29,13 @@ def _groups(results: Iterable[Result]) -> Iterator[tuple[str, list[Result]]]:
         yield f"{model} on {target or 'no target'}", members
 
 
-def summary_lines(session: Session, targets: Iterable[Target] = ()) -> Iterator[str]:
+def summary_lines(
+    session: Session, targets: Iterable[Target] = (), reports: Iterable[str] = ()
+) -> Iterator[str]:
     """The lines of the summary; none where nothing was recorded.
 
     `targets` are the profiles that the run was given: two or more have one table of all their
-    verdicts, more than three that alone.
+    verdicts, more than three that alone. `reports` are where the rest can be read.
     """
     standings = Standings(session)
     profiles = {target.name: target for target in targets}
@@ -49,6 +51,9 @@ def summary_lines(session: Session, targets: Iterable[Target] = ()) -> Iterator[
     most = max(_LEAST_ROWS, _ROWS // max(1, sum(_is_matrix(f) for f in found.values())))
     for model, members in by_model.items():
         lines += _model_lines(members, found[model], session, standings, legend, most)
+    if any(map(_is_matrix, found.values())):
+        where = ", ".join(reports) or "--edge-report=edge.html"
+        lines += ["", f"every figure of each board: {where}"]
     yield from lines
     yield from _notes(standings.results, session, legend, lines)
 

@@ -183,11 +183,15 @@ def test_the_summary_is_one_table_a_model_and_target(gate: Project) -> None:
 
 
 def test_many_boards_are_one_table_with_the_smallest_that_will_do(gate: Project) -> None:
-    lines = summary(gate.run("--edge-target=teensy4*,pico,ours", "-k", "int8 and not io"))
+    options = ("--edge-target=teensy4*,pico,ours", "--edge-report=out/edge.md")
+    lines = summary(gate.run(*options, "-k", "int8 and not io"))
     start = lines.index("tiny_float32 on 4 targets")
     assert lines[start + 1].startswith("4 boards pass; nearest to a limit: int8 on ")
     assert any("smallest boards on which everything passes: " in line for line in lines)
     assert not any(line == "tiny_float32 on pico" for line in lines)
+    assert "every figure of each board: out/edge.md" in lines
+    written = (gate.path / "out/edge.md").read_text("utf-8")
+    assert "<summary>4 boards pass</summary>" in written
 
 
 def test_the_summary_says_what_failed(gate: Project) -> None:
