@@ -7,8 +7,10 @@ test and not a broken one).
 
 from __future__ import annotations
 
+import contextlib
 import functools
-from collections.abc import Callable
+import struct
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 from pytest_edgequant.wording import short_names
@@ -163,6 +165,37 @@ class SpeedupMissed(EdgeAssertionError):
 
 class NotDeployable(EdgeAssertionError):
     """At least one of the target's own limits is broken; the message lists them all."""
+
+
+_OF_DAMAGE = (
+    ArithmeticError,
+    AttributeError,
+    LookupError,
+    MemoryError,
+    RecursionError,
+    TypeError,
+    ValueError,
+    struct.error,
+)
+
+
+@contextlib.contextmanager
+def reading(what: str) -> Iterator[None]:
+    """Raise a `ModelError` for what a damaged model makes of our own rules.
+
+    Around what looks at a model alone, and calls nothing of the user's. Rules check what they
+    stumble over and name it; this is for what they have not thought of.
+    """
+    try:
+        yield
+    except (EdgeQuantError, EdgeAssertionError):
+        raise
+    except _OF_DAMAGE as error:
+        raise ModelError(
+            f"{what}: its operators, tensors and options contradict each other "
+            f"({type(error).__name__}: {error}). Convert the model again; where it runs elsewhere "
+            "as it is, report it with the file"
+        ) from error
 
 
 def missing_extra(what: str, extra: str) -> MissingExtraError:

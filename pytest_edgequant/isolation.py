@@ -5,10 +5,10 @@ a child that serves calls over a pipe: when it dies or does not answer in time, 
 with a clear error, and the next call gets a new child. The child serves many calls, so TensorFlow
 is imported once.
 
-A call names a function by its import path and passes picklable arguments. Exceptions of the
-function come back as they are; what native code printed on stderr is at the end of the message
-of an `IsolatedProcessError`. A function may give a `concurrent.futures.Future`: its result is the
-answer, and the child takes the next call meanwhile.
+A call names a function by its import path and passes picklable arguments. The package's own
+exceptions come back as they are, all others as an `IsolatedProcessError` that names them; what
+native code printed on stderr is at the end of the message of one that died. A function may give a
+`concurrent.futures.Future`: its result is the answer, and the child takes the next call meanwhile.
 """
 
 from __future__ import annotations
@@ -30,7 +30,8 @@ from functools import partial
 from importlib import import_module
 from typing import IO, Any
 
-from pytest_edgequant.errors import EdgeQuantError, IsolatedProcessError
+from pytest_edgequant.confinement import confine, limit_processor_time
+from pytest_edgequant.errors import EdgeAssertionError, EdgeQuantError, IsolatedProcessError
 
 DEFAULT_TIMEOUT = 900.0
 _HEADER = struct.Struct("<Q")
@@ -143,7 +144,7 @@ class IsolatedProcess:
         environment.pop("COV_CORE_SOURCE", None)
         environment.update(self.environment)
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "pytest_edgequant.isolation"],
+            [sys.executable, "-m", "pytest_edgequant.isolation", *self._bonds()],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._stderr,
@@ -152,11 +153,16 @@ class IsolatedProcess:
         self.starts += 1
         return self._process
 
+    def _bonds(self) -> tuple[str, str, str]:
+        """What the child is told: its parent, whether that is a main thread, its time limit."""
+        main = threading.current_thread() is threading.main_thread()
+        return str(os.getpid()), "main" if main else "thread", repr(self.timeout)
+
     def call(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         """Run a module-level function in the child and give what it returns.
 
-        Raises what the function raises, and `IsolatedProcessError` when the child dies or does not
-        answer within the timeout.
+        Raises the package's own errors that the function raises, and `IsolatedProcessError` for
+        all others, and when the child dies or does not answer within the timeout.
         """
         return self.answer(self.post(function, *args, **kwargs))
 
@@ -193,6 +199,8 @@ class IsolatedProcess:
         succeeded, value = self._answers.pop(question)
         if succeeded:
             return value
+        if type(value) is IsolatedProcessError:
+            raise IsolatedProcessError(f"the {self.purpose} process failed: {value}")
         raise value
 
     def _take_next(self) -> None:
@@ -261,14 +269,14 @@ def _describe_exit(code: int) -> str:
 
 
 def _portable(error: BaseException) -> BaseException:
-    """The error itself where it survives pickling, else one that keeps its text."""
+    """The package's own error where it survives pickling, else one that keeps its text."""
     error.__traceback__ = None
     error.__cause__ = error.__context__ = None
-    try:
-        pickle.loads(_pickled(error))
-    except Exception:
-        return EdgeQuantError(f"{type(error).__name__}: {error}")
-    return error
+    if isinstance(error, EdgeQuantError | EdgeAssertionError):
+        with contextlib.suppress(Exception):
+            pickle.loads(_pickled(error))
+            return error
+    return IsolatedProcessError(f"{type(error).__name__}: {error}")
 
 
 def _answer(question: int, value: Any) -> bytes:
@@ -285,8 +293,9 @@ def _call(module: str, name: str, args: Sequence[Any], kwargs: Mapping[str, Any]
     return function(*args, **kwargs)
 
 
-def serve() -> None:
+def serve(parent: str, thread: str, timeout: str) -> None:
     """The child's loop: calls on stdin, answers on what was stdout, until stdin ends."""
+    confine(int(parent), dies_at_once=thread == "main")
     requests = os.fdopen(os.dup(0), "rb")
     answers = os.fdopen(os.dup(1), "wb")
     # Native code prints on stdout, and would break the pipe.
@@ -315,8 +324,9 @@ def serve() -> None:
             question, module, name, args, kwargs = _receive(requests)
         except EOFError:
             return
+        limit_processor_time(float(timeout))
         reply(question, partial(_call, module, name, args, kwargs))
 
 
 if __name__ == "__main__":
-    serve()
+    serve(*sys.argv[1:])

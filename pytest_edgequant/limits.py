@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Protocol, TypeGuard
 
 from pytest_edgequant.errors import SettingsError
-from pytest_edgequant.wording import counted
+from pytest_edgequant.wording import counted, shown
 
 _DROP = re.compile(
     r"(?:(?P<before>relative)\s*)?(?P<number>\d+(?:\.\d+)?)\s*(?P<unit>%|[a-z ]*[a-z])?"
@@ -53,16 +53,22 @@ class Bounded(Protocol):
 
 
 def is_number(value: object) -> TypeGuard[float]:
-    """Whether it is a real number, of whatever library; True and False are none."""
-    return isinstance(value, numbers.Real) and not isinstance(value, bool)
+    """Whether it is a real number that a double holds; True and False are none."""
+    if not isinstance(value, numbers.Real) or isinstance(value, bool):
+        return False
+    try:
+        float(value)
+    except (OverflowError, ValueError, TypeError):
+        return False
+    return True
 
 
 def parse_number(value: object, what: str, example: str) -> float:
     """A finite number of 0 or more, such as `example` says; raises `SettingsError`."""
     if not is_number(value):
-        raise SettingsError(f"{what}: expected {example}, got {value!r}")
+        raise SettingsError(f"{what}: expected {example}, got {shown(value)}")
     if not math.isfinite(value) or float(value) < 0:
-        raise SettingsError(f"{what}: expected a number of 0 or more, got {value!r}")
+        raise SettingsError(f"{what}: expected a number of 0 or more, got {shown(value)}")
     return float(value)
 
 
@@ -78,7 +84,7 @@ def parse_drop(value: object, metric: str, share: bool, what: str = "max_drop") 
         if share and amount >= 1:
             much = "more than everything" if amount > 1 else "everything, so that it can't fail"
             raise SettingsError(
-                f"{what}: {value!r} is {much}; {metric} is a fraction: {_points(amount)}"
+                f"{what}: {shown(value)} is {much}; {metric} is a fraction: {_points(amount)}"
             )
         return DropLimit(amount)
     return _parse_drop_text(value, metric, share, what)
@@ -94,35 +100,37 @@ def _parse_drop_text(value: str, metric: str, share: bool, what: str) -> DropLim
     if match is not None and not unit and not relative:
         number = float(match["number"])
         raise SettingsError(
-            f"{what}: can't read {value!r}: it has no unit; "
+            f"{what}: can't read {shown(value)}: it has no unit; "
             + (_points(number) if share else f"write the number {number:g}")
         )
     if match is None or unit not in (*_POINTS, *_PERCENT):
         raise SettingsError(
-            f"{what}: can't read {value!r}; expected a number such as 0.02 in the unit of "
+            f"{what}: can't read {shown(value)}; expected a number such as 0.02 in the unit of "
             f'{metric}, "2 pt" (points), or "2% relative" (of the baseline)'
         )
     number = float(match["number"])
     if unit in _PERCENT:
         if not relative:
             raise SettingsError(
-                f'{what}: {value!r} could mean points or a share of the baseline: write "'
+                f'{what}: {shown(value)} could mean points or a share of the baseline: write "'
                 f'{number:g} pt" for a drop such as 90% -> {90 - number:g}%, or "{number:g}% '
                 f'relative" for 90% -> {90 * (1 - number / 100):g}%'
             )
         if share and number >= 100:
-            raise SettingsError(f"{what}: {value!r} is all of the baseline: it can't fail")
+            raise SettingsError(f"{what}: {shown(value)} is all of the baseline: it can't fail")
         return DropLimit(number / 100, relative=True)
     if relative:
-        raise SettingsError(f'{what}: {value!r}: points are not relative; write "{number:g} pt"')
+        raise SettingsError(
+            f'{what}: {shown(value)}: points are not relative; write "{number:g} pt"'
+        )
     if not share:
         raise SettingsError(
-            f"{what}: {value!r}: {metric} is not a fraction, so it has no points; give a "
+            f"{what}: {shown(value)}: {metric} is not a fraction, so it has no points; give a "
             f'number in its own unit, or "{number:g}% relative"'
         )
     if number >= 100:
         much = "more than everything" if number > 100 else "everything, so that it can't fail"
-        raise SettingsError(f"{what}: {value!r} is {much}")
+        raise SettingsError(f"{what}: {shown(value)} is {much}")
     return DropLimit(number / 100)
 
 
@@ -143,21 +151,23 @@ def parse_floor(value: object, metric: Bounded, what: str) -> float:
             f"{what}: {metric.name} is better when it is smaller, so it has no floor; limit its "
             "drop with max_drop"
         )
-    shown = value
+    given = value
     if isinstance(value, str):
         match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*%", value.strip(), re.ASCII)
         if match is None or not metric.share:
-            raise SettingsError(f"{what}: can't read {value!r}; {_floor(value, metric)}")
+            raise SettingsError(f"{what}: can't read {shown(value)}; {_floor(value, metric)}")
         if float(match[1]) > 100:
-            raise SettingsError(f"{what}: {value!r} is more than everything")
+            raise SettingsError(f"{what}: {shown(value)} is more than everything")
         value = float(match[1]) / 100
     number = parse_number(value, what, 'a number such as 0.9, or "90%"')
     if metric.share and number > 1:
-        raise SettingsError(f"{what}: {shown!r} is more than everything; {_floor(number, metric)}")
+        raise SettingsError(
+            f"{what}: {shown(given)} is more than everything; {_floor(number, metric)}"
+        )
     if metric.share and number == 0:
         raise SettingsError(
-            f"{what}: {shown!r} can't fail: {metric.name} is never less; leave it out, or give a "
-            'floor such as 0.9 or "90%"'
+            f"{what}: {shown(given)} can't fail: {metric.name} is never less; leave it out, or "
+            'give a floor such as 0.9 or "90%"'
         )
     return number
 
@@ -181,12 +191,12 @@ def parse_fraction(value: object, what: str) -> float:
     if isinstance(value, str):
         match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*%", value.strip(), re.ASCII)
         if match is None:
-            raise SettingsError(f'{what}: can\'t read {value!r}; expected 0.01, or "1%"')
+            raise SettingsError(f'{what}: can\'t read {shown(value)}; expected 0.01, or "1%"')
         number = float(match[1]) / 100
     share = parse_number(number, what, 'a number of 0 or more such as 0.01, or "1%"')
     if share >= 1:
         ways = f'; {share:g} per cent are {share / 100:g} or "{share:g}%"' if share <= 100 else ""
-        raise SettingsError(f"{what}: {value!r} is all samples: it can't fail{ways}")
+        raise SettingsError(f"{what}: {shown(value)} is all samples: it can't fail{ways}")
     return share
 
 
@@ -198,7 +208,7 @@ def check_bytes(value: object, what: str) -> None:
     if not 1 <= number < 100:
         return
     raise SettingsError(
-        f"{what}: {value!r} would be {counted(int(number), 'byte')}; {number:g} per cent are "
+        f"{what}: {shown(value)} would be {counted(int(number), 'byte')}; {number:g} per cent are "
         f'{number / 100:g} or "{number:g}%", and a size has a unit ("{number:g} KiB")'
     )
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 
-from pytest_edgequant.errors import UnknownNameError
+from pytest_edgequant.errors import SettingsError, UnknownNameError
+from pytest_edgequant.wording import shown
 
 _PART = 2
 """From so many characters on, what was typed is looked for in names."""
@@ -14,6 +15,8 @@ _PART = 2
 @lru_cache(maxsize=1024)
 def fold(name: str) -> str:
     """`"Nucleo-L4R5ZI"` and `"nucleo_l4r5zi"` both give `"nucleol4r5zi"`."""
+    if not isinstance(name, str):
+        raise SettingsError(f"expected a name, got {shown(name)}")
     return "".join(c for c in name.casefold() if c not in "-_ .")
 
 
@@ -69,4 +72,4 @@ def unknown(
         f"Did you mean {', '.join(near)}?" if near else f"Known: {', '.join(sorted(known)) or '-'}"
     )
     prefix = f"{where}: " if where else ""
-    return UnknownNameError(f"{prefix}unknown {kind} {name!r}. {hint}")
+    return UnknownNameError(f"{prefix}unknown {kind} {shown(name)}. {hint}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from pytest_edgequant.files import open_file
 from pytest_edgequant.wording import counted
 
 LONGEST = 1024
@@ -29,7 +30,7 @@ def pointer_reason(content: bytes) -> str | None:
 def pointer_file(path: Path) -> str | None:
     """As `pointer_reason`, of a file; None too where it can't be read."""
     try:
-        with open(path, "rb") as stream:
+        with open_file(path) as stream:
             return pointer_reason(stream.read(LONGEST + 1))
     except OSError:
         return None

@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from pytest_edgequant.errors import SettingsError
+from pytest_edgequant.files import read_bytes
+from pytest_edgequant.wording import shown
 
 SECTION = "[tool.edgequant]"
 DEFAULT_TFLM_MACS = 5_000_000_000
@@ -153,7 +155,7 @@ def split_names(value: object, where: str) -> tuple[str, ...]:
     """Names from a string with commas, or from a list of such; duplicates once."""
     values = [value] if isinstance(value, str) else value
     if not isinstance(values, Sequence) or not all(isinstance(v, str) for v in values):
-        raise SettingsError(f"{where}: expected a name or a list of names, got {value!r}")
+        raise SettingsError(f"{where}: expected a name or a list of names, got {shown(value)}")
     names = [name.strip() for v in values for name in v.replace("\n", ",").split(",")]
     names = [name for name in names if name]
     if values and not names:
@@ -164,7 +166,7 @@ def split_names(value: object, where: str) -> tuple[str, ...]:
 def _paths(value: object, base: Path, where: str) -> tuple[Path, ...]:
     values = [value] if isinstance(value, str) else value
     if not isinstance(values, Sequence) or not all(isinstance(v, str) for v in values):
-        raise SettingsError(f"{where}: expected a path or a list of paths, got {value!r}")
+        raise SettingsError(f"{where}: expected a path or a list of paths, got {shown(value)}")
     return tuple(base / Path(v.strip()).expanduser() for v in values if v.strip())
 
 
@@ -175,16 +177,16 @@ def _flag(value: object, where: str) -> bool:
         return True
     if isinstance(value, str) and value.strip().lower() in ("0", "false", "no", "off"):
         return False
-    raise SettingsError(f"{where}: expected true or false, got {value!r}")
+    raise SettingsError(f"{where}: expected true or false, got {shown(value)}")
 
 
 def _seconds(value: object, where: str) -> float:
     try:
         seconds = float(value) if not isinstance(value, bool) else float("nan")  # type: ignore[arg-type]
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         seconds = float("nan")
     if not 0 < seconds < float("inf"):
-        raise SettingsError(f"{where}: expected a number of seconds above 0, got {value!r}")
+        raise SettingsError(f"{where}: expected a number of seconds above 0, got {shown(value)}")
     return seconds
 
 
@@ -192,10 +194,10 @@ def _count(value: object, where: str) -> int:
     """A whole number above 0; "5e9" is one."""
     try:
         count = float(value) if not isinstance(value, bool) else float("nan")  # type: ignore[arg-type]
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         count = float("nan")
     if not (1 <= count < 1e18) or count != int(count):
-        raise SettingsError(f"{where}: expected a whole number above 0, got {value!r}")
+        raise SettingsError(f"{where}: expected a whole number above 0, got {shown(value)}")
     return int(count)
 
 
@@ -207,7 +209,7 @@ def _read(option: Option, value: object, base: Path, where: str) -> Any:
     if option.kind == "path":
         paths = _paths(value, base, where)
         if len(paths) != 1:
-            raise SettingsError(f"{where}: expected one path, got {value!r}")
+            raise SettingsError(f"{where}: expected one path, got {shown(value)}")
         return paths[0]
     if option.kind == "seconds":
         return _seconds(value, where)
@@ -240,7 +242,7 @@ def read_section(pyproject: Path) -> Mapping[str, Any]:
     Raises `SettingsError` for an unknown key, with the closest one, and for a misspelt table.
     """
     try:
-        content = pyproject.read_bytes()
+        content = read_bytes(pyproject)
     except FileNotFoundError:
         return {}
     except OSError as error:

@@ -17,6 +17,7 @@ def load_toml(content: bytes, where: str) -> dict[str, Any]:
     """The parsed document; raises `SettingsError` naming `where` when it is not TOML."""
     try:
         document: dict[str, Any] = tomllib.loads(content.decode("utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:
+        # Beside what is no TOML: numbers of thousands of digits, tables nested without end.
         raise SettingsError(f"{where}: not valid TOML: {error}") from None
     return document

@@ -13,7 +13,8 @@ import re
 from fractions import Fraction
 
 from pytest_edgequant.errors import UnitError
-from pytest_edgequant.wording import counted
+from pytest_edgequant.limits import is_number
+from pytest_edgequant.wording import counted, shown
 
 SIZE_UNITS = {
     "B": 1,
@@ -30,16 +31,22 @@ FREQUENCY_UNITS = {"Hz": 1, "kHz": 10**3, "MHz": 10**6, "GHz": 10**9}
 _QUANTITY = re.compile(r"(?P<number>\d+(?:\.\d+)?)\s*(?P<unit>[A-Za-z%]*)", re.ASCII)
 
 
+_LONGEST = 100
+"""Characters of a quantity; Python refuses to read numbers of thousands of digits."""
+_MOST = 10**30
+"""Of any unit: what no device has, and every arithmetic holds."""
+
+
 def _split(text: str, what: str) -> tuple[Fraction, str]:
-    match = _QUANTITY.fullmatch(text.strip())
+    match = _QUANTITY.fullmatch(text.strip()) if len(text) <= _LONGEST else None
     if match is None:
-        raise UnitError(f"{what}: can't read {text!r} as a number and a unit")
+        raise UnitError(f"{what}: can't read {shown(text)} as a number and a unit")
     return Fraction(match["number"]), match["unit"]
 
 
 def _quantity(value: object, units: dict[str, int], base: str, example: str, what: str) -> int:
     if isinstance(value, bool) or not isinstance(value, numbers.Real | str):
-        raise UnitError(f"{what}: expected something like {example}, got {value!r}")
+        raise UnitError(f"{what}: expected something like {example}, got {shown(value)}")
     if isinstance(value, str):
         number, unit = _split(value, what)
         if unit == "" and number.denominator == 1:
@@ -49,23 +56,25 @@ def _quantity(value: object, units: dict[str, int], base: str, example: str, wha
             if units is SIZE_UNITS and unit.upper() in {"K", "KB", "M", "G", "MB", "GB"}:
                 hint = " (it could mean 1,000 or 1,024: write kB or KiB, MB or MiB)"
             raise UnitError(
-                f"{what}: unknown unit {unit!r} in {value!r}{hint}. Known: {', '.join(units)}"
+                f"{what}: unknown unit {unit!r} in {shown(value)}{hint}. Known: {', '.join(units)}"
             )
         amount = number * units[unit]
     else:
-        if not math.isfinite(value):
-            raise UnitError(f"{what}: {value!r} is not a finite number")
+        if not is_number(value) or not math.isfinite(value):
+            raise UnitError(f"{what}: {shown(value)} is not a finite number that a double holds")
         if isinstance(value, numbers.Integral):
             amount = Fraction(operator.index(value))
         else:
             amount = Fraction(float(value))
         unit = base
     if amount < 0:
-        raise UnitError(f"{what}: {value!r} is negative")
+        raise UnitError(f"{what}: {shown(value)} is negative")
+    if amount >= _MOST:
+        raise UnitError(f"{what}: {shown(value)} is more than any device has")
     # A readable figure such as "25.4 KiB" is rarely whole: what is counted is, so that rounding it
     # down changes no comparison. A fraction of the base unit itself is a slip.
     if amount.denominator != 1 and (unit == base or amount < 1):
-        raise UnitError(f"{what}: {value!r} is not a whole number of {base}")
+        raise UnitError(f"{what}: {shown(value)} is not a whole number of {base}")
     return math.floor(amount)
 
 
@@ -90,15 +99,17 @@ def parse_duration(value: object, what: str = "duration") -> float:
     """
     if not isinstance(value, str):
         raise UnitError(
-            f'{what}: expected a duration with its unit, such as "50 ms", got {value!r}'
+            f'{what}: expected a duration with its unit, such as "50 ms", got {shown(value)}'
         )
     number, unit = _split(value.replace("µs", "us").replace("μs", "us"), what)
     if unit not in DURATION_UNITS:
         raise UnitError(
-            f"{what}: unknown unit {unit!r} in {value!r}. Known: {', '.join(DURATION_UNITS)}"
+            f"{what}: unknown unit {unit!r} in {shown(value)}. Known: {', '.join(DURATION_UNITS)}"
         )
     if number == 0:
-        raise UnitError(f"{what}: {value!r} leaves no time at all")
+        raise UnitError(f"{what}: {shown(value)} leaves no time at all")
+    if number >= _MOST:
+        raise UnitError(f"{what}: {shown(value)} is longer than anyone waits")
     return float(number * DURATION_UNITS[unit] / 10**6)
 
 
@@ -111,15 +122,19 @@ def parse_share(value: object, what: str = "share") -> Fraction | None:
         return None
     number, unit = _split(value, what)
     if unit != "%":
-        raise UnitError(f"{what}: can't read {value!r} as a percentage such as '80%'")
+        raise UnitError(f"{what}: can't read {shown(value)} as a percentage such as '80%'")
     if number > 100:
-        raise UnitError(f"{what}: {value!r} is more than the whole")
+        raise UnitError(f"{what}: {shown(value)} is more than the whole")
     return number / 100
 
 
 def _bare(value: object) -> float | None:
     """The number of text that has no unit; None of anything else."""
-    if isinstance(value, str) and re.fullmatch(r"\d+(\.\d+)?", value.strip(), re.ASCII):
+    if (
+        isinstance(value, str)
+        and len(value) <= _LONGEST
+        and re.fullmatch(r"\d+(\.\d+)?", value.strip(), re.ASCII)
+    ):
         return float(value)
     return None
 
@@ -133,8 +148,8 @@ def limit_share(value: object, what: str = "max") -> Fraction | None:
     if number is not None and number <= 100:
         size = [f"{number:g} B", f"{number:g} KiB"] if number >= 1 else []
         ways = [*size, f"{100 * number if number < 1 else number:g}%"]
-        raise UnitError(f"{what}: {value!r} has no unit: write {' or '.join(map(repr, ways))}")
-    if isinstance(value, numbers.Real) and 0 < float(value) < 1:
+        raise UnitError(f"{what}: {shown(value)} has no unit: write {' or '.join(map(repr, ways))}")
+    if is_number(value) and 0 < float(value) < 1:
         return Fraction(str(float(value)))
     return parse_share(value, what)
 
@@ -150,8 +165,8 @@ def parse_size_limit(value: object, whole: int | None, what: str = "max") -> int
         return parse_size(value, what)
     if whole is None:
         raise UnitError(
-            f"{what}: {value!r} is a share of what the target has left, which is not known here; "
-            "give target=..., or an absolute size such as '64 KiB'"
+            f"{what}: {shown(value)} is a share of what the target has left, which is not known "
+            "here; give target=..., or an absolute size such as '64 KiB'"
         )
     return math.floor(share * whole)
 

@@ -30,6 +30,15 @@ def short_names(text: str) -> str:
     )
 
 
+def shown(value: object, most: int = 80) -> str:
+    """What was given instead of what was expected, as messages quote it: short, whatever it is."""
+    if isinstance(value, int) and value.bit_length() > 3 * most:
+        # Python itself refuses to write the longest ones.
+        return f"an integer of about {value.bit_length() * 30103 // 100000 + 1:,} digits"
+    text = repr(value)
+    return text if len(text) <= most else f"{text[:most]}..."
+
+
 def facts(head: str, found: Iterable[str]) -> str:
     """Several facts behind a head, each of them on a line of its own."""
     return f"{head} " + "\n  ".join(found)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from pytest_edgequant.errors import user_facing
+from pytest_edgequant.errors import SettingsError, user_facing
 from pytest_edgequant.pipeline.current import current_pipeline
 from pytest_edgequant.pipeline.request import CalibrationRequest
 from pytest_edgequant.records import Target, Variant
+from pytest_edgequant.wording import shown
 
 
 def load_variant(model: Any, where: str = "model") -> Variant:
@@ -21,6 +22,11 @@ def load_variant(model: Any, where: str = "model") -> Variant:
 def for_target(variant: Any, target: Target | str | None) -> tuple[Variant, Target | None]:
     """The variant as it is judged: on the target asked for, else the one that it carries."""
     loaded = load_variant(variant)
+    if target is not None and not isinstance(target, str | Target):
+        raise SettingsError(
+            f"target: expected a target's name or a Target, got {shown(target)}; "
+            "`edgequant targets` lists the names"
+        )
     if isinstance(target, str):
         target = current_pipeline().targets.get(target)
     found = target or loaded.target

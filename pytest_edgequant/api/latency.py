@@ -30,7 +30,7 @@ from pytest_edgequant.records import CompilerOption, Metric, Target, Variant
 from pytest_edgequant.results import recording
 from pytest_edgequant.targets import check_optimization
 from pytest_edgequant.tflite.model import graph_of
-from pytest_edgequant.wording import counted, facts
+from pytest_edgequant.wording import counted, facts, shown
 
 __all__ = [
     "DeviceMeasurement",
@@ -178,7 +178,7 @@ def measure_speedup(
     faster, slower = load_variant(candidate), load_variant(baseline)
     check_threads(threads)
     if isinstance(rounds, bool) or not isinstance(rounds, int) or rounds < 6:
-        raise SettingsError(f"rounds: expected a whole number from 6 on, got {rounds!r}")
+        raise SettingsError(f"rounds: expected a whole number from 6 on, got {shown(rounds)}")
     pairs = current_pipeline().isolated(
         runner.interleaved, faster.content, slower.content, threads, rounds
     )

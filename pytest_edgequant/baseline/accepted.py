@@ -23,9 +23,11 @@ from pytest_edgequant.baseline.document import Key
 from pytest_edgequant.baseline.known import check_name
 from pytest_edgequant.errors import SettingsError
 from pytest_edgequant.forms import VARIANTS, get_spec
+from pytest_edgequant.limits import is_number
 from pytest_edgequant.names import unknown
 from pytest_edgequant.targets import Targets
 from pytest_edgequant.units import parse_size
+from pytest_edgequant.wording import shown
 
 _REQUIRED = ("model", "metric", "reason", "expires")
 _GLOB = frozenset("*?[")
@@ -72,7 +74,9 @@ def _date(value: object, place: str) -> datetime.date:
         with contextlib.suppress(ValueError):
             value = datetime.date.fromisoformat(value.strip())
     if not isinstance(value, datetime.date):
-        raise SettingsError(f"{place}.expires: expected a date such as 2027-03-31, got {value!r}")
+        raise SettingsError(
+            f"{place}.expires: expected a date such as 2027-03-31, got {shown(value)}"
+        )
     return value
 
 
@@ -81,8 +85,8 @@ def _limit(value: object, metric: str, place: str) -> float | None:
         return None
     if metric.endswith("_bytes"):
         return float(parse_size(value, f"{place}.limit"))
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise SettingsError(f"{place}.limit: expected a number, got {value!r}")
+    if not is_number(value) or not math.isfinite(value):
+        raise SettingsError(f"{place}.limit: expected a number, got {shown(value)}")
     return float(value)
 
 
@@ -140,7 +144,7 @@ def parse_accepted(
         for key in ("model", "metric", "reason", "variant", "target"):
             value = entry.get(key, "*")
             if not isinstance(value, str) or not value.strip():
-                raise SettingsError(f"{place}.{key}: expected text, got {value!r}")
+                raise SettingsError(f"{place}.{key}: expected text, got {shown(value)}")
         metric = check_name(entry["metric"], f"{place}.metric", measured)
         found.append(
             Accepted(

@@ -168,9 +168,11 @@ def _read_metric(document: Any, name: str) -> Metric:
 
 def _whole(document: Mapping[str, Any], key: str, name: str) -> int | None:
     value = document.get(key)
-    if value is not None and (isinstance(value, bool) or not isinstance(value, int)):
-        raise Damaged(f"{name}: {key} is {value!r:.60}")
-    return value
+    if value is None:
+        return None
+    found: int = expect(value, int, f"{name}: {key}")
+    number(found, f"{name}: {key}")
+    return found
 
 
 _Hashes = Mapping[str, "NDArray[np.uint32]"]

@@ -20,6 +20,7 @@ from pytest_edgequant.errors import EdgeQuantError, SettingsError, UnknownNameEr
 from pytest_edgequant.limits import is_number, parse_drop
 from pytest_edgequant.names import unknown
 from pytest_edgequant.units import parse_size
+from pytest_edgequant.wording import shown
 
 DEFAULT_CONFIDENCE = 0.95
 _LIMITS = ("max_drop", "max_growth", "max_ratio")
@@ -139,7 +140,7 @@ def better(metric: str) -> str | None:
 
 def _number(value: object, place: str, least: float) -> float:
     if not is_number(value) or not math.isfinite(value) or value < least:
-        raise SettingsError(f"{place}: expected a number of {least:g} or more, got {value!r}")
+        raise SettingsError(f"{place}: expected a number of {least:g} or more, got {shown(value)}")
     return float(value)
 
 
@@ -153,7 +154,7 @@ def parse_growth(value: object, place: str) -> tuple[float, bool]:
         try:
             share = float(text)
         except ValueError:
-            raise SettingsError(f"{place}: can't read {value!r} as a percentage") from None
+            raise SettingsError(f"{place}: can't read {shown(value)} as a percentage") from None
         return _number(share, place, 0) / 100, True
     if isinstance(value, str):
         return float(parse_size(value, place)), False
@@ -165,7 +166,7 @@ def _check_drop(value: object, metric: str, place: str) -> None:
     points = isinstance(value, str) and "%" not in value
     limit = parse_drop(value, metric, points or _is_share(metric), place)
     if metric in _SPAN and not limit.relative and limit.amount >= _SPAN[metric]:
-        raise SettingsError(f"{place}: {value!r} is all that {metric} can fall: it can't fail")
+        raise SettingsError(f"{place}: {shown(value)} is all that {metric} can fall: it can't fail")
 
 
 def _is_share(metric: str) -> bool:
@@ -254,7 +255,7 @@ def parse_rules(
         place = f"{where}: regression.{key}"
         if key in flags:
             if not isinstance(value, bool):
-                raise SettingsError(f"{place}: expected true or false, got {value!r}")
+                raise SettingsError(f"{place}: expected true or false, got {shown(value)}")
             flags[key] = flags[key] or value
             continue
         metric = check_name(key, place, (*measured, TASK, *flags))

@@ -24,6 +24,7 @@ from pytest_edgequant.baseline.document import (
     load_baseline,
 )
 from pytest_edgequant.errors import DocumentError
+from pytest_edgequant.files import read_bytes
 
 _PATIENCE = 120.0
 """Seconds that a run waits for another one that writes the same file."""
@@ -100,7 +101,7 @@ def replaceable(path: Path) -> bool:
     A damaged or old one may; a newer one, or a document of another kind, may not.
     """
     try:
-        content = path.read_bytes()
+        content = read_bytes(path)
     except OSError:
         return not path.exists()
     with contextlib.suppress(ValueError, RecursionError):

@@ -16,9 +16,11 @@ from pytest_edgequant.conversion.layers import is_keras_model
 from pytest_edgequant.conversion.order import Converted, Description, Order
 from pytest_edgequant.conversion.tflite_source import TFLiteFile
 from pytest_edgequant.errors import ModelError
+from pytest_edgequant.files import open_file
 from pytest_edgequant.forms import VariantSpec
 from pytest_edgequant.isolation import IsolatedProcess
 from pytest_edgequant.pointers import pointer_file, pointer_reason
+from pytest_edgequant.wording import shown
 
 # What converts is loaded where something is converted: a .tflite taken as it is needs none of it.
 
@@ -83,13 +85,17 @@ def _check_fetched(path: Path, where: str) -> None:
 
 
 def _open_path(path: Path, where: str) -> Source:
+    try:
+        folder = path.is_dir()
+    except OSError as error:
+        raise ModelError(f"{where}: can't read {shown(str(path))}: {error.strerror}") from None
     _check_fetched(path, where)
-    if path.is_dir():
+    if folder:
         if (path / "saved_model.pb").is_file():
             return _tensorflow_file(path, "saved_model")
         raise ModelError(f"{where}: the folder {str(path)!r} holds no saved_model.pb")
     try:
-        with open(path, "rb") as stream:
+        with open_file(path) as stream:
             head = stream.read(8)
             suffix = path.suffix.lower()
             if suffix in (".tflite", ".lite") or head[4:8] == b"TFL3":

@@ -27,6 +27,7 @@ from pytest_edgequant.errors import (
     ModelError,
     NotDerivableError,
 )
+from pytest_edgequant.files import read_bytes
 from pytest_edgequant.forms import VariantSpec
 from pytest_edgequant.isolation import IsolatedProcess
 
@@ -127,13 +128,13 @@ class TensorFlowFile(_FloatModel):
     @cached_property
     def fingerprint(self) -> str:
         if self.kind == "keras":
-            return hashlib.sha256(self.path.read_bytes()).hexdigest()
+            return hashlib.sha256(read_bytes(self.path)).hexdigest()
         total = hashlib.sha256()
         for file in sorted(p for p in self.path.rglob("*") if p.is_file()):
             # fingerprint.pb holds a random number, and nothing that is computed.
             if file.name != "fingerprint.pb":
                 name = file.relative_to(self.path).as_posix()
-                content = file.read_bytes()
+                content = read_bytes(file)
                 total.update(f"{name}\0{len(content)}\0".encode())
                 total.update(content)
         return total.hexdigest()

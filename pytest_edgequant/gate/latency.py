@@ -24,6 +24,7 @@ from pytest_edgequant.measure.latency.records import (
 from pytest_edgequant.records import Metric, Outcome, Target, Variant, Verdict
 from pytest_edgequant.results import recording
 from pytest_edgequant.units import format_duration, parse_duration
+from pytest_edgequant.wording import shown
 
 _MOST_BOARDS = 4
 
@@ -166,9 +167,9 @@ def assert_speedup(
 
 def _ratio(value: float, what: str) -> float:
     if not is_number(value):
-        raise SettingsError(f"{what}: expected a ratio such as 1.5, got {value!r}")
+        raise SettingsError(f"{what}: expected a ratio such as 1.5, got {shown(value)}")
     if not math.isfinite(value) or value <= 0:
-        raise SettingsError(f"{what}: expected a ratio above 0, got {value!r}")
+        raise SettingsError(f"{what}: expected a ratio above 0, got {shown(value)}")
     return float(value)
 
 

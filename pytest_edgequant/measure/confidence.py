@@ -5,6 +5,7 @@ from __future__ import annotations
 from pytest_edgequant.errors import SettingsError
 from pytest_edgequant.limits import is_number
 from pytest_edgequant.measure.probability import normal_quantile
+from pytest_edgequant.wording import shown
 
 DEFAULT_CONFIDENCE = 0.95
 LEAST_CONFIDENCE, MOST_CONFIDENCE = 0.5, 0.9999
@@ -23,7 +24,9 @@ def check_confidence(confidence: object, what: str = "confidence") -> float:
     """A confidence level such as 0.95; raises `SettingsError`, and for one that decides nothing."""
     if not is_number(confidence) or not 0 < confidence < 1:
         meant = _as_fraction(confidence)
-        raise SettingsError(f"{what}: expected a number such as 0.95, got {confidence!r}{meant}")
+        raise SettingsError(
+            f"{what}: expected a number such as 0.95, got {shown(confidence)}{meant}"
+        )
     level = float(confidence)
     if not LEAST_CONFIDENCE <= level <= MOST_CONFIDENCE:
         why = (
@@ -32,8 +35,8 @@ def check_confidence(confidence: object, what: str = "confidence") -> float:
             else "no number of samples at hand would be evidence"
         )
         raise SettingsError(
-            f"{what}: {confidence!r}: {why}; expected {LEAST_CONFIDENCE:g} to {MOST_CONFIDENCE:g}, "
-            "such as 0.95"
+            f"{what}: {shown(confidence)}: {why}; expected {LEAST_CONFIDENCE:g} to "
+            f"{MOST_CONFIDENCE:g}, such as 0.95"
         )
     return level
 

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from pytest_edgequant.errors import MetricError
+from pytest_edgequant.limits import is_number
 from pytest_edgequant.measure.chance import chance_of_decisions, shuffled
 from pytest_edgequant.measure.classification import (
     Agreement,
@@ -44,7 +45,7 @@ from pytest_edgequant.measure.scores import (
 )
 from pytest_edgequant.names import fold, unknown
 from pytest_edgequant.records import Chance
-from pytest_edgequant.wording import counted
+from pytest_edgequant.wording import counted, shown
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -224,7 +225,7 @@ def task_metric(
     Raises `MetricError` for a direction that is unclear, or another `on`.
     """
     if not callable(function):
-        raise MetricError(f"edge_metric: expected a name or a callable, got {function!r}")
+        raise MetricError(f"edge_metric: expected a name or a callable, got {shown(function)}")
     found = name or _name_of(function)
     known_on, positive = _reads(function, _name_of(function))
     reads = on or known_on
@@ -245,8 +246,8 @@ def task_metric(
 
 def top_k(k: int, *, output: str | int | None = None) -> TaskMetric:
     """The share of samples whose right class is among the k highest scores; also "top-5"."""
-    if isinstance(k, bool) or not isinstance(k, int) or k < 1:
-        raise MetricError(f"edge_metric: top_k takes a whole number from 1 on, got {k!r}")
+    if isinstance(k, bool) or not isinstance(k, int) or not 1 <= k < 2**31:
+        raise MetricError(f"edge_metric: top_k takes a whole number from 1 on, got {shown(k)}")
     return (
         Top1(DEFAULT_METRIC, True, output=output)
         if k == 1
@@ -267,8 +268,10 @@ def roc_auc(
         raise MetricError(
             f'edge_metric: roc_auc(score={score!r}): expected "auto", "output", "reconstruction"'
         )
-    if max_fpr is not None and not 0 < max_fpr <= 1:
-        raise MetricError(f"edge_metric: roc_auc(max_fpr={max_fpr!r}): expected above 0, up to 1")
+    if max_fpr is not None and not (is_number(max_fpr) and 0 < max_fpr <= 1):
+        raise MetricError(
+            f"edge_metric: roc_auc(max_fpr={shown(max_fpr)}): expected above 0, up to 1"
+        )
     return RocAuc(
         "roc_auc" if max_fpr is None else f"roc_auc_{max_fpr:g}",
         True,
@@ -295,7 +298,7 @@ def get_metric(metric: MetricLike, output: str | int | None = None) -> TaskMetri
     if output is None or output == found.output:
         return found
     if isinstance(output, bool) or not isinstance(output, int | str):
-        raise MetricError(f"output: expected a name or a position, got {output!r}")
+        raise MetricError(f"output: expected a name or a position, got {shown(output)}")
     return replace(found, output=output)
 
 
@@ -331,7 +334,7 @@ def _found(metric: MetricLike) -> TaskMetric:
             return top_k(int(k[1]))
         raise unknown("metric", metric, METRIC_NAMES, "edge_metric")
     if inspect.isclass(metric) or not callable(metric):
-        raise MetricError(f"edge_metric: expected a name or a callable, got {metric!r}")
+        raise MetricError(f"edge_metric: expected a name or a callable, got {shown(metric)}")
     return task_metric(metric)
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pytest_edgequant.files import read_bytes
 from pytest_edgequant.records import ModelFile, Outcome, Result, Target
 from pytest_edgequant.report.figures import result_text
 from pytest_edgequant.report.html_boards import (
@@ -94,7 +95,7 @@ class VariantSection:
 def read_file(file: ModelFile) -> tuple[bytes | None, str]:
     """The .tflite behind a result, or None and why it is not there."""
     try:
-        content = file.content if file.content is not None else Path(file.path).read_bytes()
+        content = file.content if file.content is not None else read_bytes(Path(file.path))
     except OSError as error:
         return None, f"the file {file.path} can't be read: {error.strerror or error}"
     if hashlib.sha256(content).hexdigest() != file.fingerprint:

@@ -54,9 +54,11 @@ def _outcome(document: Mapping[str, Any], place: str) -> Outcome:
 
 def _whole(document: Mapping[str, Any], key: str, place: str) -> int | None:
     value = document.get(key)
-    if value is not None and (isinstance(value, bool) or not isinstance(value, int)):
-        raise Damaged(f"{place}: {key} is {value!r:.60}")
-    return value
+    if value is None:
+        return None
+    found: int = expect(value, int, f"{place}: {key}")
+    number(found, f"{place}: {key}")
+    return found
 
 
 def _metric(document: Any, place: str) -> Metric:

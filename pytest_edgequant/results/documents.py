@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from pytest_edgequant.errors import DocumentError
+from pytest_edgequant.files import read_bytes
 from pytest_edgequant.pointers import pointer_reason
+from pytest_edgequant.wording import shown
 
 
 class Damaged(ValueError):
@@ -18,7 +20,7 @@ class Damaged(ValueError):
 def expect(value: Any, kind: type | tuple[type, ...], what: str) -> Any:
     """The value, where it is of this kind; raises `Damaged` naming `what`."""
     if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
-        raise Damaged(f"{what} is {value!r:.60}")
+        raise Damaged(f"{what} is {shown(value, 60)}")
     return value
 
 
@@ -26,7 +28,7 @@ def number(value: Any, what: str) -> float | int:
     """The value, where it is a finite number; raises `Damaged`."""
     found: float | int = expect(value, (int, float), what)
     if not abs(found) < 2**1023:
-        raise Damaged(f"{what} is {value!r:.60}")
+        raise Damaged(f"{what} is {shown(value, 60)}")
     return found
 
 
@@ -76,7 +78,7 @@ def parse_document(content: bytes, where: str, newest: Mapping[str, int]) -> dic
 def read_file(path: Path) -> bytes:
     """A file's bytes; raises `DocumentError` that names it where there is none."""
     try:
-        return path.read_bytes()
+        return read_bytes(path)
     except FileNotFoundError:
         raise DocumentError(f"{path.name}: there is no such file") from None
     except OSError as error:

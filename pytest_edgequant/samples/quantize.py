@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pytest_edgequant.errors import DatasetError
+from pytest_edgequant.errors import DatasetError, ModelError
 from pytest_edgequant.records import TensorInfo
 
 if TYPE_CHECKING:
@@ -23,8 +23,13 @@ def _along_axis(values: tuple[float, ...] | tuple[int, ...], info: TensorInfo) -
     assert info.quantization is not None
     if info.quantization.axis is None:
         return array[0]  # type: ignore[no-any-return]
-    shape = [1] * len(info.shape)
-    shape[info.quantization.axis] = len(array)
+    axis, shape = info.quantization.axis, [1] * len(info.shape)
+    if not 0 <= axis < len(shape) or info.shape[axis] != len(array):
+        raise ModelError(
+            f"the tensor {info.name!r} of shape {info.shape} has {len(array)} scales along axis "
+            f"{axis}, which do not fit it: convert the model again"
+        )
+    shape[axis] = len(array)
     return array.reshape(shape)
 
 

@@ -14,6 +14,7 @@ from pytest_edgequant.names import fold, unknown
 from pytest_edgequant.records import Target
 from pytest_edgequant.targets.tables import build_target
 from pytest_edgequant.toml import load_toml
+from pytest_edgequant.wording import shown
 
 DEFAULT_TARGET = "host"
 GROUPS = {
@@ -50,7 +51,7 @@ class Targets:
         for name, table in tables.items():
             section = f"{where}: targets.{name}"
             if not isinstance(table, Mapping):
-                raise TargetError(f"{section} must be a table, got {table!r}")
+                raise TargetError(f"{section} must be a table, got {shown(table)}")
             if fold(name) in self._by_fold:
                 raise TargetError(
                     f"{section}: the name is taken by the target {self._by_fold[fold(name)]!r}; "
@@ -79,7 +80,7 @@ class Targets:
         if "base" in table:
             wanted = table["base"]
             if not isinstance(wanted, str):
-                raise TargetError(f"{section}: base must be a target's name, got {wanted!r}")
+                raise TargetError(f"{section}: base must be a target's name, got {shown(wanted)}")
             own = next((n for n in tables if fold(wanted) in _folded_names(n, tables[n])), None)
             if own is not None:
                 self._resolve(own, tables, where, done, (*chain, name))

@@ -20,6 +20,7 @@ from pytest_edgequant.targets.cores import check_runtime
 from pytest_edgequant.targets.profiles import RELEASES
 from pytest_edgequant.targets.runtimes import RUNTIMES
 from pytest_edgequant.units import parse_frequency, parse_size
+from pytest_edgequant.wording import shown
 
 OPTIONS = ("-O0", "-O1", "-Og", "-O2", "-O3", "-Ofast", "-Os", "-Oz")
 """What a compiler may be told of how far to optimize."""
@@ -69,7 +70,7 @@ def _sourced(
             f'{place}: a figure needs a source (where it was read), or source = "{UNVERIFIED}"'
         )
     if not isinstance(note, str):
-        raise TargetError(f"{place}: note must be text, got {note!r}")
+        raise TargetError(f"{place}: note must be text, got {shown(note)}")
     return value, source, note
 
 
@@ -90,7 +91,7 @@ def check_optimization(value: object, place: str) -> str:
     if value not in OPTIONS:
         raise TargetError(
             f"{place}: the compiler's option for optimization is one of {', '.join(OPTIONS)}; "
-            f"got {value!r}"
+            f"got {shown(value)}"
         )
     return str(value)
 
@@ -102,7 +103,7 @@ def _optimization(given: object, where: str, default_source: str | None) -> Comp
 
 def _strings(key: str, value: object, where: str) -> tuple[str, ...]:
     if not isinstance(value, list | tuple) or not all(isinstance(v, str) for v in value):
-        raise TargetError(f"{where}: {key} must be a list of strings, got {value!r}")
+        raise TargetError(f"{where}: {key} must be a list of strings, got {shown(value)}")
     return tuple(value)
 
 
@@ -127,7 +128,7 @@ def _age(key: str, value: object, where: str) -> str:
     if not isinstance(value, str) or not _MONTH.fullmatch(value):
         raise TargetError(
             f'{where}: {key} is the age of the firmware\'s TFLM sources, as "2024-08" or '
-            f'"2024-08-15"; got {value!r}'
+            f'"2024-08-15"; got {shown(value)}'
         )
     return value
 
@@ -246,7 +247,9 @@ def _variants(
         if not isinstance(reasons, Mapping) or not all(
             isinstance(v, str) for v in reasons.values()
         ):
-            raise TargetError(f"{where}: refused must map variants to reasons, got {reasons!r}")
+            raise TargetError(
+                f"{where}: refused must map variants to reasons, got {shown(reasons)}"
+            )
         values["refused"] = {**values["refused"], **reasons}
     if "variants" in table:
         chosen = _strings("variants", table["variants"], where)

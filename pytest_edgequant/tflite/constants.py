@@ -45,6 +45,10 @@ def per_element(values: tuple[float, ...], quantization: Quantization, rank: int
     array = np.asarray(values, np.float64)
     if quantization.axis is None:
         return array[:1].reshape(())
+    if not 0 <= quantization.axis < rank:
+        raise ModelError(
+            f"{len(values)} scales along axis {quantization.axis} of a tensor of {rank} dimensions"
+        )
     shape = [1] * rank
     shape[quantization.axis] = -1
     return array.reshape(shape)

@@ -24,6 +24,7 @@ from pytest_edgequant.errors import ModelError
 from pytest_edgequant.records import Quantization
 from pytest_edgequant.tflite import schema
 from pytest_edgequant.tflite.graph import (
+    MOST_NESTED,
     OFFLINE_PLAN,
     Graph,
     Operator,
@@ -151,6 +152,8 @@ class _Hasher:
         if index in self.open:
             return f"itself:{index}"
         if index not in self.subgraphs:
+            if len(self.open) >= MOST_NESTED:
+                raise ValueError(f"subgraphs call each other more than {MOST_NESTED} deep")
             self.open.add(index)
             self.subgraphs[index] = self.whole(self.graph.subgraphs[index], index)
             self.open.discard(index)

@@ -36,6 +36,8 @@ OFFLINE_PLAN = "OfflineMemoryAllocation"
 
 MOST_OPERATORS = 50_000
 """Of a file, in all its subgraphs: ten times what the largest models have."""
+MOST_NESTED = 32
+"""Subgraphs that call each other: a device runs them on its stack."""
 MOST_DIMENSIONS = 32
 """Of a tensor: what every NumPy has arrays of."""
 MOST_ELEMENTS = 2**40

@@ -11,11 +11,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from pytest_edgequant.errors import CannotRunError, ModelError
+from pytest_edgequant.errors import CannotRunError, ModelError, reading
 from pytest_edgequant.measure.arena.bounds import known, unknown_needs, unknown_scratch
 from pytest_edgequant.measure.arena.custom import custom_needs
 from pytest_edgequant.measure.arena.kernels import DATA, KERNEL_ALIGNMENT, PARSED, PREPARED
 from pytest_edgequant.measure.arena.lifetimes import (
+    Life,
     lifetimes,
     needs_buffer,
     offline_offsets,
@@ -136,10 +137,8 @@ def calculate(graph: Graph, profile: Profile, *, without_unknown: bool = False) 
     """
     _check(graph)
     _sound(graph)
-    try:
+    with reading("the arena"):
         return _calculate(graph, profile, without_unknown)
-    except (IndexError, ValueError) as error:
-        raise ModelError(f"the shapes of an operator's tensors don't fit it ({error})") from None
 
 
 def _calculate(graph: Graph, profile: Profile, without_unknown: bool) -> Calculation:
@@ -302,7 +301,8 @@ def _plan(graph: Graph, scratch: list[tuple[int, Operator, int]]) -> Calculation
             owner = producers.get((number, tensor.index), "")
             named.append((tensor.name, "tensor", owner, tensor.index if number == 0 else None))
     for number, operator, size in scratch:
-        life = lives.operators[number, operator.index]
+        # What no other subgraph calls lives at no time, like its tensors.
+        life = lives.operators.get((number, operator.index), Life())
         buffers.append(Buffer(align_up(size), life.first, life.last))
         owner = _label(operator)
         named.append((f"scratch of {owner}", "scratch", owner, None))

@@ -11,13 +11,11 @@ import struct
 from dataclasses import dataclass, field
 
 from pytest_edgequant.errors import ModelError
-from pytest_edgequant.tflite.graph import OFFLINE_PLAN, Graph, Operator, Tensor
+from pytest_edgequant.tflite.graph import MOST_NESTED, OFFLINE_PLAN, Graph, Operator, Tensor
 from pytest_edgequant.wording import counted
 
 _BYTES = {"RESOURCE": 0, "VARIANT": 0, "COMPLEX64": 8, "COMPLEX128": 16, "STRING": 0}
 _LARGEST = 2**31
-MOST_NESTED = 32
-"""Subgraphs that call each other: a device runs them on its stack."""
 MOST_SCOPES = 500_000
 """Operators that run, those of a subgraph as often as it is called; ten times what a file holds."""
 

@@ -13,6 +13,7 @@ import random
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from pytest_edgequant.errors import reading
 from pytest_edgequant.measure.arena.calculator import calculate
 from pytest_edgequant.measure.arena.planner import Buffer, lower_bound, place, plan, steps
 from pytest_edgequant.records import PlannedBuffer
@@ -21,7 +22,7 @@ from pytest_edgequant.tflite.graph import Graph
 from pytest_edgequant.tflite.offline_plan import PlanOffline
 
 _TRIES = 400
-_MOST_STEPS = 40_000_000
+_MOST_STEPS = 20_000_000
 """Of all tries together: models with hundreds of buffers get all of the tries."""
 
 _ORDERS: tuple[Callable[[Buffer], Any], ...] = (
@@ -79,6 +80,7 @@ def _as_buffer(placed: PlannedBuffer) -> Buffer:
     return Buffer(placed.size, placed.first, placed.last)
 
 
+@reading("the memory plan")
 def optimized(content: bytes, graph: Graph, profile: Profile) -> bytes:
     """The model with a plan that needs less; the same bytes where none was found.
 

@@ -27,6 +27,8 @@ _MARGINS = (0.95, 0.3, 0.5, 0.35)
 """Inches left, right, below and above: laying out by rule is fast, by trial slow."""
 _MOST_TICKS, _FIRST = 30, 0.24
 """Of operators, and the inches of one from which there is room to tell the inputs from it."""
+_MOST_BOXES = 1500
+"""Buffers that are drawn, the largest ones: more are no wider than a line anyway."""
 _COLORS = {"tensor": "#9ecae1", "scratch": "#fdd0a2"}
 _PEAK = "#d62728"
 
@@ -111,6 +113,12 @@ def _number_operators(axes: Any, operators: int, room: float) -> None:
     axes.set_xlabel("operator (in: before the first)" if "in" in texts else "operator", fontsize=8)
 
 
+def _drawn(arena: Arena) -> list[int]:
+    """The numbers of the buffers that are drawn, in their order."""
+    by_size = sorted(range(len(arena.plan)), key=lambda i: -arena.plan[i].size)
+    return sorted(by_size[:_MOST_BOXES])
+
+
 def _draw(arena: Arena, figure: Any) -> None:
     axes = figure.add_subplot()
     last = max((b.last for b in arena.plan), default=0)
@@ -122,7 +130,13 @@ def _draw(arena: Arena, figure: Any) -> None:
     axes.set_xlim(-0.5, last + 0.5)
     axes.set_ylim(0, top * 1.02)
     scale = across / (last + 1), up / (top * 1.02)
-    for number, label in enumerate(_short_names(arena)):
+    labels = _short_names(arena)
+    drawn = _drawn(arena)
+    if len(drawn) < len(labels):
+        left_out = f"{len(labels) - len(drawn):,} small buffers are not drawn"
+        axes.annotate(left_out, (0.5, 0.98), xycoords="axes fraction", fontsize=7, va="top")
+    for number in drawn:
+        label = labels[number]
         _box(axes, arena.plan[number], label, scale).set_gid(f"buffer-{number}")
     if arena.lower_bound_bytes is not None:
         axes.axhline(arena.lower_bound_bytes, color=_PEAK, linewidth=0.8, linestyle="--")

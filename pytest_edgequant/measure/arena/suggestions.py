@@ -7,11 +7,12 @@ whose effect is zero.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache
 
-from pytest_edgequant.errors import EdgeQuantError
+from pytest_edgequant.errors import EdgeQuantError, reading
 from pytest_edgequant.measure.arena.calculator import Calculation, calculate
 from pytest_edgequant.measure.arena.narrowing import (
     WEIGHTED,
@@ -310,8 +311,10 @@ def suggest(content: bytes, profile: Profile) -> tuple[Suggestion, ...]:
             saved = found.minimum - after.minimum
             suggestions[text] = Suggestion(text, saved, _next_bottleneck(after))
 
-    for text, changed in _changes(content, graph, found, profile):
-        consider(text, changed)
+    # Advice on a model that was measured: what can't be worked out for it is left out.
+    with contextlib.suppress(EdgeQuantError), reading("the suggestions"):
+        for text, changed in _changes(content, graph, found, profile):
+            consider(text, changed)
     better = optimized(content, graph, profile)
     if better != content:
         consider("an offline memory plan (optimize_arena)", read_graph(better))

@@ -15,7 +15,7 @@ from pytest_edgequant.tflite.graph import Graph, Operator, Subgraph, Tensor
 from pytest_edgequant.wording import counted
 
 _RECURRENT = ("FULLY_CONNECTED", "CONV_2D")
-_MOST_LOOKS = 4_000_000
+_MOST_LOOKS = 500_000
 """At operators, for all weights that several of them share; unrolled networks need a tenth."""
 _FEWEST = 4
 """Applications of the same weights from which a layer counts as unrolled."""

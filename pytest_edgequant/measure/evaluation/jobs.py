@@ -6,6 +6,7 @@ import contextlib
 import math
 import mmap
 import os
+import shutil
 import tempfile
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import numpy as np
 
+from pytest_edgequant.errors import ModelError
 from pytest_edgequant.records import TensorInfo
 
 if TYPE_CHECKING:
@@ -136,12 +138,28 @@ def output_shape(job: Job, position: int) -> tuple[int, ...]:
     return shape[1:] if shape and shape[0] == job.unit else shape
 
 
+def _folder(size: int) -> str:
+    """Where a file of this size can be mapped.
+
+    A file may be made longer than there is room for: writing to it would then end this process.
+    Raises `ModelError` where there is no room anywhere.
+    """
+    folders = ["/dev/shm"] if os.access("/dev/shm", os.W_OK) else []
+    folders.append(tempfile.gettempdir())
+    for folder in folders:
+        if shutil.disk_usage(folder).free > size:
+            return folder
+    raise ModelError(
+        f"{size:,} bytes for the inputs and outputs of its samples are more than there is room for "
+        f"in {' or '.join(folders)}"
+    )
+
+
 class Memory:
     """A block of memory that this process and its children share, as a file mapped by each."""
 
     def __init__(self, size: int) -> None:
-        folder = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
-        handle, name = tempfile.mkstemp(prefix="edgequant-", dir=folder)
+        handle, name = tempfile.mkstemp(prefix="edgequant-", dir=_folder(size))
         self.path = Path(name)
         self.size = max(size, 1)
         with os.fdopen(handle, "r+b") as stream:

@@ -30,7 +30,7 @@ _NO_WHEEL = (
 
 def check_runtime(runtime: str) -> str:
     """The runtime of that name; raises `UnknownNameError`, `MeasurementUnavailable`."""
-    if runtime not in TITLES:
+    if not isinstance(runtime, str) or runtime not in TITLES:
         raise unknown("runtime", runtime, list(TITLES), "runtime")
     if runtime == "tflm" and not versions(["tflite-micro"]):
         raise MeasurementUnavailable(_NO_WHEEL)

@@ -16,11 +16,14 @@ from statistics import median
 from typing import Any
 
 from pytest_edgequant.errors import DeviceResultError, EdgeQuantError
+from pytest_edgequant.files import open_file
+from pytest_edgequant.limits import is_number
 from pytest_edgequant.measure.latency.records import DeviceMeasurement
 from pytest_edgequant.names import fold
 from pytest_edgequant.pointers import pointer_reason
 from pytest_edgequant.records import Metric, Target, Variant
 from pytest_edgequant.targets import Targets
+from pytest_edgequant.wording import shown
 
 RESULT_LINE = re.compile(rb'\{[^\r\n]*"model_sha256"[^\r\n]*\}')
 """What to wait for on a serial line."""
@@ -44,12 +47,12 @@ def _number(document: dict[str, Any], key: str, where: str) -> float:
     value = document.get(key)
     if value is None:
         raise DeviceResultError(f"{where}: {key} is missing")
-    if isinstance(value, bool) or not isinstance(value, int | float):
+    if not is_number(value):
         raise DeviceResultError(
-            f"{where}: {key} must be a plain number (its unit is in its name), got {value!r}"
+            f"{where}: {key} must be a plain number (its unit is in its name), got {shown(value)}"
         )
     if not math.isfinite(value) or value <= 0:
-        raise DeviceResultError(f"{where}: {key} must be above 0, got {value!r}")
+        raise DeviceResultError(f"{where}: {key} must be above 0, got {shown(value)}")
     return float(value)
 
 
@@ -72,16 +75,16 @@ def parse_result(line: str | bytes, where: str) -> DeviceResult:
             )
     digest = document.get("model_sha256")
     if not isinstance(digest, str) or not re.fullmatch(r"[0-9a-fA-F]{64}", digest):
-        raise DeviceResultError(f"{where}: model_sha256 must be 64 hex digits, got {digest!r}")
+        raise DeviceResultError(f"{where}: model_sha256 must be 64 hex digits, got {shown(digest)}")
     target = document.get("target")
     if not isinstance(target, str) or not target.strip():
-        raise DeviceResultError(f"{where}: target must be a target's name, got {target!r}")
+        raise DeviceResultError(f"{where}: target must be a target's name, got {shown(target)}")
     latency = _number(document, "latency_us", where)
     arena = None
     if document.get("arena_used_bytes") is not None:
         arena = _number(document, "arena_used_bytes", where)
         if arena != int(arena):
-            raise DeviceResultError(f"{where}: arena_used_bytes must be whole, got {arena!r}")
+            raise DeviceResultError(f"{where}: arena_used_bytes must be whole, got {shown(arena)}")
     return DeviceResult(
         digest.lower(), target, latency, None if arena is None else int(arena), where
     )
@@ -93,9 +96,11 @@ def read_results(path: Path, targets: Targets) -> list[DeviceResult]:
     Raises `DeviceResultError` with the line's number; a target that is not known is one.
     """
     try:
-        if path.stat().st_size > _LARGEST:
+        with open_file(path) as stream:
+            content = stream.read(_LARGEST + 1)
+        if len(content) > _LARGEST:
             raise DeviceResultError(f"{path}: larger than {_LARGEST:,} B; is it the right file?")
-        text = path.read_text("utf-8-sig")
+        text = content.decode("utf-8-sig")
     except OSError as error:
         raise DeviceResultError(f"{path}: can't be read: {error.strerror}") from None
     except UnicodeDecodeError:

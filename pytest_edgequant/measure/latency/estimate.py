@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from pytest_edgequant.errors import MeasurementUnavailable
+from pytest_edgequant.errors import MeasurementUnavailable, reading
 from pytest_edgequant.measure.latency.costs import coefficients, doubt, instructions, numeric_type
 from pytest_edgequant.measure.latency.features import build_of
 from pytest_edgequant.measure.latency.options import (
@@ -283,6 +283,7 @@ def _main_kind(layers: Sequence[_Layer], cycles: list[float]) -> str:
     return max(totals, key=lambda kind: totals[kind])
 
 
+@reading("the latency estimate")
 def estimate(graph: Graph, target: Target, variant: Variant | None) -> LatencyEstimate:
     """The estimate for a model on a microcontroller's processor.
 

@@ -10,6 +10,7 @@ from statistics import median
 from pytest_edgequant.errors import SettingsError
 from pytest_edgequant.measure.probability import binomial_quantile
 from pytest_edgequant.records import Metric, Target
+from pytest_edgequant.wording import shown
 
 DEVICE_TREE = Path("/proc/device-tree/model")
 """The board's name as Linux on Arm has it (Devicetree specification, root node, `model`)."""
@@ -63,7 +64,7 @@ def is_target(target: Target | None) -> bool:
 def check_threads(threads: int) -> int:
     """The number of threads; raises `SettingsError` for one that can't be meant."""
     if isinstance(threads, bool) or not isinstance(threads, int) or not 1 <= threads <= 1024:
-        raise SettingsError(f"threads: expected a whole number from 1 on, got {threads!r}")
+        raise SettingsError(f"threads: expected a whole number from 1 on, got {shown(threads)}")
     return threads
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import Enum
 
+from pytest_edgequant.errors import reading
 from pytest_edgequant.records import Target
 from pytest_edgequant.tflite.graph import Graph, Operator, Subgraph
 
@@ -49,7 +50,9 @@ class Rule:
     check: Callable[[Graph, Target], Iterable[str]]
 
     def findings(self, graph: Graph, target: Target) -> list[Finding]:
-        return [Finding(self.name, self.severity, text) for text in self.check(graph, target)]
+        """Every place that breaks it; raises `ModelError` for a model that contradicts itself."""
+        with reading(f"the rule {self.name}"):
+            return [Finding(self.name, self.severity, text) for text in self.check(graph, target)]
 
 
 def rule(

@@ -244,7 +244,8 @@ def dimensions(graph: Graph, target: Target) -> Iterator[str]:
             most = 4
         if most is None:
             continue
-        rank = max(len(subgraph.tensors[i].shape) for i in operator.inputs[:1] if i >= 0)
+        ranks = [len(subgraph.tensors[i].shape) for i in operator.inputs[:1] if i >= 0]
+        rank = max(ranks, default=0)
         if rank > most:
             advice = replacement(subgraph, operator, "Reshape before")
             yield f"{place(subgraph, operator)} has {rank}, the kernel takes {most}. {advice}"
