@@ -32,7 +32,7 @@ class Rewritten:
 
 
 class Rewrite(ABC):
-    """A change of a model that other parts of the file follow from."""
+    """One kind of change of a model; frozen dataclasses with a field for each thing to be told."""
 
     needless: ClassVar[str]
     """What is to be said of a model that has nothing to change."""
