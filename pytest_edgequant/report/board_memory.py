@@ -35,6 +35,12 @@ class Memory:
         """By how many bytes the parts are more than there is."""
         return max(0, sum(part.bytes for part in self.parts) - self.total)
 
+    @property
+    def full(self) -> float:
+        """How much of it is taken, from 0; above 1 where it is too little."""
+        taken = sum(part.bytes for part in self.parts if part.kind != "free")
+        return taken / self.total if self.total > 0 else float("inf")
+
     def widths(self, whole: int) -> Iterator[tuple[Part, int, int]]:
         """Each part with its start and width, where all of the memory (and more) is `whole`.
 

@@ -20,6 +20,7 @@ from pytest_edgequant.report.glossary import TERMS, anchor, terms_in
 from pytest_edgequant.report.html_boards import WIDTH, Matrix, matrix_of
 from pytest_edgequant.report.html_overview import (
     DETAILED,
+    SPANS,
     BoardsRow,
     Quiet,
     TargetTable,
@@ -32,6 +33,7 @@ from pytest_edgequant.report.html_overview import (
 from pytest_edgequant.report.html_pictures import Picture, Pictures
 from pytest_edgequant.report.html_variants import Shown, VariantSection, file_of, variant_section
 from pytest_edgequant.report.json import document
+from pytest_edgequant.report.notes import named
 from pytest_edgequant.report.overview import OPEN_TITLE, WORDS, headline
 from pytest_edgequant.report.plots.pareto import Point, pareto_svg
 from pytest_edgequant.report.training import training_lines
@@ -218,6 +220,15 @@ class Overview:
     boards: Sequence[BoardsRow]
     quiet: Sequence[Quiet]
 
+    @property
+    def spans(self) -> list[tuple[int, str]]:
+        """The figures over all boards that any variant has: their position, and the heading."""
+        return [
+            (position, heading)
+            for position, heading in enumerate(SPANS)
+            if any(row.spans[position] != "-" for row in self.boards)
+        ]
+
 
 def _overview(standings: Standings, grouped: _Grouped) -> Overview:
     found = grouped.boards.values()
@@ -250,6 +261,7 @@ def _template() -> Template:
         lstrip_blocks=True,
     )
     environment.filters["word"] = lambda outcome: WORDS[outcome]
+    environment.filters["named"] = named
     environment.globals["WIDTH"] = WIDTH
     return environment.get_template("report.html.j2")
 

@@ -15,7 +15,7 @@ from pytest_edgequant.report.figures import change_text, result_text, score_labe
 from pytest_edgequant.report.legend import Legend
 from pytest_edgequant.report.overview import WORDS, row_text, tone, verdict_text
 from pytest_edgequant.report.usage import Use, tightest, uses
-from pytest_edgequant.results.standing import Standing, Standings
+from pytest_edgequant.results.standing import Standing
 from pytest_edgequant.units import format_bytes, format_samples
 
 WIDTH = 1000
@@ -194,30 +194,20 @@ def counted(standings: Sequence[Standing], words: Mapping[str, str]) -> list[tup
 
 @dataclass(frozen=True)
 class BoardMemory:
-    """The memories of a board, and what a row came to there."""
+    """The memories of a board, with what a variant takes there."""
 
     board: str
-    tone: str
     memories: Sequence[Memory]
 
 
-def board_memories(
-    results: Iterable[Result], targets: Mapping[str, Target], standings: Standings
-) -> list[BoardMemory]:
-    """The memories of the boards of one variant: where it failed first, then by what is used."""
-
-    def order(result: Result) -> tuple[int, float, str]:
-        use = tightest(uses(result))
-        share = use.share if use is not None and use.share is not None else 0.0
-        return TONES.index(tone(standings.of(result))), -share, result.target or ""
-
-    found = []
-    for result in sorted(results, key=order):
-        drawn = memories(result, targets.get(result.target or ""))
-        if drawn:
-            name, said = result.target or "", tone(standings.of(result))
-            found.append(BoardMemory(name, said, drawn))
-    return found
+def board_memories(results: Iterable[Result], targets: Mapping[str, Target]) -> list[BoardMemory]:
+    """The memories of the boards of one variant, the fullest first."""
+    found = [
+        BoardMemory(r.target or "", drawn)
+        for r in results
+        if (drawn := memories(r, targets.get(r.target or "")))
+    ]
+    return sorted(found, key=lambda board: (-max(m.full for m in board.memories), board.board))
 
 
 @dataclass(frozen=True)

@@ -33,6 +33,7 @@ _COUNTED = {
     "plain": "not judged",
     "refused": "can't run it",
 }
+SPANS = ("size", "arena", "score")
 _SHOWN = 6
 """So many findings are unfolded."""
 
@@ -57,7 +58,7 @@ class BoardsRow:
     tone: str
     outcome: Outcome | None
     counts: str
-    figures: Sequence[str]
+    spans: Sequence[str]
     tightest: str
     bar: Bar | None
     smallest: str

@@ -167,7 +167,7 @@ def variant_section(
     content, missing = file_of(session, results)
     found = [standings.of(result) for result in results]
     shown_tone, outcome = decisive(found)
-    memories = board_memories(results, shown.targets, standings)
+    memories = board_memories(results, shown.targets)
     weights, arenas = None, list[Table]()
     if content:
         weights = weights_table(content, float32, label, shown.weights, variant, pictures)
