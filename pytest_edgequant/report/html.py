@@ -18,6 +18,7 @@ from pytest_edgequant.report.boards import ModelBoards, model_boards, profiles, 
 from pytest_edgequant.report.figures import score_label, score_name
 from pytest_edgequant.report.glossary import TERMS, anchor, terms_in
 from pytest_edgequant.report.html_boards import WIDTH, Matrix, matrix_of
+from pytest_edgequant.report.html_changes import change_rows
 from pytest_edgequant.report.html_overview import (
     DETAILED,
     SPANS,
@@ -287,6 +288,9 @@ def _rendered(session: Session, standings: Standings, grouped: _Grouped, models:
         training=list(training_lines(session.results())),
         glossary=_glossary(models.sections),
         findings=grouped_findings(session, standings, grouped.links, titles),
+        changes=change_rows(
+            standings.results, {model.name: model.anchor for model in models.sections}
+        ),
         models=models.sections,
         remarks=[*models.pictures.remarks(), *_read_back(session, models.sections)],
         tool=about["tool"],

@@ -208,6 +208,29 @@ def test_changes_of_a_board_are_in_its_row() -> None:
     assert "10,048 B (+1,048 B, +11.6%)" in rows(parse_page(render(session)), "pico")[0][3]
 
 
+def test_changes_are_a_row_a_model_with_the_reason_once() -> None:
+    session = Session(watched=True)
+    for board in ("pico", "esp32"):
+        session.add_result(result("kws", board))
+        session.add_result(result("kws", board, "int16x8"))
+        for variant, verdict in (("int8", Outcome.PASS), ("int16x8", Outcome.FAIL)):
+            message = f"kws/{variant} on {board}: size_bytes is another; the model changed"
+            changes = [
+                Change("size_bytes", "bytes", 18_000, 18_800, verdict, message),
+                Change("arena_bytes", "bytes", 10_048, 10_048, Outcome.PASS, ""),
+            ]
+            session.add_changes(("kws", board, variant), changes)
+    page = parse_page(render(session))
+    assert rows(page.one("section", "Changes against"), "what changed") == [
+        [
+            "kws",
+            "regressed: int16x8 size_bytes +800 B, +4.4% ; int8 size_bytes +800 B, +4.4% "
+            "the model changed",
+            "esp32, pico",
+        ]
+    ]
+
+
 def _file(model: str, variant: str, board: str, path: Path) -> Event:
     return {
         "kind": "file",
