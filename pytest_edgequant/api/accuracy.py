@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from pytest_edgequant import context
@@ -71,7 +72,9 @@ def _scored(
         recording.record_metric(variant, metric.name, figure)
 
     shown = ", ".join(dict.fromkeys(variant.label for variant in variants))
-    with pipeline.progress(f"evaluating {shown}"):
+    with pipeline.progress(f"evaluating {shown}") as step:
+        # Of a stream what was read tells how far it is: what is run waits for that.
+        told = samples.told = partial(step.at, unit="samples")
         found = score(
             pipeline.engine,
             variants,
@@ -82,6 +85,7 @@ def _scored(
             watch,
             failed,
             identify=context.baseline,
+            told=told if samples.is_array else None,
         )
     for position, variant in enumerate(variants):
         figure = Metric(
@@ -371,7 +375,6 @@ def measure_runtime_parity(
     used = [check_runtime(runtime) for runtime in runtimes]
     samples = Samples(dataset, preprocess=preprocess)
     pair = [variant, variant]
-    samples, selection, part = select(pipeline.engine, pair, used, samples, pipeline.tflm_macs)
     graph = graph_of(variant)
     accumulators: list[ParityAccumulator] = []
 
@@ -379,8 +382,16 @@ def measure_runtime_parity(
         accumulators[:] = [ParityAccumulator(graph, variant.outputs)]
         return lambda y, blocks, x: accumulators[0].update(*blocks)
 
-    with pipeline.progress(f"comparing runtimes on {variant.label}"):
-        count = pipeline.engine.run(list(zip(pair, used, strict=True)), samples, selection, start)
+    with pipeline.progress(f"comparing runtimes on {variant.label}") as step:
+        told = samples.told = partial(step.at, unit="samples")
+        samples, selection, part = select(pipeline.engine, pair, used, samples, pipeline.tflm_macs)
+        count = pipeline.engine.run(
+            list(zip(pair, used, strict=True)),
+            samples,
+            selection,
+            start,
+            told=told if samples.is_array else None,
+        )
     coverage = Coverage(count, samples.total or count, part)
     provenance = f"{coverage.provenance(used[1])}, against {TITLES[used[0]]}"
     parity = accumulators[0].finish((used[0], used[1]), provenance)

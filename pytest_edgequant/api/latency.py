@@ -179,9 +179,11 @@ def measure_speedup(
     check_threads(threads)
     if isinstance(rounds, bool) or not isinstance(rounds, int) or rounds < 6:
         raise SettingsError(f"rounds: expected a whole number from 6 on, got {shown(rounds)}")
-    pairs = current_pipeline().isolated(
-        runner.interleaved, faster.content, slower.content, threads, rounds
-    )
+    pipeline = current_pipeline()
+    with pipeline.progress(f"timing {faster.label} against {slower.label}"):
+        pairs = pipeline.isolated(
+            runner.interleaved, faster.content, slower.content, threads, rounds
+        )
     logs = [math.log(second / first) for first, second in pairs]
     center, low, high = (math.exp(value) for value in median_interval(logs))
     used = counted(threads, "thread")

@@ -6,6 +6,7 @@ For scripts and notebooks as well: nothing here needs pytest.
 from __future__ import annotations
 
 import dataclasses
+from functools import partial
 from typing import Any
 
 from pytest_edgequant.api.convert import for_target
@@ -164,7 +165,9 @@ def optimize_arena(model: Any, target: Target | str | None = None) -> bytes:
     profile = (
         _profile_of(found) if found is not None else make_profile("arm32", "cortex-m4", "reference")
     )
-    return optimized(variant.content, graph_of(variant), profile)
+    with current_pipeline().progress(f"planning the arena of {variant.label}") as step:
+        told = partial(step.at, unit="plans")
+        return optimized(variant.content, graph_of(variant), profile, told)
 
 
 def roomier_target(variant: Variant, target: Target) -> tuple[Target, int, int] | None:

@@ -36,7 +36,7 @@ def working(project: Path, *, interpreters: bool = True) -> Iterator[Pipeline]:
     settings that can't be read.
     """
     from pytest_edgequant.pipeline.pipeline import Pipeline
-    from pytest_edgequant.pipeline.progress import on_terminal
+    from pytest_edgequant.progress import on_terminal
     from pytest_edgequant.settings import SECTION, read_section, resolve
     from pytest_edgequant.targets import Targets
 

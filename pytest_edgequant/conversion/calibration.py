@@ -7,7 +7,7 @@ Guideline (TensorFlow Lite's post-training quantization guide and practice): 100
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -51,10 +51,11 @@ class Calibration:
         return {"origin": self.origin, "fingerprint": self.fingerprint, "notes": [*self.notes]}
 
 
-def read_calibration(samples: Any) -> Calibration:
+def read_calibration(samples: Any, told: Callable[[int], None] = lambda done: None) -> Calibration:
     """Read an array, list, dict, generator, `tf.data.Dataset`, or a function that gives one.
 
-    Raises `CalibrationError` where there is nothing to calibrate with.
+    `told` hears how many elements of an iterable were read. Raises `CalibrationError` where there
+    is nothing to calibrate with.
     """
     if isinstance(samples, Calibration):
         return samples
@@ -70,10 +71,10 @@ def read_calibration(samples: Any) -> Calibration:
                 elements = [np.asarray(elements)]
         elif isinstance(samples, Iterable) and not isinstance(samples, str | bytes):
             iterator = iter(samples)
-            elements = [
-                freeze(element, f"{WHERE} element {i}")
-                for i, element in enumerate(itertools.islice(iterator, READ_AT_MOST))
-            ]
+            elements = []
+            for i, element in enumerate(itertools.islice(iterator, READ_AT_MOST)):
+                elements.append(freeze(element, f"{WHERE} element {i}"))
+                told(i + 1)
             if len(elements) == READ_AT_MOST and next(iterator, None) is not None:
                 notes.append(
                     f"calibration: only the first {READ_AT_MOST:,} elements of {WHERE} were used"

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pytest_edgequant.forms import VariantSpec
+from pytest_edgequant.progress import Progress, silent
 
 if TYPE_CHECKING:
     from pytest_edgequant.conversion.calibration import Calibration
@@ -43,7 +43,7 @@ class Order:
     dense_per_channel: bool = False
     training: Training | None = None
     description: Description | None = None
-    progress: Callable[[str], AbstractContextManager[None]] = lambda _: nullcontext()
+    progress: Progress = silent
 
 
 @dataclass(frozen=True)

@@ -125,15 +125,16 @@ def calibration_quality(
         whole = given if isinstance(given, Calibration) else read_calibration(given)
         own, labels = calibration_inputs(whole, specs)
     samples = Samples(dataset, preprocess=preprocess)
-    seen = _read(loaded, samples, specs, own)
     float32 = aligned(load_variant(reference), loaded) if reference is not None else None
-    activations: list[TensorRange] | None = None
-    method = "float32 values against calibrated ranges"
-    if float32 is not None:
-        activations = against_reference(loaded, float32, seen.shown)
-    if activations is None:
-        activations = at_the_ends(loaded, seen.shown)
-        method = "integer values at the ends of their range"
+    with current_pipeline().progress(f"looking at the ranges of {loaded.label}"):
+        seen = _read(loaded, samples, specs, own)
+        activations: list[TensorRange] | None = None
+        method = "float32 values against calibrated ranges"
+        if float32 is not None:
+            activations = against_reference(loaded, float32, seen.shown)
+        if activations is None:
+            activations = at_the_ends(loaded, seen.shown)
+            method = "integer values at the ends of their range"
     quality = CalibrationQuality(
         count=None if own is None else len(own[0]),
         evaluated=seen.count,

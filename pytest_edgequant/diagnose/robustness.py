@@ -108,9 +108,12 @@ def calibration_robustness(
     full = made(spec.name, whole)
     specs = input_specs(reference)
     inputs, _ = calibration_inputs(whole, specs)
-    trials = []
-    with recording.unrecorded():
+    trials: list[CalibrationTrial] = []
+    planned = count * len(_sizes(sizes, len(inputs[0])))
+    shown = f"calibrating {full.label} with parts of the samples"
+    with recording.unrecorded(), pipeline.progress(shown) as step:
         for size, own_seed, samples in _draws(specs, inputs, sizes, range(seed, seed + count)):
+            step.at(len(trials), planned, "conversions")
             trial = dataclasses.replace(made(spec.name, samples), held_out=whole.held_out)
             found = compare_accuracy(trial, reference, dataset, metric=chosen)
             trials.append(CalibrationTrial(size, own_seed, found.drop, found.candidate))

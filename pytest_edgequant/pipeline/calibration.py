@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections import deque
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from pytest_edgequant.conversion.calibration import (
@@ -23,6 +24,7 @@ from pytest_edgequant.forms import VariantSpec
 from pytest_edgequant.measure.evaluation.engine import Engine
 from pytest_edgequant.pipeline.descriptions import Descriptions
 from pytest_edgequant.pipeline.request import CalibrationRequest, Representative
+from pytest_edgequant.progress import Progress
 from pytest_edgequant.samples.inputs import InputSpec
 from pytest_edgequant.samples.stream import Samples
 
@@ -45,9 +47,10 @@ class _Split:
 class Calibrations:
     """Finds representative samples; a stream that was split is not read again."""
 
-    def __init__(self, descriptions: Descriptions, engine: Engine) -> None:
+    def __init__(self, descriptions: Descriptions, engine: Engine, progress: Progress) -> None:
         self._descriptions = descriptions
         self._engine = engine
+        self._progress = progress
         self._splits: deque[_Split] = deque(maxlen=_MOST_SPLITS)
 
     def find(
@@ -82,9 +85,11 @@ class Calibrations:
     ) -> Calibration | None:
         if not spec.calibrated:
             return None
-        samples = request.samples()
-        if samples is not None:
-            return self._with_coverage(source, read_calibration(samples), request)
+        with self._progress("reading the calibration samples") as step:
+            samples = request.samples()
+            if samples is not None:
+                calibration = read_calibration(samples, partial(step.at, unit="elements"))
+                return self._with_coverage(source, calibration, request)
         if training is not None:
             return calibration_from(training, self._descriptions.of(source).inputs)
         dataset = request.dataset()
@@ -107,7 +112,8 @@ class Calibrations:
             if split.is_of(dataset, preprocess, inputs):
                 return split.calibration
         samples = Samples(dataset, preprocess=preprocess)
-        calibration = split_samples(samples, inputs)
+        with self._progress("splitting calibration samples off the dataset"):
+            calibration = split_samples(samples, inputs)
         if samples.fingerprint is not None and not samples.is_array:
             # A stream takes long to read, and is not changed in its place.
             self._engine.note(dataset, samples.fingerprint)

@@ -15,7 +15,7 @@ from pytest_edgequant.errors import EdgeQuantError
 from pytest_edgequant.forms import VariantSpec, family_members
 from pytest_edgequant.isolation import IsolatedProcess
 from pytest_edgequant.pipeline.keys import conversion_key
-from pytest_edgequant.pipeline.progress import Progress, silent
+from pytest_edgequant.progress import Progress, silent
 from pytest_edgequant.records import Variant
 from pytest_edgequant.tflite.model import TFLiteModel
 

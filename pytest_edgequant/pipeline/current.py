@@ -28,7 +28,7 @@ def current_pipeline() -> Pipeline:
         return running
     if _default is None:
         from pytest_edgequant.pipeline.pipeline import Pipeline
-        from pytest_edgequant.pipeline.progress import on_terminal
+        from pytest_edgequant.progress import on_terminal
 
         _default = Pipeline(progress=on_terminal)
         atexit.register(_default.close)

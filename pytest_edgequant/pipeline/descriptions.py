@@ -13,7 +13,7 @@ from pytest_edgequant.conversion.source import Source
 from pytest_edgequant.conversion.tflite_source import TFLiteFile
 from pytest_edgequant.isolation import IsolatedProcess
 from pytest_edgequant.pipeline.keys import REVISION
-from pytest_edgequant.pipeline.progress import Progress
+from pytest_edgequant.progress import Progress
 from pytest_edgequant.samples.inputs import InputSpec
 
 

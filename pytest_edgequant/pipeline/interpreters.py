@@ -11,7 +11,7 @@ from pytest_edgequant.cache import Cache, digest, versions
 from pytest_edgequant.errors import CannotRunError, IsolatedProcessError, MeasurementUnavailable
 from pytest_edgequant.isolation import IsolatedProcess
 from pytest_edgequant.pipeline.keys import REVISION
-from pytest_edgequant.pipeline.progress import Progress
+from pytest_edgequant.progress import Progress
 from pytest_edgequant.tflite.model import TFLiteModel
 
 if TYPE_CHECKING:

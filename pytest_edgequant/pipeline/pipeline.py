@@ -20,8 +20,8 @@ from pytest_edgequant.errors import CannotRunError, IsolatedProcessError
 from pytest_edgequant.forms import get_spec
 from pytest_edgequant.isolation import DEFAULT_TIMEOUT, IsolatedProcess
 from pytest_edgequant.pipeline.current import run_variant
-from pytest_edgequant.pipeline.progress import Progress, silent
 from pytest_edgequant.pipeline.request import CalibrationRequest, Representative
+from pytest_edgequant.progress import Progress, silent
 from pytest_edgequant.records import Target, Variant
 from pytest_edgequant.settings import DEFAULT_TFLM_MACS
 from pytest_edgequant.targets import Targets
@@ -112,7 +112,7 @@ class Pipeline:
     def calibrations(self) -> Calibrations:
         from pytest_edgequant.pipeline.calibration import Calibrations
 
-        return Calibrations(self._descriptions, self.engine)
+        return Calibrations(self._descriptions, self.engine, self.progress)
 
     @cached_property
     def conversions(self) -> Conversions:

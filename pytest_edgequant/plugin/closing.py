@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from pytest_edgequant.plugin.baseline_gate import BaselineGate
+from pytest_edgequant.progress import Progress
 from pytest_edgequant.records import Target
 from pytest_edgequant.report import github, terminal, write_report
 from pytest_edgequant.report.made import made_here
@@ -29,12 +30,14 @@ class Closing:
         targets: Targets,
         session: Session,
         baseline: BaselineGate,
+        progress: Progress,
     ) -> None:
         self.config = config
         self.settings = settings
         self.targets = targets
         self.session = session
         self.baseline = baseline
+        self.progress = progress
         self._report_errors: list[str] = []
         self._nothing_gated = False
 
@@ -51,7 +54,8 @@ class Closing:
         if self.settings.report:
             self.session.made = made_here(self.config.rootpath)
         for path in self.settings.report:
-            self._report_errors += write_report(path, self.session)
+            with self.progress(f"writing {path.name}"):
+                self._report_errors += write_report(path, self.session)
         self._report_errors += github.write_summary(self.session)
 
     def _given_targets(self) -> dict[str, Target]:

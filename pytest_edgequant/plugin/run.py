@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cached_property, partial
+from functools import cached_property
 from typing import Any
 
 import pytest
@@ -17,7 +17,8 @@ from pytest_edgequant.plugin.baseline_gate import BaselineGate
 from pytest_edgequant.plugin.closing import Closing
 from pytest_edgequant.plugin.device_results import DeviceResults
 from pytest_edgequant.plugin.handing_out import HandingOut
-from pytest_edgequant.plugin.progress import progress
+from pytest_edgequant.plugin.progress import progress_of
+from pytest_edgequant.progress import Progress
 from pytest_edgequant.records import Variant
 from pytest_edgequant.report import RENDERERS, junit, needs_files
 from pytest_edgequant.report import targets as targets_report
@@ -121,7 +122,13 @@ class Run:
 
     @cached_property
     def closing(self) -> Closing:
-        return Closing(self.config, self.settings, self.targets, self.session, self.baseline)
+        return Closing(
+            self.config, self.settings, self.targets, self.session, self.baseline, self.progress
+        )
+
+    @cached_property
+    def progress(self) -> Progress:
+        return progress_of(self.config)
 
     @property
     def pipeline(self) -> Pipeline:
@@ -135,7 +142,7 @@ class Run:
                 dense_per_channel=settings.dense_per_channel,
                 arena_verify=settings.arena_verify,
                 tflm_macs=settings.tflm_macs,
-                progress=partial(progress, self.config),
+                progress=self.progress,
             )
         return self._pipeline
 

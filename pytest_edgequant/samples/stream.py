@@ -60,10 +60,12 @@ class Samples:
 
     `one_shot` sets (bare generators) serve one pass only. `count` and `fingerprint` are known of
     arrays at once, of others after a pass. `identify` asks each pass to learn the hashes of single
-    samples as well.
+    samples as well. `told` hears how many of a stream were read, and of how many where an earlier
+    pass counted them.
     """
 
     identify = False
+    told: Callable[[int, int | None], object] | None = None
 
     def __init__(
         self, dataset: Any, where: str = "edge_dataset", preprocess: Preprocess | None = None
@@ -219,6 +221,8 @@ class Samples:
             else:
                 part = Part(start, _length(y), {}, y, hashes)
             start += part.count
+            if self.told is not None:
+                self.told(start, self.count)
             yield part
         if start == 0:
             used_up = hasattr(self._source, "__next__") and index < 0

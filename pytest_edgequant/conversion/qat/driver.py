@@ -18,11 +18,10 @@ if TYPE_CHECKING:
 
 
 def describe(progress: Progress) -> str:
-    """One line: epoch, loss, and how far from the float model."""
-    text = f"epoch {progress.epoch + 1} of {progress.epochs} at most"
-    if not math.isnan(progress.loss):
-        text += f", loss {progress.loss:.4g}, validation drop {progress.score.drop:.4g}"
-    return text
+    """The loss, and how far from the float model; empty before the first epoch."""
+    if math.isnan(progress.loss):
+        return ""
+    return f"loss {progress.loss:.4g}, validation drop {progress.score.drop:.4g}"
 
 
 def _is_legacy(order: Order, where: str) -> bool:
@@ -101,8 +100,9 @@ def _train_legacy(
 
 
 def _run(process: IsolatedProcess, where: str, order: Order, progress: Progress) -> Converted:
-    while not progress.finished:
-        with order.progress(f"training {where}: {describe(progress)}"):
+    with order.progress(f"training {where}") as step:
+        while not progress.finished:
+            step.at(progress.epoch, progress.epochs, "epochs at most", describe(progress))
             progress = process.call(worker.run_epoch)
     converted: Converted = process.call(worker.finish)
     return converted

@@ -39,11 +39,15 @@ def _top(buffers: Sequence[Buffer], offsets: Sequence[int]) -> int:
 
 
 def best_placement(
-    tensors: Sequence[Buffer], scratch: Sequence[Buffer], goal: int
+    tensors: Sequence[Buffer],
+    scratch: Sequence[Buffer],
+    goal: int,
+    told: Callable[[int, int], None] = lambda done, total: None,
 ) -> tuple[int, list[int]]:
     """The lowest top that was found for tensors placed offline and scratch placed after them.
 
-    `goal` is the top at which the search ends. Gives the top and the tensors' offsets.
+    `goal` is the top at which the search ends. Gives the top and the tensors' offsets. `told` hears
+    how many plans were tried, and of how many.
     """
 
     def outcome(order: Sequence[int]) -> tuple[int, list[int]]:
@@ -61,7 +65,8 @@ def best_placement(
     (best, offsets), order = min(tried, key=lambda entry: entry[0][0])
     chance = random.Random(0)
     tries = min(_TRIES, _MOST_STEPS // max(steps([*tensors, *scratch]), 1))
-    for _ in range(tries if len(tensors) > 1 else 0):
+    for tried_plans in range(tries if len(tensors) > 1 else 0):
+        told(tried_plans, tries)
         if best <= goal:
             break
         candidate = list(order)
@@ -81,10 +86,16 @@ def _as_buffer(placed: PlannedBuffer) -> Buffer:
 
 
 @reading("the memory plan")
-def optimized(content: bytes, graph: Graph, profile: Profile) -> bytes:
+def optimized(
+    content: bytes,
+    graph: Graph,
+    profile: Profile,
+    told: Callable[[int, int], None] = lambda done, total: None,
+) -> bytes:
     """The model with a plan that needs less; the same bytes where none was found.
 
-    Models with several subgraphs stay as they are: the plan covers the main one alone.
+    Models with several subgraphs stay as they are: the plan covers the main one alone. `told` as
+    for `best_placement`.
     """
     if len(graph.subgraphs) > 1:
         return content
@@ -95,7 +106,7 @@ def optimized(content: bytes, graph: Graph, profile: Profile) -> bytes:
     goal = lower_bound([*tensors, *scratch])[0]
     if before.nonpersistent <= goal:
         return content
-    top, offsets = best_placement(tensors, scratch, goal)
+    top, offsets = best_placement(tensors, scratch, goal, told)
     if top >= before.nonpersistent:
         return content
     by_tensor = {

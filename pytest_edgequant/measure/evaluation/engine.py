@@ -44,10 +44,25 @@ _PACKAGES = {
 
 Outputs = list["NDArray[Any]"]
 Consumer = Callable[[Any, list[Outputs], Outputs | None], None]
+Told = Callable[[int, int | None], None]
+"""Takes how many samples are done, and of how many where that is known."""
 """Takes a block: labels, real-valued outputs (n, ...) of each variant, and the first one's inputs.
 
 The inputs are overwritten later, and None where nobody asked for them.
 """
+
+
+def _counting(consumer: Consumer, told: Told, samples: Samples, selection: Selection) -> Consumer:
+    """A consumer that tells how many samples it was given."""
+    done = 0
+
+    def consume(y: Any, blocks: list[Outputs], x: Outputs | None) -> None:
+        nonlocal done
+        consumer(y, blocks, x)
+        done += len(blocks[0][0])
+        told(done, selection.size(samples.count))
+
+    return consume
 
 
 class Engine:
@@ -83,21 +98,26 @@ class Engine:
         start: Callable[[], Consumer],
         *,
         inputs: bool = False,
+        told: Told | None = None,
     ) -> int:
         """Hand every block to a consumer; gives the number of samples.
 
         `wanted` are variants with their runtimes. `start` gives a fresh consumer; it is called
         again where a dataset turns out to give other samples at each pass. `inputs` asks for the
-        inputs as well. Raises what `Pass.run` raises, and `DatasetError` where nothing is left to
-        evaluate.
+        inputs as well; `told` hears how many samples are done. Raises what `Pass.run` raises, and
+        `DatasetError` where nothing is left to evaluate.
         """
+
+        def consumer() -> Consumer:
+            return start() if told is None else _counting(start(), told, samples, selection)
+
         tasks = [self._task(variant, runtime) for variant, runtime in wanted]
         expected = self._expected(tasks, samples)
         stored = [self._stored(task, samples, selection, expected) for task in tasks]
-        count = self._attempt(tasks, stored, samples, selection, start(), inputs)
+        count = self._attempt(tasks, stored, samples, selection, consumer(), inputs)
         if samples.fingerprint != expected and any(s is not None for s in stored):
             nothing: list[Recorded | None] = [None] * len(tasks)
-            count = self._attempt(tasks, nothing, samples, selection, start(), inputs)
+            count = self._attempt(tasks, nothing, samples, selection, consumer(), inputs)
         if count == 0:
             raise DatasetError(
                 f"{samples.where}: all {samples.count} samples were used for calibration, none is "

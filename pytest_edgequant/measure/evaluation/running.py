@@ -39,6 +39,9 @@ if TYPE_CHECKING:
 _BLOCK_BYTES = 1 << 23
 _BLOCK_SAMPLES = 1 << 14
 _BLOCK_MACS = 20_000_000_000
+_TFLM_SAMPLES = 1 << 12
+_TFLM_MACS = 400_000_000
+"""TFLM's kernels take about a second for so much, after which it is told how far it is."""
 _SLOTS = 3
 _LEAST_MEMORY = 1 << 24
 _IDLE_MEMORIES = 2
@@ -145,9 +148,11 @@ class Pass:
             for task in self.tasks
             for i, info in enumerate(task.job.outputs)
         )
-        size = min(_BLOCK_SAMPLES, max(_BLOCK_BYTES // max(each, 1), 16 * self.threads))
+        slow = any(task.job.runtime == "tflm" for task in self.tasks)
+        most, most_macs = (_TFLM_SAMPLES, _TFLM_MACS) if slow else (_BLOCK_SAMPLES, _BLOCK_MACS)
+        size = min(most, max(_BLOCK_BYTES // max(each, 1), 16 * self.threads))
         macs = sum(task.macs for task in self.tasks)
-        size = min(size, max(_BLOCK_MACS // max(macs, 1), 8 * self.threads))
+        size = min(size, max(most_macs // max(macs, 1), 8 * self.threads))
         if self._total is not None:
             size = min(size, max(self._total, 1))
         unit = math.lcm(*(task.job.unit for task in self.tasks))

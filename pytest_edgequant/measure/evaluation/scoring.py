@@ -11,7 +11,7 @@ import numpy as np
 
 from pytest_edgequant.cache import digest
 from pytest_edgequant.errors import MetricError
-from pytest_edgequant.measure.evaluation.engine import Consumer, Engine, Outputs
+from pytest_edgequant.measure.evaluation.engine import Consumer, Engine, Outputs, Told
 from pytest_edgequant.measure.evaluation.runtimes import (
     TITLES,
     check_runtime,
@@ -224,6 +224,7 @@ def score(
     failed: Callable[[Variant, MetricError], None] | None = None,
     *,
     identify: bool = False,
+    told: Told | None = None,
 ) -> Scored:
     """Run the variants side by side over the samples, and score each.
 
@@ -231,6 +232,7 @@ def score(
     `against_baseline` take the first variant's outputs for labels. `watch` gives a fresh
     observer of all outputs, again where the samples have to be read anew. `failed` is told of a
     metric that can't be computed, before that is raised. `identify`: `Scored.hashes` will be asked.
+    `told` hears how many samples are done.
     """
     given = samples
     given.identify = given.identify or identify
@@ -238,7 +240,9 @@ def score(
     samples, selection, part = select(engine, variants, runtimes, given, limit)
     scoring = _Scoring(metric, variants, watch, failed)
     wanted = list(zip(variants, runtimes, strict=True))
-    count = engine.run(wanted, samples, selection, scoring.start, inputs=metric.needs_inputs)
+    count = engine.run(
+        wanted, samples, selection, scoring.start, inputs=metric.needs_inputs, told=told
+    )
     scores = scoring.scores()
 
     def evaluated() -> str | None:

@@ -23,6 +23,14 @@ class Selection:
     left_out: NDArray[np.int64] | None = None
     only: NDArray[np.int64] | None = None
 
+    def size(self, count: int | None) -> int | None:
+        """How many of `count` samples are evaluated; None where that is not known."""
+        if self.only is not None:
+            return len(self.only)
+        if count is None:
+            return None
+        return count if self.left_out is None else count - len(self.left_out)
+
     @property
     def token(self) -> str:
         return digest(*(b"" if p is None else p.tobytes() for p in (self.left_out, self.only)))
