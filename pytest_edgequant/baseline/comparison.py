@@ -30,8 +30,7 @@ class Comparison:
     by the reason; `parts` those that were compared on a part of the samples, by which. `unused`
     are accepted entries that met no regression, `unmet` rules that met no figure of this run,
     `unknown` the errors of rules and entries for what neither run has.
-    `versions` says how the toolchain changed, `origins` where the differences of an entry are from,
-    as far as that is known.
+    `versions` says how the toolchain changed.
     """
 
     changes: Mapping[Key, Sequence[Change]] = field(default_factory=dict)
@@ -44,7 +43,6 @@ class Comparison:
     unmet: tuple[Rule, ...] = ()
     unknown: tuple[UnknownNameError, ...] = ()
     versions: str = ""
-    origins: Mapping[Key, str] = field(default_factory=dict)
 
     @property
     def held(self) -> bool:
@@ -81,6 +79,10 @@ def _versions(before: Mapping[str, str], after: Mapping[str, str]) -> str:
         if before.get(name) != after.get(name)
     ]
     return ", ".join(changed)
+
+
+ORIGINS = ("the model ", "the float32 model ")
+"""How that begins in a change's message which says where a difference comes from."""
 
 
 class _Models:
@@ -355,7 +357,6 @@ def compare(
         tuple(unmet),
         tuple(unknown_names),
         comparer.models.versions,
-        {key: comparer.models.origin(key) for key in shared},
     )
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from pytest_edgequant.records import Outcome, Result
 from pytest_edgequant.report.boards import profiles
+from pytest_edgequant.report.changes import result_change_lines
 from pytest_edgequant.report.figures import result_text
 from pytest_edgequant.report.inert import BREAK
 from pytest_edgequant.report.legend import Legend
@@ -38,6 +39,7 @@ from pytest_edgequant.report.overview import (
 from pytest_edgequant.report.training import training_lines
 from pytest_edgequant.results.session import Session
 from pytest_edgequant.results.standing import Standings
+from pytest_edgequant.wording import counted
 
 LIMIT = 65_536
 """Characters that GitHub takes in a comment."""
@@ -46,6 +48,8 @@ _ROOM = LIMIT - 1_536
 _SIGNS = {"good": "✅", "bad": "❌", "unsure": "⚠️", "plain": "⚠️"}
 _ORDER = ("bad", "unsure", "good", "plain")
 _MOST_TESTS = 5
+_MOST_CHANGES = 10
+"""Up to so many lines on changes are seen at once."""
 
 
 @dataclass(frozen=True)
@@ -183,6 +187,19 @@ def _changes(results: list[Result]) -> Iterator[str]:
     yield from rows_of(["model/variant", "target", *CHANGE_HEADINGS], rows)
 
 
+def _changed(session: Session, level: _Level) -> Iterator[str]:
+    """What changed against the baseline, and why, a line a model and board; many are folded."""
+    lines = result_change_lines(session.results())
+    shown = [f"- {BREAK}{prose(line, level.message)}" for line in lines[: level.findings]]
+    if len(lines) > len(shown):
+        shown.append(f"- and {len(lines) - len(shown)} more")
+    if len(lines) > _MOST_CHANGES:
+        boards = counted(len(lines), "model and board", "models and boards")
+        yield from folded(f"What changed against the baseline, and why: {boards}", shown)
+    elif shown:
+        yield from ["", "### What changed against the baseline, and why", "", *shown]
+
+
 def _details(session: Session) -> Iterator[str]:
     results = list(session.results())
     if any(result.changes for result in results):
@@ -221,6 +238,8 @@ def _lines(session: Session, level: _Level) -> Iterator[str]:
         yield f"Baseline: {prose(session.baseline_note, 500)}"
     tables = list(_overview(session, standings, legend, level))
     yield from tables
+    if level.boards != 0:
+        yield from _changed(session, level)
     if level.findings != 0:
         yield from _findings(findings(session), level)
     if level.details:

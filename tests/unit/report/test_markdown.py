@@ -346,6 +346,39 @@ def test_a_note_names_its_boards() -> None:
     ).replace(BREAK, "").replace(":", "&#58;")
 
 
+def change_of(metric: str, before: int, after: int, said: str, outcome: Outcome) -> Change:
+    message = (
+        f"digits/int8 on pico: {metric} {before:,} B -> {after:,} B; {said}; the model changed"
+    )
+    return Change(metric, "bytes", before, after, outcome, message)
+
+
+@pytest.mark.parametrize("models", [1, 20])
+def test_what_changed_is_a_line_a_model_and_board(models: int) -> None:
+    session = Session(watched=True)
+    for number in range(models):
+        name = f"digits{number}" if number else "digits"
+        session.add([of(event, model=name) for event in GOOD])
+        session.add_changes(
+            (name, "pico", "int8"),
+            [
+                change_of("size_bytes", 9_000, 5_568, "better", Outcome.PASS),
+                change_of("arena_bytes", 1_500, 1_616, "beyond the limit", Outcome.FAIL),
+                Change("accuracy", "", 0.9, 0.9, Outcome.PASS, "digits/int8 on pico: accuracy"),
+            ],
+        )
+    text = render(session).replace(BREAK, "")
+    lines = [line for line in text.splitlines() if line.startswith("- FAIL: digits")]
+    assert len(lines) == models
+    assert lines[0] == (
+        "- FAIL: digits/int8 on pico: arena_bytes 1,500 B -&#62; 1,616 B; beyond the limit; "
+        "better: size_bytes 9,000 B -&#62; 5,568 B; the model changed"
+    )
+    title = "What changed against the baseline, and why"
+    assert (f"### {title}" in text) is (models == 1)
+    assert (f"<summary>{title}: 20 models and boards</summary>" in text) is (models == 20)
+
+
 def test_training_is_held_against_what_needs_none() -> None:
     drops = {"int8": 0.05, "qat_int8": 0.01}
     events = [metric_event(name, "accuracy_drop", drop) for name, drop in drops.items()]
