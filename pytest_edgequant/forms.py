@@ -75,4 +75,5 @@ def get_spec(name: str, where: str = "") -> VariantSpec:
 
 
 def family_members(family: str) -> Iterable[VariantSpec]:
+    """The forms that are made by one conversion."""
     return (spec for spec in VARIANTS.values() if spec.family == family)

@@ -288,7 +288,7 @@ def resolve(
             (f"{where}: {option.name}", table, rootdir),
         ):
             value = source.get(option.name)
-            if value is not None and value != [] and value != "":
+            if value is not None and value not in ([], ""):
                 values[option.name] = _read(option, value, base, place)
                 origins[option.name] = place
                 break

@@ -380,7 +380,7 @@ def measure_runtime_parity(
 
     def start() -> Consumer:
         accumulators[:] = [ParityAccumulator(graph, variant.outputs)]
-        return lambda y, blocks, x: accumulators[0].update(*blocks)
+        return lambda _y, blocks, _x: accumulators[0].update(*blocks)
 
     with pipeline.progress(f"comparing runtimes on {variant.label}") as step:
         told = samples.told = partial(step.at, unit="samples")

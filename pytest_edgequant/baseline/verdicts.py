@@ -38,6 +38,7 @@ def difference(before: float, after: float, unit: str) -> str:
 
 
 def values(before: float, after: float, unit: str) -> str:
+    """Both figures and their difference, in words."""
     return (
         f"{show(before, unit)} -> {show(after, unit)} ({difference(before, after, unit)})"
         if before != after

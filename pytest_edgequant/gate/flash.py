@@ -58,8 +58,10 @@ def judge_size(variant: Variant, limit: str | float, split: FlashSplit, what: st
 def judge_flash(
     variant: Variant, split: FlashSplit, target: Target | None, share: Fraction = Fraction(1)
 ) -> Verdict:
-    """Pass where the model fits beside the most that TFLM's code takes, fail where it doesn't
-    beside the least; inconclusive between the two. `share` is the model's part of what is left."""
+    """Pass where the model fits beside the most that TFLM's code takes, fail where not the least.
+
+    Inconclusive between the two. `share` is the model's part of what is left.
+    """
     size = variant.size_bytes
     if split.runtime is None:
         return judge_size(variant, split.limit or 0, split, "flash_for_model")

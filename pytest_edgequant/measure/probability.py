@@ -101,7 +101,7 @@ def _term(k: int, count: int, share: float, rest: float) -> float:
 
 
 def _stirling_error(n: int) -> float:
-    """ln n! less Stirling's approximation of it."""
+    """How far Stirling's approximation is below ln n!."""
     if n < 16:
         return math.lgamma(n + 1) - (n + 0.5) * math.log(n) + n - math.log(2 * math.pi) / 2
     square, total = n * n, 0.0
@@ -111,7 +111,7 @@ def _stirling_error(n: int) -> float:
 
 
 def _deviance(seen: float, expected: float) -> float:
-    """seen ln(seen / expected) + expected - seen, without cancellation where both are near."""
+    """The sum seen ln(seen / expected) + expected - seen, without cancellation where near."""
     if abs(seen - expected) >= 0.1 * (seen + expected):
         return seen * math.log(seen / expected) + expected - seen
     ratio = (seen - expected) / (seen + expected)

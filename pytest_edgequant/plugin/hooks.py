@@ -38,6 +38,7 @@ _outer_key: pytest.StashKey[Any] = pytest.StashKey()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
+    """Every option, with its ini twin."""
     group = parser.getgroup("edgequant", "edge ML: quantized models and their targets")
     for option in OPTIONS:
         if option.kind == "flag":
@@ -92,6 +93,7 @@ def _is_known(config: pytest.Config, key: str) -> bool:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    """Set this run beside an outer one, which runs it within its own process."""
     config.addinivalue_line("markers", _MARKER)
     config.stash[_outer_key] = (
         context.pipeline_factory,
@@ -110,6 +112,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
+    """End the children of this run, and give back to the outer one what was its own."""
     run = made_run(config)
     if run is not None:
         run.close()
@@ -123,6 +126,7 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 
 def pytest_cmdline_main(config: pytest.Config) -> int | None:
+    """List the targets instead of running tests, where that was asked for."""
     if not config.option.edge_list_targets:
         return None
     for line in get_run(config).target_lines():
@@ -137,6 +141,7 @@ def pytest_cmdline_main(config: pytest.Config) -> int | None:
 def pytest_pycollect_makeitem(
     collector: pytest.Module | pytest.Class, obj: object
 ) -> Generator[None, Any, Any]:
+    """Let the user parametrize our fixtures by name."""
     if _marked(collector, obj):
         from pytest_edgequant.plugin import parametrization
 
@@ -159,12 +164,14 @@ def _uses_variant(item: object) -> bool:
 
 @pytest.hookimpl(trylast=True)
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Give tests their targets and variants."""
     marked = metafunc.definition.get_closest_marker("edge") is not None
     if marked or not PARAMETRIZED.isdisjoint(metafunc.fixturenames):
         get_run(metafunc.config).handing_out.parametrize(metafunc)
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
+    """Mark what uses our fixtures, so that `-m edge` finds it."""
     names = getattr(item, "fixturenames", ())
     if not PARAMETRIZED.isdisjoint(names) and item.get_closest_marker("edge") is None:
         item.add_marker("edge")
@@ -172,6 +179,7 @@ def pytest_itemcollected(item: pytest.Item) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Note what was collected: a misspelt fixture is looked for among it."""
     keep_collected(config, items)
 
 
@@ -180,6 +188,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol() -> Generator[None, object, object]:
+    """Collect what a test records."""
     outer, context.events = context.events, []
     try:
         return (yield)
@@ -191,6 +200,7 @@ def pytest_runtest_protocol() -> Generator[None, object, object]:
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Attach to a report what its test recorded."""
     run = made_run(item.config)
     if run is not None and context.events:
         # Before the report is made, which takes a copy: JUnit XML has them from there.
@@ -209,6 +219,7 @@ def pytest_runtest_makereport(
 
 @pytest.hookimpl(wrapper=True)
 def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    """Begin the line of a module that could not be collected with the reason."""
     report = yield
     _reason_first(report)
     return report
@@ -240,6 +251,7 @@ def _reason_first(
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtestloop(session: pytest.Session) -> Generator[None, object, object]:
+    """Judge the whole run when all tests have ended."""
     result = yield
     run = made_run(session.config)
     if run is not None and not run.is_worker:
@@ -249,6 +261,7 @@ def pytest_runtestloop(session: pytest.Session) -> Generator[None, object, objec
 
 @pytest.hookimpl(trylast=True)
 def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Write the reports, and let a gate that judged nothing fail."""
     run = made_run(session.config)
     if run is not None and not run.is_worker:
         run.finish(session)
@@ -256,11 +269,13 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_report_teststatus(config: pytest.Config) -> tuple[str, str, str] | None:
+    """Show the items of a baseline's gate as what they are."""
     run = made_run(config)
     return run.baseline.status() if run is not None else None
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:
+    """Refuse a baseline that can not be compared with, before anything runs."""
     run = made_run(session.config)
     if run is not None:
         run.start()
@@ -284,6 +299,7 @@ class _Reports:
 def pytest_terminal_summary(
     terminalreporter: pytest.TerminalReporter, config: pytest.Config
 ) -> None:
+    """Print what the run came to."""
     run = made_run(config)
     if run is not None:
         run.summarize(terminalreporter)

@@ -39,6 +39,7 @@ def _lines(texts: Iterable[str]) -> str:
 
 
 def of_evaluation(found: Evaluation) -> Told:
+    """A value, how many samples it is of, and the classes that fared worst."""
     share = found.outcomes is not None
     head = (
         f"{found.metric} {_value(found.value, share)} on {format_samples(found.count, found.total)}"
@@ -59,6 +60,7 @@ def of_evaluation(found: Evaluation) -> Told:
 
 
 def of_comparison(found: AccuracyComparison) -> Told:
+    """What a candidate lost, within which interval, and what would have been seen."""
     share = found.share
     before, after = (_value(value, share) for value in (found.baseline, found.candidate))
     if found.drop == 0:
@@ -139,11 +141,13 @@ def _fidelity(found: Fidelity) -> str:
 
 
 def of_fidelity(found: Fidelity) -> Told:
+    """How near outputs are to the others."""
     of = f" of {short(found.output)}" if found.output else ""
     return Told(f"outputs{of}: {_fidelity(found)} on {counted(found.count, 'sample')}")
 
 
 def of_parity(found: RuntimeParity) -> Told:
+    """How two runtimes differ on the same samples."""
     first, second = found.runtimes
     samples = counted(found.count, "sample")
     if not found.differing:
@@ -166,6 +170,7 @@ def of_parity(found: RuntimeParity) -> Told:
 
 
 def of_quality(found: CalibrationQuality) -> Told:
+    """What the calibration samples lack."""
     calibrated = (
         "calibration"
         if found.count is None
@@ -192,6 +197,7 @@ def _range(found: TensorRange) -> str:
 
 
 def of_robustness(found: CalibrationRobustness) -> Told:
+    """The worst drop over several calibrations, and each of them."""
     worst = found.worst
     head = (
         f"{found.variant.label}: {found.metric} drops {_difference(worst.drop, found.share)} at "

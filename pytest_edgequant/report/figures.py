@@ -24,6 +24,7 @@ _NO_SCORE = (
 
 
 def is_share(name: str, unit: str) -> bool:
+    """Whether a figure is a part of the samples, which is shown in per cent."""
     return name == "accuracy" or unit == "fraction"
 
 
@@ -88,4 +89,5 @@ def score_name(result: Result) -> str | None:
 
 
 def score_label(name: str) -> str:
+    """The name of a score in tables."""
     return "top-1" if name == "accuracy" else name

@@ -66,6 +66,7 @@ def weights_table(
     variant: str,
     pictures: Pictures,
 ) -> Table | None:
+    """Weights of a file by layer, beside those of the float32 file; None without any."""
     try:
         layers = layer_weights(content, float32, label)
     except EdgeQuantError as error:
@@ -231,6 +232,7 @@ def _recorded(
 def classes_table(
     session: Session, results: Sequence[Result], label: str, pictures: Pictures
 ) -> Table | None:
+    """Recall by class, beside the baseline; None where nothing recorded it."""
     found = _recorded(session, results, "classes")
     if found is None:
         return None
@@ -262,6 +264,7 @@ def classes_table(
 def layers_table(
     session: Session, results: Sequence[Result], label: str, pictures: Pictures
 ) -> Table | None:
+    """Estimated time by layer; None where nothing recorded it."""
     found = _recorded(session, results, "layers")
     if found is None:
         return None

@@ -36,6 +36,7 @@ def is_gated(outcome: Outcome) -> bool:
 
 
 def key_of(event: Event) -> Key:
+    """The row that an event is about, by names."""
     return event["model"], event["target"] or "", event["variant"]
 
 

@@ -69,10 +69,12 @@ class Batching:
 
 
 def inputs_of(operator: Any) -> list[int]:
+    """An operator's inputs, -1 for those left out."""
     return [] if operator.inputs is None else [int(i) for i in operator.inputs]
 
 
 def need(condition: bool, reason: str) -> None:
+    """Refuse the rewrite unless a condition holds."""
     if not condition:
         raise NotRewritableError(reason)
 

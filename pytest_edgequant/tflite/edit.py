@@ -15,7 +15,7 @@ _ALIGNMENT = 16
 class _AlignedBuffer(schema.BufferT):  # type: ignore[misc]
     """A buffer written 16-aligned as the schema asks, which the generated Python code ignores."""
 
-    def Pack(self, builder: Any) -> int:
+    def Pack(self, builder: Any) -> int:  # noqa: N802 - the generated class names it so
         data = None
         if self.data is not None:
             raw = np.asarray(self.data, dtype=np.uint8).tobytes()

@@ -75,6 +75,7 @@ def inner_float(graph: Graph) -> list[FloatTensor]:
 
 
 def weights_of(subgraph: Subgraph, operator: Operator) -> Tensor | None:
+    """An operator's constant weights; None where it has none."""
     position = _WEIGHTED.get(operator.name)
     if position is None or position >= len(operator.inputs) or operator.inputs[position] < 0:
         return None

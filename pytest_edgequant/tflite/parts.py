@@ -100,6 +100,8 @@ class Operator:
 
 @dataclass(frozen=True)
 class Subgraph:
+    """One graph of a file; tensors are named by their index."""
+
     name: str
     tensors: tuple[Tensor, ...]
     operators: tuple[Operator, ...]

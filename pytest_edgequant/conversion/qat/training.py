@@ -104,6 +104,7 @@ def judge(model: Judged, found: Sequence[NDArray[Any]], reference: Score | None)
 
 
 def nan_in_training(where: str, loss: float, epoch: int) -> TrainingError:
+    """The error for a loss that is no number any more."""
     return TrainingError(
         f"{where}: qat_int8: the loss became {loss} in epoch {epoch}. Lower the learning rate, and "
         "check the loss and the labels; the float model is unchanged"
@@ -111,6 +112,7 @@ def nan_in_training(where: str, loss: float, epoch: int) -> TrainingError:
 
 
 def nan_in_validation(where: str, loss: float, epoch: int) -> TrainingError:
+    """The error for a validation loss that is no number any more."""
     return TrainingError(
         f"{where}: qat_int8: the validation loss became {loss} in epoch {epoch}. Lower the "
         "learning rate, and check the loss and the labels; the float model is unchanged"

@@ -16,7 +16,7 @@ _NAMED = 4
 """How many unknown operators a provenance names."""
 
 
-def _peak(graph: Graph, found: Calculation) -> Peak | None:
+def _peak(found: Calculation) -> Peak | None:
     alive = tuple(b for b in found.placed if b.first <= found.peak_scope <= b.last)
     if not alive:
         return None
@@ -65,7 +65,7 @@ def compute_arena(graph: Graph, profile: Profile, content: bytes = b"") -> Arena
         provenance=provenance,
         lower_bound_bytes=found.lower_bound,
         plan=tuple(found.placed),
-        peak=_peak(graph, found),
+        peak=_peak(found),
         sections=sections,
         operators=operators,
         unknown=found.unknown,

@@ -17,6 +17,7 @@ _FEW = 100
 
 
 def align_up(size: int, alignment: int = ALIGNMENT) -> int:
+    """The next multiple of an alignment, in bytes."""
     return -(-size // alignment) * alignment
 
 

@@ -209,8 +209,9 @@ def _condition(shapes: Sequence[tuple[int, ...]]) -> Subgraph:
     ]
     count = len(tensors)
     tensors.append(Tensor(count, "steps", (), (), "INT32", None, 4, False))
-    for n in range(3):
-        tensors.append(Tensor(count + 1 + n, f"less {n}", (), (), "BOOL", None, 0, False))
+    tensors.extend(
+        Tensor(count + 1 + n, f"less {n}", (), (), "BOOL", None, 0, False) for n in range(3)
+    )
     operators = (
         Operator(0, "LESS", "", 1, (0, count), (count + 1,)),
         Operator(1, "LESS", "", 1, (1, count), (count + 2,)),

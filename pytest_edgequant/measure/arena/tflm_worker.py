@@ -121,8 +121,10 @@ def outputs(content: bytes, size: int) -> list[bytes]:
             if tensor.dtype.kind in "fiub":
                 interpreter.set_input(np.abs(values).astype(tensor.dtype), position)
         interpreter.invoke()
-        for position in range(len(graph.main.outputs)):
-            found.append(interpreter.get_output(position).tobytes())
+        found.extend(
+            interpreter.get_output(position).tobytes()
+            for position in range(len(graph.main.outputs))
+        )
 
     text, failure = _with_stderr(action)
     if failure is not None:

@@ -65,6 +65,7 @@ _clock = time.process_time if _CLOCK_COUNTS_THREADS else time.perf_counter
 
 
 def message(error: Exception) -> str:
+    """What an error of LiteRT says, in one line of bounded length."""
     return " ".join(str(error).split())[:600]
 
 

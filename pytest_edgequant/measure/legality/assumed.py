@@ -152,7 +152,8 @@ def _power_of_two(scale: float) -> bool:
 @rule("TFLM", on_tflm, Severity.WRONG)
 def lstm_states(graph: Graph, target: Target) -> Iterator[str]:
     """TFLM's integer LSTM assumes a cell state whose scale is a power of two, and a hidden state
-    with the output's scale and zero point"""
+    with the output's scale and zero point
+    """
     for subgraph, operator in graph.operators():
         if operator.name != "UNIDIRECTIONAL_SEQUENCE_LSTM":
             continue

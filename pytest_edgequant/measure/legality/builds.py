@@ -47,7 +47,8 @@ def per_channel_dense(graph: Graph, target: Target) -> Iterator[str]:
 @rule("TFLM before August 2024, or of unknown age", on_tflm, Severity.WRONG)
 def per_channel_dense_unknown(graph: Graph, target: Target) -> Iterator[str]:
     """TFLM before August 2024 computes fully connected layers with weights per channel wrongly,
-    without an error"""
+    without an error
+    """
     if target.tflm is not None and target.tflm[:7] >= PER_CHANNEL_DENSE_SINCE:
         return
     age = f"of {target.tflm}" if target.tflm else "of unknown age"

@@ -13,7 +13,8 @@ from pytest_edgequant.tflite.graph import Graph
 @rule("TFLM", on_tflm)
 def hybrid(graph: Graph, target: Target) -> Iterator[str]:
     """TFLM has no hybrid kernels (float activations with integer weights, as dynamic range
-    quantization makes them)"""
+    quantization makes them)
+    """
     for subgraph, operator in hybrid_operators(graph):
         yield f"{place(subgraph, operator)}. Use int8"
 

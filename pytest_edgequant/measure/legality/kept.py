@@ -58,7 +58,8 @@ def moved(one: Tensor, other: Tensor, what: str) -> str:
 @rule("TFLM", on_tflm, Severity.WRONG)
 def kept_values(graph: Graph, target: Target) -> Iterator[str]:
     """TFLM's kernel hands stored values on as they are: it assumes the same scale and zero point
-    on both sides"""
+    on both sides
+    """
     for subgraph, operator in graph.operators():
         if operator.name not in KEEPING:
             continue
@@ -98,7 +99,8 @@ def _called(operator: Operator) -> list[int]:
 @rule("TFLM", on_tflm, Severity.WRONG)
 def kept_in_branches(graph: Graph, target: Target) -> Iterator[str]:
     """TFLM copies stored values into the branches of IF and WHILE and back: it assumes the same
-    scale and zero point inside and outside"""
+    scale and zero point inside and outside
+    """
     for subgraph, operator in graph.operators():
         given = operator.inputs[1:] if operator.name == "IF" else operator.inputs
         for index in _called(operator):
@@ -147,7 +149,8 @@ def _variables(graph: Graph) -> dict[str, list[tuple[Subgraph, Operator, Tensor]
 @rule("TFLM", on_tflm, Severity.WRONG)
 def kept_in_variables(graph: Graph, target: Target) -> Iterator[str]:
     """TFLM keeps stored values in a variable: it assumes the same scale and zero point where it
-    is assigned and where it is read"""
+    is assigned and where it is read
+    """
     for uses in _variables(graph).values():
         # One of each kind: a model may read a variable as often as its bytes allow.
         every = {(t.type, t.quantization): t for _, o, t in uses if o.name == "READ_VARIABLE"}

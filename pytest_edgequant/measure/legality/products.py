@@ -1,5 +1,6 @@
-"""Rules on what TFLM's kernels assume where they multiply and add: zero points of 0, the bias'
-scale, one scale a channel of weights alone.
+"""Rules on what TFLM's kernels assume where they multiply and add.
+
+Zero points of 0, the bias' scale, one scale a channel of weights alone.
 
 Found by running each operator with other scales and zero points
 (`tests/unit/measure/legality/test_assumed.py` asks again).

@@ -77,10 +77,12 @@ def rule(
 
 
 def on_tflm(target: Target) -> bool:
+    """Whether TFLM runs on the target."""
     return target.is_microcontroller
 
 
 def on_cmsis_nn(target: Target) -> bool:
+    """Whether TFLM runs on the target, with CMSIS-NN."""
     return target.is_microcontroller and target.kernels == "cmsis-nn"
 
 
@@ -90,6 +92,7 @@ def input_types(subgraph: Subgraph, operator: Operator) -> list[str]:
 
 
 def output_types(subgraph: Subgraph, operator: Operator) -> list[str]:
+    """The types of what an operator gives; `-` for an output that is left out."""
     return [subgraph.tensors[i].type if i >= 0 else "-" for i in operator.outputs]
 
 

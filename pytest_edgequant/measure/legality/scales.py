@@ -71,7 +71,8 @@ def _overflow(subgraph: Subgraph, operator: Operator) -> str:
 @rule("TFLM", on_tflm)
 def scale_ratio(graph: Graph, target: Target) -> Iterator[str]:
     """TFLM aborts where the scales of an operator are too far apart for its fixed-point
-    arithmetic"""
+    arithmetic
+    """
     for subgraph, operator in graph.operators():
         found = _overflow(subgraph, operator)
         if found:

@@ -16,10 +16,12 @@ STEP = 1.001
 
 
 def tensors(subgraph: Subgraph, indices: tuple[int, ...]) -> list[Tensor]:
+    """The tensors of some indices, without inputs that are left out."""
     return [subgraph.tensors[i] for i in indices if i >= 0]
 
 
 def at(subgraph: Subgraph, operator: Operator, position: int) -> Tensor | None:
+    """An input of an operator; None where it is left out."""
     if position >= len(operator.inputs) or operator.inputs[position] < 0:
         return None
     return subgraph.tensors[operator.inputs[position]]
@@ -33,6 +35,7 @@ def written(scale: float) -> str:
 
 
 def pair(quantization: Quantization) -> str:
+    """A scale and zero point as messages say them."""
     if quantization.per_axis:
         return f"scales for {counted(len(quantization.scales), 'channel')}"
     return f"scale {written(quantization.scales[0])}, zero point {quantization.zero_points[0]}"

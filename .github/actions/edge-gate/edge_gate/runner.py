@@ -50,14 +50,17 @@ def say(line: str) -> None:
 
 
 def error(message: str) -> None:
+    """An error among the annotations of the run."""
     _command("error", message)
 
 
 def warning(message: str) -> None:
+    """A warning among the annotations of the run."""
     _command("warning", message)
 
 
 def notice(message: str) -> None:
+    """A notice among the annotations of the run."""
     _command("notice", message)
 
 

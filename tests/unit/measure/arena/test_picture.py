@@ -6,9 +6,9 @@ import builtins
 import dataclasses
 import random
 import re
-import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import pytest
 from random_models import random_model
