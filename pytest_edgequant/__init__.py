@@ -29,6 +29,7 @@ if TYPE_CHECKING:
         measure_arena,
         optimize_arena,
     )
+    from pytest_edgequant.api.strip import strip_model
     from pytest_edgequant.api.targets import load_target
     from pytest_edgequant.conversion.qat.recipe import TrainingRecipe
     from pytest_edgequant.diagnose.calibration_quality import calibration_quality
@@ -193,6 +194,7 @@ __all__ = [
     "model_fingerprint",
     "optimize_arena",
     "roc_auc",
+    "strip_model",
     "task_metric",
     "top_k",
 ]
@@ -211,6 +213,7 @@ _HOMES = (
     "api.memory",
     "api.layers",
     "api.difference",
+    "api.strip",
     "api.accuracy",
     "diagnose.calibration_quality",
     "diagnose.robustness",

@@ -94,6 +94,12 @@ OPTIONS = (
         "quantize fully connected weights per channel (TFLM before August 2024 is wrong there)",
     ),
     Option(
+        "strip",
+        "flag",
+        "take off variants' files what the device never reads (names, signatures, minima and "
+        "maxima); outputs are proved equal",
+    ),
+    Option(
         "arena_verify",
         "flag",
         "check every arena against the tflite-micro interpreter as well, the smallest one included",
@@ -139,6 +145,7 @@ class Settings:
     cache_dir: Path | None = None
     no_cache: bool = False
     dense_per_channel: bool = False
+    strip: bool = False
     arena_verify: bool = False
     device_results: Path | None = None
     timeout: float = 900.0

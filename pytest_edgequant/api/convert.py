@@ -49,6 +49,7 @@ def convert(
     name: str | None = None,
     target: Target | str | None = None,
     dense_per_channel: bool = False,
+    strip: bool = False,
 ) -> Variant:
     """Convert a model to a variant, from the cache where it was made before.
 
@@ -58,7 +59,8 @@ def convert(
     input name; the integer variants need them, 100 at least. `training` is what "qat_int8" is
     fine-tuned with: (x, y) of the training set, or a `TrainingRecipe`; it is calibrated with
     samples of it unless `calibration` is given. `dense_per_channel` quantizes fully
-    connected weights per channel, which TFLM before August 2024 computes wrongly.
+    connected weights per channel, which TFLM before August 2024 computes wrongly. `strip` takes off
+    what the device never reads (see `strip_model`).
 
     Raises `ModelError`, `CalibrationError`, `ConversionError` (naming tensors and operators),
     `NotDerivableError`, `MissingExtraError`, `UnknownNameError`; for "qat_int8" also
@@ -73,5 +75,6 @@ def convert(
         model_name=name,
         target=profile,
         dense_per_channel=dense_per_channel,
+        strip=strip or None,
         where="model",
     )

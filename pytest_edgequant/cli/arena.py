@@ -41,7 +41,7 @@ def run(given: argparse.Namespace) -> int:
     from pytest_edgequant.api.memory import measure_arena
     from pytest_edgequant.report.layers import arena_document
 
-    with working(given.project, interpreters=False):
+    with working(given.project, interpreters=False, strip=False):
         arena = measure_arena(given.model, given.target)
         text = (
             json.dumps(arena_document(arena), indent=2, allow_nan=False)

@@ -79,6 +79,12 @@ def add_parser(commands: Commands) -> argparse.ArgumentParser:
         "--baseline", metavar="MODEL", help="the float model that a .tflite was made from"
     )
     made.add_argument("--metric", metavar="NAME", help="of the task (default: top-1 accuracy)")
+    parser.add_argument(
+        "--strip",
+        action="store_true",
+        default=None,
+        help="judge files without what the device never reads (as `edgequant strip` makes them)",
+    )
     parser.add_argument("--json", action="store_true", help="print the JSON report instead")
     parser.add_argument(
         "--interpreters",
@@ -96,7 +102,7 @@ def run(given: argparse.Namespace) -> int:
 
     budgets = _budgets(given)
     paths = find_models(given.models)
-    with working(given.project, interpreters=given.interpreters) as pipeline:
+    with working(given.project, interpreters=given.interpreters, strip=given.strip) as pipeline:
         session = Session(watched=True)
         targets = _targets(given.target, pipeline)
         session.targets = {target.name: target for target in targets}

@@ -76,7 +76,7 @@ def _compare_models(given: argparse.Namespace) -> int:
     from pytest_edgequant.api.difference import compare_models
     from pytest_edgequant.report import layers
 
-    with working(given.project, interpreters=False):
+    with working(given.project, interpreters=False, strip=False):
         found = compare_models(given.before, given.after, given.target)
     if given.json:
         print(json.dumps(layers.difference_document(found), indent=2, allow_nan=False))

@@ -36,6 +36,12 @@ def add_parser(commands: Commands) -> argparse.ArgumentParser:
         "--calibration", type=Path, metavar="FILE", help="representative samples: .npy or .npz"
     )
     parser.add_argument("-o", "--output", required=True, type=Path, metavar="PATH")
+    parser.add_argument(
+        "--strip",
+        action="store_true",
+        default=None,
+        help="without what the device never reads (as `edgequant strip` makes it)",
+    )
     parser.add_argument("--json", action="store_true", help="tell what was made as JSON")
     add_project(parser)
     return parser
@@ -51,7 +57,7 @@ def run(given: argparse.Namespace) -> int:
     samples = None
     if given.calibration is not None:
         samples = load_inputs(given.calibration, "--calibration")
-    with working(given.project):
+    with working(given.project, strip=given.strip):
         variant = convert(given.model, given.variant, calibration=samples)
         content, notes = variant.content, list(variant.notes)
     write_bytes(given.output, content)

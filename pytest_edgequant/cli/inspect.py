@@ -40,7 +40,7 @@ def run(given: argparse.Namespace) -> int:
     from pytest_edgequant.api.layers import inspect_model
     from pytest_edgequant.report.layers import layer_lines, layers_document
 
-    with working(given.project, interpreters=False):
+    with working(given.project, interpreters=False, strip=False):
         found = inspect_model(given.model, given.target)
     if given.json:
         print(json.dumps(layers_document(found), indent=2, allow_nan=False))

@@ -16,13 +16,14 @@ from pytest_edgequant.cli import (
     inspect,
     merge,
     report,
+    strip,
     targets,
 )
 from pytest_edgequant.errors import EdgeQuantError
 from pytest_edgequant.version import __version__
 
 WRONG = 2
-COMMANDS = (check, inspect, arena, targets, convert, compare, merge, report, glossary)
+COMMANDS = (check, inspect, arena, targets, convert, strip, compare, merge, report, glossary)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -29,11 +29,14 @@ def add_project(parser: argparse.ArgumentParser) -> None:
 
 
 @contextlib.contextmanager
-def working(project: Path, *, interpreters: bool = True) -> Iterator[Pipeline]:
+def working(
+    project: Path, *, interpreters: bool = True, strip: bool | None = None
+) -> Iterator[Pipeline]:
     """The pipeline of a project, which all public functions use meanwhile.
 
-    Without `interpreters` none is asked what it says of a model. Raises `SettingsError` for
-    settings that can't be read.
+    Without `interpreters` none is asked what it says of a model. `strip` says whether files are
+    taken without what devices never read, by default as the project does. Raises `SettingsError`
+    for settings that can't be read.
     """
     from pytest_edgequant.pipeline.pipeline import Pipeline
     from pytest_edgequant.progress import on_terminal
@@ -52,6 +55,7 @@ def working(project: Path, *, interpreters: bool = True) -> Iterator[Pipeline]:
         timeout=settings.timeout,
         targets=Targets(settings.user_targets, where),
         dense_per_channel=settings.dense_per_channel,
+        strip=settings.strip if strip is None else strip,
         tflm_macs=settings.tflm_macs,
         asks_interpreters=interpreters,
         progress=on_terminal,

@@ -25,15 +25,18 @@ from pytest_edgequant.gate.verdicts import require_legal
 from pytest_edgequant.limits import check_bytes, parse_drop
 from pytest_edgequant.measure import legality
 from pytest_edgequant.outcomes import Outcome
-from pytest_edgequant.pipeline.current import current_pipeline
+from pytest_edgequant.pipeline.current import STRIPPED, current_pipeline
 from pytest_edgequant.records import Failure, Target, Variant, Verdict
 from pytest_edgequant.results import recording
 from pytest_edgequant.results.gathered import Event
 from pytest_edgequant.results.session import Session
 from pytest_edgequant.tflite.model import graph_of
+from pytest_edgequant.tflite.unread import unread_bytes
 from pytest_edgequant.units import parse_duration, parse_share, parse_size
 from pytest_edgequant.wording import counted
 
+_WORTH = 0.03
+"""From such a share of a file on, what could be taken off is told."""
 Limit = str | int | float
 """A limit as users write it: "64 KiB", "80%", "50 ms", "2 pt", or a number."""
 
@@ -139,6 +142,7 @@ def _deployable(variant: Variant, target: Target) -> None:
     """The target's own limits, and what a report says of the variant there."""
     recording.record_variant(variant)
     _record_untried(variant, target)
+    _record_unread(variant)
     try:
         assert_deployable(variant, target)
     except CannotRun:
@@ -155,6 +159,15 @@ def _record_untried(variant: Variant, target: Target) -> None:
     if missing:
         note = f"{whose} interpreter has not tried the model, the rules alone judge it: {missing}"
         recording.record_notes(variant, [note])
+
+
+def _record_unread(variant: Variant) -> None:
+    """Note how much of the file could be taken off for nothing, where that is worth a word."""
+    unread = unread_bytes(graph_of(variant))
+    share = unread / variant.size_bytes
+    if share >= _WORTH and not any(note.startswith(STRIPPED) for note in variant.notes):
+        note = f"{unread:,} B ({share:.0%}) at least are names and metadata that no device reads"
+        recording.record_notes(variant, [f"{note}: `edgequant strip` takes them off"])
 
 
 def _record_refused(variant: Variant, target: Target) -> None:

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from pytest_edgequant.pipeline.pipeline import Pipeline
     from pytest_edgequant.records import Variant
 
+STRIPPED = "stripped of what the device never reads"
+"""How the note of a variant begins whose file was stripped."""
 _default: Pipeline | None = None
 
 

@@ -7,6 +7,7 @@ else one with the default cache.
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import tempfile
 from collections.abc import Callable
 from functools import cached_property
@@ -19,7 +20,7 @@ from pytest_edgequant.conversion.source import open_source
 from pytest_edgequant.errors import CannotRunError, IsolatedProcessError
 from pytest_edgequant.forms import get_spec
 from pytest_edgequant.isolation import DEFAULT_TIMEOUT, IsolatedProcess
-from pytest_edgequant.pipeline.current import run_variant
+from pytest_edgequant.pipeline.current import STRIPPED, run_variant
 from pytest_edgequant.pipeline.request import CalibrationRequest, Representative
 from pytest_edgequant.progress import Progress, silent
 from pytest_edgequant.records import Target, Variant
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from pytest_edgequant.pipeline.conversions import Conversions
     from pytest_edgequant.pipeline.descriptions import Descriptions
     from pytest_edgequant.pipeline.interpreters import Interpreters
+    from pytest_edgequant.pipeline.stripping import Stripper
 
 R = TypeVar("R")
 
@@ -56,6 +58,7 @@ class Pipeline:
         arena_verify: bool = False,
         tflm_macs: int = DEFAULT_TFLM_MACS,
         asks_interpreters: bool = True,
+        strip: bool = False,
         progress: Progress = silent,
     ) -> None:
         self._temporary: tempfile.TemporaryDirectory[str] | None = None
@@ -69,11 +72,14 @@ class Pipeline:
         self.dense_per_channel = dense_per_channel
         self.progress = progress
         self.tflm_macs = tflm_macs
+        self.strip = strip
         self._arena_verify = arena_verify
         self._asks_interpreters = asks_interpreters
         self._timeout = timeout
         self._converter = IsolatedProcess("converter", timeout)
         self._interpreter = IsolatedProcess("interpreter", timeout)
+        if cache_dir is not None:  # a folder that was asked for and won't do is told at once
+            self.cache  # noqa: B018
 
     @cached_property
     def cache(self) -> Cache:
@@ -122,6 +128,12 @@ class Pipeline:
             lambda: self.cache, self._converter, lambda: self._descriptions, self.progress
         )
 
+    @cached_property
+    def stripper(self) -> Stripper:
+        from pytest_edgequant.pipeline.stripping import Stripper
+
+        return Stripper(lambda: self.cache, self._interpreter)
+
     def _loaded(self, part: str) -> bool:
         return part in self.__dict__
 
@@ -150,10 +162,12 @@ class Pipeline:
         model_name: str | None = None,
         target: Target | None = None,
         dense_per_channel: bool | None = None,
+        strip: bool | None = None,
         where: str = "edge_model",
     ) -> Variant:
         """The variant `name` of `model`, from memory, the cache, or a conversion.
 
+        With `strip` its file is without what the device never reads, and named as it was.
         Raises `ModelError`, `CalibrationError`, `ConversionError`, `MissingExtraError`.
         """
         spec = get_spec(name)
@@ -166,6 +180,8 @@ class Pipeline:
         per_channel = self.dense_per_channel if dense_per_channel is None else dense_per_channel
         order = Order(spec, found.calibration, per_channel, found.training)
         variant = self.conversions.variant(source, order)
+        if self.strip if strip is None else strip:
+            variant = self._stripped(variant, source.where)
         return dataclasses.replace(
             variant,
             model_name=model_name or source.default_name or "model",
@@ -173,6 +189,22 @@ class Pipeline:
             held_out=found.held_out,
             calibration=found.calibration,
             runner=run_variant,
+        )
+
+    def _stripped(self, variant: Variant, where: str) -> Variant:
+        from pytest_edgequant.tflite.model import TFLiteModel
+
+        found = self.stripper.stripped(TFLiteModel(variant.content, where))
+        saved = variant.size_bytes - len(found.content)
+        if not saved:
+            return variant
+        share = f"{saved:,} B, {saved / variant.size_bytes:.1%}"
+        return dataclasses.replace(
+            variant,
+            content=found.content,
+            path=found.path,
+            fingerprint=hashlib.sha256(found.content).hexdigest(),
+            notes=(*variant.notes, f"{STRIPPED} ({share}): {found.proof}"),
         )
 
     def isolated(self, function: Callable[..., Any], *args: Any) -> Any:

@@ -140,6 +140,7 @@ class Run:
                 timeout=settings.timeout,
                 targets=self.targets,
                 dense_per_channel=settings.dense_per_channel,
+                strip=settings.strip,
                 arena_verify=settings.arena_verify,
                 tflm_macs=settings.tflm_macs,
                 progress=self.progress,

@@ -6,6 +6,7 @@ hostile: every length is checked against the file before anything is built from 
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import struct
 from collections.abc import Callable, Mapping, Sequence
@@ -309,12 +310,30 @@ def _parsed(content: bytes) -> Graph:
 def read_graph(content: bytes, where: str = "model") -> Graph:
     """The records of a .tflite file given as bytes; `where` names it in messages.
 
-    The same bytes give the same graph. Raises `ModelError` for what is not a complete .tflite file.
+    The same bytes give the same graph, with the names that they had before they were stripped of
+    them (`keep_names`). Raises `ModelError` for what is not a complete .tflite file.
     """
+    named = _named.get(content)
+    if named is not None:
+        return named
     try:
         return _parsed(content)
     except _Unreadable as error:
         raise ModelError(f"{where}: {error}") from None
+
+
+_named: dict[bytes, Graph] = {}
+"""The records of files that were stripped of names, with them."""
+
+
+def keep_names(content: bytes, original: bytes) -> None:
+    """Name the layers of a stripped file as the one that it was made of does.
+
+    Both have the same tensors, operators and subgraphs in the same order.
+    """
+    if content != original:
+        own = _parsed(content)
+        _named[content] = dataclasses.replace(read_graph(original), metadata=own.metadata)
 
 
 def forget_graphs() -> None:

@@ -25,6 +25,7 @@ CASES: dict[str, tuple[str, Any]] = {
     "cache_dir": ("somewhere", "somewhere"),
     "no_cache": ("true", True),
     "dense_per_channel": ("true", True),
+    "strip": ("true", True),
     "arena_verify": ("true", True),
     "device_results": ("results.jsonl", "results.jsonl"),
     "timeout": ("7.5", 7.5),

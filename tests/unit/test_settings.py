@@ -26,6 +26,7 @@ GIVEN: dict[str, list[tuple[Any, Any]]] = {
     "cache_dir": [("c", CWD / "c"), ("i", ROOT / "i"), ("t", ROOT / "t")],
     "no_cache": [(True, True), (False, False), (True, True)],
     "dense_per_channel": [(True, True), (False, False), (True, True)],
+    "strip": [(True, True), (False, False), (True, True)],
     "arena_verify": [(True, True), (False, False), (True, True)],
     "device_results": [("c", CWD / "c"), ("i", ROOT / "i"), ("t", ROOT / "t")],
     "timeout": [("1", 1.0), ("2.5", 2.5), (3, 3.0)],

@@ -109,6 +109,19 @@ def _(tiny: Tiny, _: pytest.MonkeyPatch) -> Mutation:
 
 
 @pytest.mark.parametrize("form", ["bytes", "share"])
+def test_an_arena_budget_by_one_byte(form: str, tiny: Tiny) -> None:
+    need = _needed(tiny)
+    most: tuple[Any, Any] = (need, need - 1)
+    if form == "share":
+        most = ("50%", f"{100 * (need - 0.99) / (2 * need):.6f}%")
+    check = partial(eq.assert_arena_fits, tiny["int8"], board(sram_for_arena=2 * need))
+    Mutation(
+        form, partial(check, max=most[0]), partial(check, max=most[1]),
+        eq.ArenaExceeded, "by 1 B",
+    ).check()  # fmt: skip
+
+
+@pytest.mark.parametrize("form", ["bytes", "share"])
 def test_headroom_by_one_byte(form: str, tiny: Tiny) -> None:
     need = _needed(tiny)
     spare: tuple[Any, Any] = (
@@ -486,6 +499,7 @@ LIMITS = {
 }  # fmt: skip
 ELSEWHERE = {
     ("assert_arena_fits", "headroom"): test_headroom_by_one_byte,
+    ("assert_arena_fits", "max"): test_an_arena_budget_by_one_byte,
     ("assert_speedup", "at_least"): test_a_speedup_by_the_last_digit,
     ("assert_deployable", ""): test_deployable_by_one_byte_or_tensor,
     ("assert_ops_supported", ""): "test_mutations_rules.py",
