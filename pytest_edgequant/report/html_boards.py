@@ -88,7 +88,11 @@ def _value_text(result: Result, name: str) -> str:
     else:
         alone = dataclasses.replace(result, metrics={**result.metrics, name: metric})
         text = result_text(alone, name)
-    changes = [change_text(change) for change in result.changes if change.metric == name]
+    changes = [
+        change_text(change)
+        for change in result.changes
+        if change.metric == name and change.before != change.after
+    ]
     return f"{text} ({'; '.join(changes)})" if changes else text
 
 

@@ -68,10 +68,11 @@ def _row(members: Sequence[tuple[Result, Change]]) -> tuple[str, tuple[tuple[str
     ordered = sorted(members, key=lambda m: (TONES.index(_tone(m[1])), m[0].form, m[1].metric))
     messages = [general(change.message, result.target) for result, change in ordered]
     told = [message for message in messages if message]
-    parts = tuple(
-        (_tone(change), f"{_label(change)}{result.form} {change.metric} {change_text(change)}")
-        for result, change in ordered
-    )
+    same: dict[tuple[str, str], list[str]] = {}
+    for result, change in ordered:
+        text = f"{_label(change)}{change.metric} {change_text(change)}"
+        same.setdefault((_tone(change), text), []).append(result.form)
+    parts = tuple((tone, f"{text} ({', '.join(forms)})") for (tone, text), forms in same.items())
     return parts[0][0], parts, _common_end(told)
 
 

@@ -224,7 +224,7 @@ def test_changes_are_a_row_a_model_with_the_reason_once() -> None:
     assert rows(page.one("section", "Changes against"), "what changed") == [
         [
             "kws",
-            "regressed: int16x8 size_bytes +800 B, +4.4% ; int8 size_bytes +800 B, +4.4% "
+            "regressed: size_bytes +800 B, +4.4% (int16x8) ; size_bytes +800 B, +4.4% (int8) "
             "the model changed",
             "esp32, pico",
         ]

@@ -116,6 +116,20 @@ def test_shards_of_different_machines_name_them_all() -> None:
     assert found["environment"]["packages"]["numpy"] == f"{numpy}, 9"
 
 
+def test_the_commit_and_the_date_of_shards_are_kept_and_older_reports_have_none() -> None:
+    first, second, old = session("int8"), session("float32"), session("int16x8")
+    first.made = {"commit": "0123abc", "date": "2026-01-02 03:04 UTC"}
+    second.made = {"commit": "0123abc", "date": "2026-01-02 03:05 UTC"}
+    parts = [
+        (name, read_report(json.loads(render(each)), name))
+        for name, each in (("a", first), ("b", second), ("c", old))
+    ]
+    found = document(merge_reports(parts))["environment"]
+    assert found["commit"] == "0123abc"
+    assert found["date"] == "2026-01-02 03:04 UTC, 2026-01-02 03:05 UTC"
+    assert "commit" not in document(merge_reports(parts[2:]))["environment"]
+
+
 def failing(test: str) -> Session:
     found = session("int8")
     found.watched = True
