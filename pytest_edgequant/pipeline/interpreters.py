@@ -64,7 +64,7 @@ class Interpreters:
         Raises `MeasurementUnavailable` where LiteRT is not installed.
         """
         installed = self._installed("ai-edge-litert")
-        from pytest_edgequant.measure import litert_worker
+        from pytest_edgequant.measure.evaluation import litert_worker
 
         self._asked("litert", "LiteRT's", litert_worker.check, content, installed)
 

@@ -279,7 +279,7 @@ def hang(*args):
 """
 CRASH = """
 import crashing
-from pytest_edgequant.measure import litert_worker
+from pytest_edgequant.measure.evaluation import litert_worker
 
 def test_dies(edge_int8, edge_dataset, monkeypatch):
     monkeypatch.setattr(litert_worker, "run", crashing.{how})

@@ -15,7 +15,7 @@ import pytest
 from pytest_edgequant.errors import CannotRunError, IsolatedProcessError
 from pytest_edgequant.isolation import IsolatedProcess
 from pytest_edgequant.measure.evaluation.jobs import Job
-from pytest_edgequant.measure.litert_worker import prepare
+from pytest_edgequant.measure.evaluation.litert_worker import prepare
 
 
 @pytest.fixture(scope="module")

@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pytest_edgequant.isolation import IsolatedProcess
-from pytest_edgequant.measure import litert_worker
-from pytest_edgequant.measure.evaluation import tflm_worker
+from pytest_edgequant.measure.evaluation import litert_worker, tflm_worker
 from pytest_edgequant.measure.evaluation.jobs import Job
 from pytest_edgequant.records import Variant
 from pytest_edgequant.samples.inputs import input_specs
