@@ -30,6 +30,7 @@ def _terminal(config: pytest.Config) -> IO[str] | None:
     with suspended, contextlib.suppress(OSError, ValueError, AttributeError):
         stream = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8", errors="replace")
         if is_watched(stream):
+            config.add_cleanup(stream.close)
             return stream
         stream.close()
     return None

@@ -134,7 +134,7 @@ class Run:
     def pipeline(self) -> Pipeline:
         if self._pipeline is None:
             settings = self.settings
-            self._pipeline = Pipeline(
+            pipeline = Pipeline(
                 settings.cache_dir,
                 no_cache=settings.no_cache,
                 timeout=settings.timeout,
@@ -145,6 +145,8 @@ class Run:
                 tflm_macs=settings.tflm_macs,
                 progress=self.progress,
             )
+            pipeline.cache  # noqa: B018 - each test fails where it can't be written to
+            self._pipeline = pipeline
         return self._pipeline
 
     def close(self) -> None:

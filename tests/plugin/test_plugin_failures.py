@@ -41,7 +41,7 @@ FAILING = {
     ),
     "SettingsError": (
         "assert_max_accuracy_drop(edge_int8, edge_int8, (x, y), 2)",
-        "max_drop: 2 is more than everything*two points are 0.02",
+        "max_drop: 2 is more than everything*2 points are 0.02*",
     ),
     "UnknownNameError": (
         "assert_arena_fits(edge_int8, 'nano33bel')",
