@@ -17,31 +17,38 @@ revision of our own code these hold:
 
 A value is one or more files; the index entry with their checksums is written last and atomically,
 so that a reader sees a whole entry or none. A damaged entry counts as absent, is rebuilt, and is
-counted.
+counted. Where a folder that could be written can't be any more (a full disk), values go on as if
+they were kept, and the run says once that nothing is. Once a day what is old goes (`pruning`).
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import functools
 import hashlib
 import json
+import logging
 import math
 import os
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from pytest_edgequant.errors import SettingsError
+from pytest_edgequant.errors import EdgeQuantError, SettingsError
+from pytest_edgequant.pruning import prune, touch
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 LAYOUT = "v2"
+_FULL = (errno.ENOSPC, errno.EDQUOT) if hasattr(errno, "EDQUOT") else (errno.ENOSPC,)
+_LOGGER = logging.getLogger("pytest_edgequant")
+T = TypeVar("T")
 
 
 def digest(*parts: object) -> str:
@@ -80,6 +87,8 @@ class CacheCounts:
     hits: int = 0
     writes: int = 0
     damaged: int = 0
+    unkept: str = ""
+    """Why something could not be kept; empty where all was."""
 
 
 @dataclass(frozen=True)
@@ -97,6 +106,7 @@ class Cache:
 
     root: Path
     counts: CacheCounts = field(default_factory=CacheCounts)
+    _spare: tempfile.TemporaryDirectory[str] | None = None
 
     def __post_init__(self) -> None:
         try:
@@ -104,10 +114,24 @@ class Cache:
             with tempfile.TemporaryFile(dir=self.folder):
                 pass
         except OSError as error:
+            if error.errno in _FULL:
+                self._not_kept(error)
+                return
             raise SettingsError(
                 f"edge_cache_dir: can't write to {str(self.root)!r} ({error.strerror}); "
                 "give another folder, or --edge-no-cache"
             ) from None
+        prune(self.folder)
+
+    def _not_kept(self, error: OSError) -> None:
+        """Go on without keeping; whoever reports the run says why, once."""
+        if not self.counts.unkept:
+            self.counts.unkept = error.strerror or type(error).__name__
+            _LOGGER.warning(
+                "edgequant: %s can't be written any more (%s): nothing is kept there",
+                self.root,
+                self.counts.unkept,
+            )
 
     @property
     def folder(self) -> Path:
@@ -123,9 +147,19 @@ class Cache:
         from filelock import FileLock
 
         path = self._index(key).with_suffix(".lock")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(path):
+        lock = FileLock(path)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            lock.acquire()
+        except (OSError, NotImplementedError) as error:
+            # Without it several processes may make the same value: slower, and not wrong.
+            self._not_kept(error if isinstance(error, OSError) else OSError(0, "no locks here"))
             yield
+            return
+        try:
+            yield
+        finally:
+            lock.release()
 
     def get(self, key: str, *, again: bool = False) -> Entry | None:
         """The entry, or None where there is none or it is damaged.
@@ -149,18 +183,40 @@ class Cache:
                 and document["xxh3"] == _checksum(content)
                 and document["meta_sha256"] == digest(document["meta"])
             )
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
             intact = False
         if not intact:
             self.counts.damaged += not again
             return None
         self.counts.hits += 1
+        touch(index)
         return Entry(path, content, document["meta"])
+
+    def value(self, key: str, read: Callable[[Entry], T], *, again: bool = False) -> T | None:
+        """What `read` makes of the entry; None where there is none, or none that it can read.
+
+        An entry may be whole and of another version: what is in it has another shape.
+        """
+        entry = self.get(key, again=again)
+        if entry is None:
+            return None
+        try:
+            return read(entry)
+        except (
+            EdgeQuantError,
+            ArithmeticError,
+            LookupError,
+            TypeError,
+            ValueError,
+            AttributeError,
+        ):
+            self.counts.hits -= 1
+            self.counts.damaged += not again
+            return None
 
     def put(self, key: str, content: bytes, meta: Mapping[str, Any], suffix: str) -> Entry:
         """Store a value; the last writer wins, readers never see half of it."""
         index = self._index(key)
-        index.parent.mkdir(parents=True, exist_ok=True)
         path = index.with_name(f"{key}{suffix}")
         document = {
             "key": key,
@@ -169,23 +225,31 @@ class Cache:
             "meta": dict(meta),
             "meta_sha256": digest(dict(meta)),
         }
-        _write(path, content)
-        _write(index, json.dumps(document, sort_keys=True).encode())
+        try:
+            index.parent.mkdir(parents=True, exist_ok=True)
+            _write(path, content)
+            _write(index, json.dumps(document, sort_keys=True).encode())
+        except OSError as error:
+            self._not_kept(error)
+            return Entry(self._beside(path.name, content), content, dict(meta))
         self.counts.writes += 1
         return Entry(path, content, dict(meta))
 
+    def _beside(self, name: str, content: bytes) -> Path:
+        """A file with a value that could not be kept, for this run; there may be no room at all."""
+        if self._spare is None:
+            with contextlib.suppress(OSError):
+                self._spare = tempfile.TemporaryDirectory(
+                    prefix="edgequant-", ignore_cleanup_errors=True
+                )
+        path = Path(self._spare.name if self._spare else self.folder) / name
+        with contextlib.suppress(OSError):
+            path.write_bytes(content)
+        return path
+
     def get_arrays(self, key: str) -> list[NDArray[Any]] | None:
         """Arrays stored with `put_arrays`, in their order; they can't be written to."""
-        entry = self.get(key)
-        if entry is None:
-            return None
-        arrays, start = [], 0
-        for kind, shape in entry.meta["arrays"]:
-            dtype, count = np.dtype(kind), math.prod(shape)
-            flat: NDArray[Any] = np.frombuffer(entry.content, dtype, count, start)
-            arrays.append(flat.reshape(shape))
-            start += flat.nbytes
-        return arrays
+        return self.value(key, _arrays)
 
     def put_arrays(self, key: str, arrays: list[NDArray[Any]]) -> None:
         content = b"".join(np.ascontiguousarray(array).data for array in arrays)
@@ -197,6 +261,18 @@ def _checksum(content: bytes) -> str:
     from xxhash import xxh3_128_hexdigest
 
     return xxh3_128_hexdigest(content)
+
+
+def _arrays(entry: Entry) -> list[NDArray[Any]]:
+    arrays, start = [], 0
+    for kind, shape in entry.meta["arrays"]:
+        dtype, count = np.dtype(kind), math.prod(shape)
+        if dtype.hasobject or count < 0:
+            raise ValueError(f"an array of {kind} and {shape}")
+        flat: NDArray[Any] = np.frombuffer(entry.content, dtype, count, start)
+        arrays.append(flat.reshape(shape))
+        start += flat.nbytes
+    return arrays
 
 
 def _write(path: Path, content: bytes) -> None:

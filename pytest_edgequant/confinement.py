@@ -13,8 +13,11 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Iterator
 
 _SECONDS_BETWEEN_LOOKS = 1.0
+_GRACE = 30.0
+"""Seconds that the parent is given to see to it itself."""
 _DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG
 _SHARE_OF_MEMORY = 0.9
 _LEAST_MEMORY = 4 << 30
@@ -85,16 +88,34 @@ def _limit_memory() -> None:
             resource.setrlimit(resource.RLIMIT_DATA, (most, hard))
 
 
-def limit_processor_time(seconds: float) -> None:
-    """Let one call take so long on every core, from now on; more ends this process (SIGXCPU)."""
+@contextlib.contextmanager
+def time_limit(seconds: float, *, measures: bool) -> Iterator[None]:
+    """Let one call take so long; native code that does not end is ended by the kernel.
+
+    The parent looks at the clock as well, and acts first: this is for one that is gone. Processor
+    time is limited to what all cores give in that time, but not where it is measured.
+    """
     if sys.platform == "win32":
+        yield
         return
+    if not measures:
+        _limit_processor_time(seconds)
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    # The kernels of some systems take no more than a hundred million seconds.
+    signal.setitimer(signal.ITIMER_REAL, min(1.5 * seconds + _GRACE, 1e8))
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+
+
+def _limit_processor_time(seconds: float) -> None:
+    """More than so long on every core, from now on, ends this process (SIGXCPU)."""
     import resource
 
     used = resource.getrusage(resource.RUSAGE_SELF)
-    allowed = int(used.ru_utime + used.ru_stime + seconds * (os.cpu_count() or 1)) + 1
+    most = used.ru_utime + used.ru_stime + (seconds + _GRACE) * (os.cpu_count() or 1)
     _, hard = resource.getrlimit(resource.RLIMIT_CPU)
-    if hard != resource.RLIM_INFINITY:
-        allowed = min(allowed, hard)
+    allowed = min(int(most), hard) if hard != resource.RLIM_INFINITY else int(min(most, 1e9))
     with contextlib.suppress(OSError, ValueError):
         resource.setrlimit(resource.RLIMIT_CPU, (allowed, hard))

@@ -30,7 +30,7 @@ from functools import partial
 from importlib import import_module
 from typing import IO, Any
 
-from pytest_edgequant.confinement import confine, limit_processor_time
+from pytest_edgequant.confinement import confine, time_limit
 from pytest_edgequant.errors import EdgeAssertionError, EdgeQuantError, IsolatedProcessError
 
 DEFAULT_TIMEOUT = 900.0
@@ -109,7 +109,8 @@ class _Watchdog:
 class IsolatedProcess:
     """One child process, started at the first call and again after it died.
 
-    `environment` are variables that it gets beside those of this process.
+    `environment` are variables that it gets beside those of this process. A child that `measures`
+    processor time has no limit on it: with one, Linux tells it in steps of milliseconds.
     """
 
     def __init__(
@@ -118,9 +119,11 @@ class IsolatedProcess:
         timeout: float = DEFAULT_TIMEOUT,
         *,
         environment: Mapping[str, str] | None = None,
+        measures: bool = False,
     ) -> None:
         self.purpose = purpose
         self.timeout = timeout
+        self.measures = measures
         self.environment = dict(environment or {})
         self.starts = 0
         self._process: subprocess.Popen[bytes] | None = None
@@ -153,10 +156,11 @@ class IsolatedProcess:
         self.starts += 1
         return self._process
 
-    def _bonds(self) -> tuple[str, str, str]:
+    def _bonds(self) -> tuple[str, ...]:
         """What the child is told: its parent, whether that is a main thread, its time limit."""
         main = threading.current_thread() is threading.main_thread()
-        return str(os.getpid()), "main" if main else "thread", repr(self.timeout)
+        clock = "measures" if self.measures else "limited"
+        return str(os.getpid()), "main" if main else "thread", repr(self.timeout), clock
 
     def call(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         """Run a module-level function in the child and give what it returns.
@@ -293,7 +297,7 @@ def _call(module: str, name: str, args: Sequence[Any], kwargs: Mapping[str, Any]
     return function(*args, **kwargs)
 
 
-def serve(parent: str, thread: str, timeout: str) -> None:
+def serve(parent: str, thread: str, timeout: str, clock: str) -> None:
     """The child's loop: calls on stdin, answers on what was stdout, until stdin ends."""
     confine(int(parent), dies_at_once=thread == "main")
     requests = os.fdopen(os.dup(0), "rb")
@@ -324,8 +328,8 @@ def serve(parent: str, thread: str, timeout: str) -> None:
             question, module, name, args, kwargs = _receive(requests)
         except EOFError:
             return
-        limit_processor_time(float(timeout))
-        reply(question, partial(_call, module, name, args, kwargs))
+        with time_limit(float(timeout), measures=clock == "measures"):
+            reply(question, partial(_call, module, name, args, kwargs))
 
 
 if __name__ == "__main__":

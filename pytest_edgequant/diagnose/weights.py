@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pytest_edgequant.errors import ModelError
+from pytest_edgequant.errors import ModelError, reading
 from pytest_edgequant.records import Quantization
 from pytest_edgequant.tflite.constants import constant_values, per_element
 from pytest_edgequant.tflite.graph import Operator, Subgraph, Tensor, read_graph
@@ -164,6 +164,7 @@ def _layer(found: _Found, original: NDArray[np.float64] | None) -> LayerWeights:
     )
 
 
+@reading("its weights")
 def layer_weights(
     content: bytes, float32: bytes | None = None, where: str = "model"
 ) -> list[LayerWeights]:

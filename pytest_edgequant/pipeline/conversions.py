@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
 
 from pytest_edgequant.cache import Cache, Entry, digest
 from pytest_edgequant.conversion.built import build_variant
@@ -56,9 +56,7 @@ class Conversions:
             failure = self._failures.get((key, source.where))
             if failure is not None:
                 raise failure
-            entry = self._entry(source, order, family_key, key)
-            model = TFLiteModel(entry.content, source.where)
-            known = build_variant(order.spec.name, model, entry.path, entry.meta)
+            known = self._kept_or_made(source, order, family_key, key)
             self._variants[key] = known
         # The calibration's notes are of this order, and not of the file.
         notes = order.calibration.notes if order.calibration else ()
@@ -75,18 +73,25 @@ class Conversions:
         name = source.model.form if spec.name == "as_is" else spec.name
         return build_variant(name, source.model, path, {})
 
-    def _entry(self, source: Source, order: Order, family_key: str, key: str) -> Entry:
+    def _kept_or_made(self, source: Source, order: Order, family_key: str, key: str) -> Variant:
         """What the cache has for an order, after a conversion where it had nothing."""
-        entry = self._cache().get(key)
-        if entry is not None:
-            return entry
+
+        def built(entry: Entry) -> Variant:
+            _check_meta(entry.meta)
+            model = TFLiteModel(entry.content, source.where)
+            return build_variant(order.spec.name, model, entry.path, entry.meta)
+
+        known = self._cache().value(key, built)
+        if known is not None:
+            return known
         with self._cache().lock(family_key):
             # Another process may have made it while this one waited.
-            entry = self._cache().get(key, again=True)
-            if entry is not None:
-                return entry
+            known = self._cache().value(key, built, again=True)
+            if known is not None:
+                return known
             try:
-                return self._stored(self._converted(source, order), source, order, family_key)
+                converted = self._converted(source, order)
+                return built(self._stored(converted, source, order, family_key))
             except EdgeQuantError as error:
                 self._failures[key, source.where] = error
                 raise
@@ -130,3 +135,11 @@ class Conversions:
                 wanted = entry
         assert wanted is not None
         return wanted
+
+
+def _check_meta(meta: Mapping[str, Any]) -> None:
+    """Raise `TypeError` for what no version wrote beside a converted file."""
+    pairs = [*(meta.get("inputs") or ()), *(meta.get("outputs") or ())]
+    texts = [*meta.get("notes", ()), *(text for pair in pairs for text in pair)]
+    if not all(isinstance(text, str) for text in texts) or any(len(p) != 2 for p in pairs):
+        raise TypeError("names or notes that are no text")

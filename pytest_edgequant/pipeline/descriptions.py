@@ -38,9 +38,9 @@ class Descriptions:
         return self._known[key]
 
     def _read_or_made(self, key: str, source: Source) -> Description:
-        entry = self._cache().get(key)
-        if entry is not None:
-            return _description(entry.meta)
+        known = self._cache().value(key, lambda entry: _description(entry.meta))
+        if known is not None:
+            return known
         with self._progress(f"loading {source.where}"):
             description = source.describe(self._process)
         self._cache().put(key, b"", _document(description), ".description")

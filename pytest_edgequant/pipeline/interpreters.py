@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
-from pytest_edgequant.cache import Cache, digest, versions
+from pytest_edgequant.cache import Cache, Entry, digest, versions
 from pytest_edgequant.errors import CannotRunError, IsolatedProcessError, MeasurementUnavailable
 from pytest_edgequant.isolation import IsolatedProcess
 from pytest_edgequant.pipeline.keys import REVISION
@@ -120,8 +120,8 @@ class Interpreters:
         Raises `CannotRunError` where it refuses the model or dies of it.
         """
         key = digest(kind, REVISION, content, installed)
-        entry = self._cache().get(key)
-        if entry is None:
+        known = self._cache().value(key, _said)
+        if known is None:
             try:
                 found = self._process.call(question, content)
                 document: dict[str, Any] = {} if found is None else dataclasses.asdict(found)
@@ -129,20 +129,37 @@ class Interpreters:
                 document = {"refused": str(error)}
             except IsolatedProcessError as error:
                 raise CannotRunError(f"{whose} interpreter failed on the model: {error}") from None
-            entry = self._cache().put(key, b"", document, f".{kind}")
-        if "refused" in entry.meta:
-            raise CannotRunError(entry.meta["refused"])
-        return entry.meta
+            known = _said(self._cache().put(key, b"", document, f".{kind}"))
+        if "refused" in known:
+            raise CannotRunError(known["refused"])
+        return known
 
     def _smallest_arena(self, content: bytes, expected: int, installed: Mapping[str, str]) -> int:
         key = digest("tflm-smallest", REVISION, content, expected, installed)
-        entry = self._cache().get(key)
-        if entry is None:
+        known = self._cache().value(key, lambda entry: int(entry.meta["smallest"]))
+        if known is None:
             from pytest_edgequant.measure.arena.verification import MOST_SECONDS, smallest_arena
 
             if self._verifier is None:
                 limit = min(self._process.timeout, MOST_SECONDS)
                 self._verifier = IsolatedProcess("verifying", limit)
-            found = smallest_arena(self._verifier, content, expected)
-            entry = self._cache().put(key, b"", {"smallest": found}, ".tflm")
-        return int(entry.meta["smallest"])
+            known = smallest_arena(self._verifier, content, expected)
+            self._cache().put(key, b"", {"smallest": known}, ".tflm")
+        return known
+
+
+_ANSWERS: Mapping[str, type] = {
+    "refused": str,
+    "total": int,
+    "head": int,
+    "tail": int,
+    "sections": dict,
+}
+
+
+def _said(entry: Entry) -> Mapping[str, Any]:
+    """What was kept of an interpreter's answer: a reason, or figures."""
+    for name, value in entry.meta.items():
+        if not isinstance(value, _ANSWERS[name]):
+            raise TypeError(f"{name} is {value!r:.60}")
+    return entry.meta

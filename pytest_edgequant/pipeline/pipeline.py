@@ -77,7 +77,7 @@ class Pipeline:
         self._asks_interpreters = asks_interpreters
         self._timeout = timeout
         self._converter = IsolatedProcess("converter", timeout)
-        self._interpreter = IsolatedProcess("interpreter", timeout)
+        self._interpreter = IsolatedProcess("interpreter", timeout, measures=True)
         if cache_dir is not None:  # a folder that was asked for and won't do is told at once
             self.cache  # noqa: B018
 

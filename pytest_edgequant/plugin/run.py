@@ -45,6 +45,7 @@ class Run:
         self.is_worker = hasattr(config, "workerinput")
         self._pipeline: Pipeline | None = None
         self._damaged = 0
+        self._unkept = ""
         self._filed: set[tuple[str, str, str, str]] = set()
         self._refused = False
 
@@ -161,7 +162,11 @@ class Run:
             return []
         damaged = self._pipeline.cache.counts.damaged - self._damaged
         self._damaged += damaged
-        return [{"kind": "cache", "damaged": damaged}] if damaged else []
+        unkept = self._pipeline.cache.counts.unkept
+        if not damaged and unkept == self._unkept:
+            return []
+        self._unkept = unkept
+        return [{"kind": "cache", "damaged": damaged, "unkept": unkept}]
 
     @staticmethod
     def add_properties(item: pytest.Item, events: Sequence[Event]) -> None:

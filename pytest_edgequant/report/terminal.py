@@ -121,6 +121,10 @@ def _notes(
         notes.append(
             f"cache: {session.damaged} damaged {'entry was' if one else 'entries were'} rebuilt"
         )
+    if session.unkept:
+        notes.append(
+            f"cache: nothing could be kept ({session.unkept}), so that the next run makes it again"
+        )
     if explained or notes:
         yield ""
     yield from explained

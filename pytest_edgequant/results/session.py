@@ -39,6 +39,7 @@ class Session:
     """
 
     damaged: int = 0
+    unkept: str = ""
     baseline_note: str = ""
     baseline_outcome: Outcome | None = None
     origin: Mapping[str, Any] | None = None
@@ -67,6 +68,7 @@ class Session:
         for event in events:
             if event["kind"] == "cache":
                 self.damaged += event["damaged"]
+                self.unkept = self.unkept or event.get("unkept", "")
                 continue
             if event["kind"] == "dataset":
                 # Once in a run, whoever asked: it stays when a test is run again.

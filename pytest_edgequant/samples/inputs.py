@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from xxhash import xxh3_128
 
-from pytest_edgequant.errors import DatasetError, EdgeQuantError
+from pytest_edgequant.errors import DatasetError, EdgeQuantError, ModelError
 from pytest_edgequant.samples.identity import Identities, holds_samples
 from pytest_edgequant.samples.shapes import batch_shape, shape_hint
 from pytest_edgequant.wording import counted
@@ -46,7 +46,11 @@ class InputSpec:
 
 
 def input_specs(variant: Variant) -> tuple[InputSpec, ...]:
-    """What a variant takes from users: real values."""
+    """What a variant takes from users: real values; raises `ModelError` where that is nothing."""
+    if not variant.inputs:
+        raise ModelError(
+            f"{variant.label}: it takes no input, so that no sample can be given to it"
+        )
     return tuple(InputSpec(i.name, i.shape, i.real_dtype) for i in variant.inputs)
 
 

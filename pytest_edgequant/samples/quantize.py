@@ -6,12 +6,14 @@ arithmetic: what TFLite's reference and TFLM's QUANTIZE kernels do (`AffineQuant
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from pytest_edgequant.errors import DatasetError, ModelError
-from pytest_edgequant.records import TensorInfo
+from pytest_edgequant.records import Quantization, TensorInfo
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -75,7 +77,8 @@ class Quantizer:
                 raise _nan_in(info)
             return np.ascontiguousarray(values, dtype=info.dtype)
         if self._fast and len(values) <= self.capacity and values.shape[1:] == info.shape[1:]:
-            return self._fast_path(values)
+            with _fitting(info):
+                return self._fast_path(values)
         return quantize(values, info)
 
     def stored(self, values: NDArray[Any]) -> NDArray[Any]:
@@ -118,6 +121,18 @@ def _nan_in(info: TensorInfo) -> DatasetError:
     return DatasetError(f"the input {info.name!r} has NaN values: clean or drop these samples")
 
 
+@contextlib.contextmanager
+def _fitting(info: TensorInfo) -> Iterator[None]:
+    """Raise `ModelError` where a tensor's scales don't fit the values of its samples."""
+    try:
+        yield
+    except ValueError as error:
+        raise ModelError(
+            f"the scales of the tensor {info.name!r} of shape {info.shape} don't fit its samples "
+            f"({error}): convert the model again"
+        ) from None
+
+
 def quantize(values: NDArray[Any], info: TensorInfo) -> NDArray[Any]:
     """Real values (N, ...) as the tensor's type; unquantized tensors are only cast.
 
@@ -127,13 +142,18 @@ def quantize(values: NDArray[Any], info: TensorInfo) -> NDArray[Any]:
         return np.ascontiguousarray(values, dtype=info.dtype)
     if values.dtype.kind == "f" and np.isnan(values).any():
         raise _nan_in(info)
-    scaled = np.asarray(values, dtype=np.float32) / _along_axis(
-        info.quantization.scales, info
-    ).astype(np.float32)
+    with _fitting(info):
+        return _quantized(values, info.quantization, info)
+
+
+def _quantized(values: NDArray[Any], quantization: Quantization, info: TensorInfo) -> NDArray[Any]:
+    scaled = np.asarray(values, dtype=np.float32) / _along_axis(quantization.scales, info).astype(
+        np.float32
+    )
     wide = scaled.astype(np.float64)
     rounded = np.trunc(wide + np.copysign(0.5, wide))
     limits = np.iinfo(info.dtype)
-    shifted = rounded + _along_axis(info.quantization.zero_points, info)
+    shifted = rounded + _along_axis(quantization.zero_points, info)
     return np.ascontiguousarray(np.clip(shifted, limits.min, limits.max).astype(info.dtype))
 
 
@@ -141,13 +161,20 @@ def dequantize(values: NDArray[Any], info: TensorInfo) -> NDArray[Any]:
     """The tensor's integers as float32 reals: r = s * (q - z); unquantized ones as they are."""
     if values.dtype.kind not in "iu" or info.quantization is None:
         return values
+    with _fitting(info):
+        return _dequantized(values, info.quantization, info)
+
+
+def _dequantized(
+    values: NDArray[Any], quantization: Quantization, info: TensorInfo
+) -> NDArray[Any]:
     if values.dtype.itemsize <= 2:
         # Exact in float32 up to the product, which is rounded once either way.
         short = values.astype(np.float32)
-        short -= _along_axis(info.quantization.zero_points, info).astype(np.float32)
-        short *= _along_axis(info.quantization.scales, info).astype(np.float32)
+        short -= _along_axis(quantization.zero_points, info).astype(np.float32)
+        short *= _along_axis(quantization.scales, info).astype(np.float32)
         return short
-    real: NDArray[Any] = _along_axis(info.quantization.scales, info) * (
-        values.astype(np.float64) - _along_axis(info.quantization.zero_points, info)
+    real: NDArray[Any] = _along_axis(quantization.scales, info) * (
+        values.astype(np.float64) - _along_axis(quantization.zero_points, info)
     )
     return np.asarray(real, dtype=np.float32)

@@ -93,6 +93,7 @@ def test_files_with_such_numbers_are_refused_by_name(digits: int) -> None:
         parse_result(line, "results, line 1")
     names = dict.fromkeys(("model", "variant", "target"), "*")
     entry = {**names, "metric": "latency_ms", "limit": 10**digits, "reason": "it is"}
+    entry["expires"] = "2099-01-01"
     with pytest.raises(eq.EdgeQuantError, match="limit: expected a number"):
         parse_accepted([entry], "it")
     if digits > 4300:

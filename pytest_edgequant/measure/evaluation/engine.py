@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pytest_edgequant.cache import Cache, digest, versions
+from pytest_edgequant.cache import Cache, Entry, digest, versions
 from pytest_edgequant.errors import CannotRunError, DatasetError, IsolatedProcessError
 from pytest_edgequant.isolation import IsolatedProcess
 from pytest_edgequant.measure.evaluation.jobs import Choice
@@ -228,12 +228,12 @@ class Engine:
         installed = versions([_PACKAGES[runtime]])
         key = digest("loads", REVISION, variant.fingerprint, runtime, installed, machine())
         if key not in self._refusals:
-            entry = self._cache.get(key)
+            known = self._cache.value(key, _refused)
             try:
-                if entry is None:
+                if known is None:
                     document = {"refused": self._load(variant, runtime)}
-                    entry = self._cache.put(key, b"", document, ".loads")
-                self._refusals[key] = entry.meta["refused"]
+                    known = _refused(self._cache.put(key, b"", document, ".loads"))
+                self._refusals[key] = known[0]
             except IsolatedProcessError as error:
                 # It hung, or died: that can be this machine's fault today, and is not kept.
                 self._refusals[key] = str(error)
@@ -271,9 +271,9 @@ class Engine:
         if key in self._looked_up or task.job.runtime == "tflm":
             return
         self._looked_up.add(key)
-        entry = self._cache.get(self._choice_key(key))
-        if entry is not None:
-            self._choices[key] = Choice(**entry.meta)
+        known = self._cache.value(self._choice_key(key), _chosen)
+        if known is not None:
+            self._choices[key] = known
 
     def _remember(self, key: str, choice: Choice) -> None:
         if self._choices.get(key) == choice or not choice.measured:
@@ -354,6 +354,25 @@ class Engine:
             self._probes.add(probe)
             if _is_lasting(samples):
                 self._cache.put(probe, b"", {}, ".stored")
+
+
+def _refused(entry: Entry) -> tuple[str | None]:
+    """What was kept of a runtime's refusal, which may be that there was none."""
+    reason = entry.meta["refused"]
+    if not isinstance(reason, str | None):
+        raise TypeError(f"a reason of {type(reason).__name__}")
+    return (reason,)
+
+
+def _chosen(entry: Entry) -> Choice:
+    """What was kept of how a model runs fastest."""
+    found = Choice(**entry.meta)
+    for count in (found.batch, found.threads):
+        if type(count) is not int or not 1 <= count <= 1 << 20:
+            raise ValueError(f"a choice of {count!r}")
+    if not isinstance(found.reason, str) or not isinstance(found.folding, str):
+        raise TypeError("a choice with reasons that are none")
+    return found
 
 
 def _is_lasting(samples: Samples) -> bool:

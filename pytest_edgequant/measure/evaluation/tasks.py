@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pytest_edgequant.errors import ModelError
 from pytest_edgequant.isolation import IsolatedProcess
 from pytest_edgequant.measure.evaluation import litert_worker, tflm_worker
 from pytest_edgequant.measure.evaluation.jobs import Job
@@ -63,9 +64,26 @@ class Task:
         return tflm_worker if self.job.runtime == "tflm" else litert_worker
 
 
+def _check_ends(variant: Variant) -> None:
+    """Raise `ModelError` for inputs and outputs that no sample fills."""
+    for what, infos in (("input", variant.inputs), ("output", variant.outputs)):
+        for info in infos:
+            if info.dtype.hasobject:
+                raise ModelError(
+                    f"{variant.label}: the {what} {info.name!r} holds no numbers, so it can't be "
+                    "evaluated here"
+                )
+            if what == "input" and info.shape and info.shape[0] < 1:
+                raise ModelError(
+                    f"{variant.label}: the input {info.name!r} of shape {info.shape} takes no "
+                    "sample at all"
+                )
+
+
 def make_task(variant: Variant, runtime: str, processes: Sequence[IsolatedProcess]) -> Task:
     """What it takes to run a variant."""
     graph = graph_of(variant)
+    _check_ends(variant)
     batches = {int(info.shape[0]) for info in variant.inputs if info.shape}
     main = graph.main
     feeds = positions_of(main.inputs, [info.index for info in variant.inputs])
