@@ -35,6 +35,8 @@ def project(
     """An empty repository, which is the current folder."""
     # Hypothesis' plugin imports all of Hypothesis at the end of every run.
     monkeypatch.setenv("PYTEST_ADDOPTS", "-p no:hypothesispytest")
+    # Runs that are compared with each other end at the same time.
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "1700000000")
     # What these runs find is no finding of a workflow that runs the tests.
     for name in ("GITHUB_ACTIONS", "GITHUB_STEP_SUMMARY", "GITHUB_WORKSPACE"):
         monkeypatch.delenv(name, raising=False)

@@ -52,6 +52,7 @@ def test_the_report_is_what_its_schema_says(gate: Project) -> None:
     assert run.document["schema"] == "edgequant-report/1"
     assert run.document["tool"]["name"] == "pytest-edgequant"
     assert run.document["environment"]["packages"]["pytest"] == pytest.__version__
+    assert run.document["environment"]["date"] == "2023-11-14 22:13 UTC"
 
 
 def test_every_outcome_is_in_the_report(gate: Project) -> None:
