@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 try:
@@ -30,8 +30,10 @@ def _children() -> float:
     return usage.ru_utime + usage.ru_stime
 
 
-def run(command: Sequence[str], env: Mapping[str, str] | None = None) -> Timing:
-    """Run a command that must succeed; its output is shown only when it fails."""
+def run(
+    command: Sequence[str], env: Mapping[str, str] | None = None, *, ends: Collection[int] = (0,)
+) -> Timing:
+    """Run a command that must end with one of `ends`; its output is shown only when it doesn't."""
     # As in an installation, modules are compiled once and not in each process.
     given = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
     before, start = _children(), time.perf_counter()
@@ -39,6 +41,6 @@ def run(command: Sequence[str], env: Mapping[str, str] | None = None) -> Timing:
         command, env={**given, **(env or {})}, capture_output=True, text=True, check=False
     )
     wall = time.perf_counter() - start
-    if done.returncode:
+    if done.returncode not in ends:
         sys.exit(f"{' '.join(command)} failed:\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}")
     return Timing(wall, _children() - before)

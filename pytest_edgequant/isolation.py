@@ -25,7 +25,6 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future
 from functools import partial
 from importlib import import_module
 from typing import IO, Any
@@ -299,6 +298,8 @@ def _call(module: str, name: str, args: Sequence[Any], kwargs: Mapping[str, Any]
 
 def serve(parent: str, thread: str, timeout: str, clock: str) -> None:
     """The child's loop: calls on stdin, answers on what was stdout, until stdin ends."""
+    from concurrent.futures import Future  # loads logging: only the child waits for it
+
     confine(int(parent), dies_at_once=thread == "main")
     requests = os.fdopen(os.dup(0), "rb")
     answers = os.fdopen(os.dup(1), "wb")

@@ -7,7 +7,6 @@ itself to one family of variants in an isolated process.
 from __future__ import annotations
 
 import os
-import zipfile
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -109,7 +108,7 @@ def _open_path(path: Path, where: str) -> Source:
         raise ModelError(f"{where}: can't read {str(path)!r}: {error.strerror}") from None
     if not head:
         raise ModelError(f"{where}: {str(path)!r} is empty; write the model again")
-    if suffix == ".keras" and not head.startswith(b"\x89HDF") and not zipfile.is_zipfile(path):
+    if suffix == ".keras" and not head.startswith(b"\x89HDF") and not _is_zip(path):
         raise ModelError(
             f"{where}: {str(path)!r} is damaged or truncated (not a zip file as .keras files are); "
             "write or copy it again"
@@ -125,3 +124,9 @@ def _tensorflow_file(path: Path, kind: str) -> Source:
     from pytest_edgequant.conversion.tensorflow_source import TensorFlowFile
 
     return TensorFlowFile(path, kind)
+
+
+def _is_zip(path: Path) -> bool:
+    import zipfile  # which a .tflite does not wait for
+
+    return zipfile.is_zipfile(path)

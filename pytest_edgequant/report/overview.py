@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from pytest_edgequant.baseline.pairs import SAVE_ANEW
 from pytest_edgequant.outcomes import WORST_FIRST
 from pytest_edgequant.records import Change, Outcome, Result
 from pytest_edgequant.report.figures import change_text, format_value
@@ -221,6 +220,8 @@ def _to_do(standings: Standings, session: Session) -> Iterator[str]:
 def _decided_by(result: Result, cause: Cause) -> str:
     """What a message begins with, or what decides a figure against the baseline; else nothing."""
     if cause.check.endswith(" against the baseline"):
+        from pytest_edgequant.baseline.pairs import SAVE_ANEW
+
         anew = SAVE_ANEW.strip(". ")
         do = anew if anew in cause.message else "evaluate more samples"
     else:

@@ -40,14 +40,35 @@ def _folded_names(name: str, table: Mapping[str, Any]) -> set[str]:
 
 
 class Targets:
-    """All targets by name and alias: the built-in ones and the user's."""
+    """All targets by name and alias: the built-in ones and the user's.
+
+    Without any of the user's own, one that is asked for by its file's name is read alone.
+    """
 
     def __init__(self, user: Mapping[str, Any] | None = None, where: str = "[tool.edgequant]"):
-        self._by_name: dict[str, Target] = {}
-        self._by_fold: dict[str, str] = {}
-        for target in _builtin():
-            self._add(target, f"targets/{target.name}.toml")
-        tables = dict(user or {})
+        self._user, self._where = dict(user or {}), where
+        self._names: dict[str, Target] = {}
+        self._folds: dict[str, str] = {}
+        if self._user:
+            self._load()
+
+    @property
+    def _by_name(self) -> dict[str, Target]:
+        self._load()
+        return self._names
+
+    @property
+    def _by_fold(self) -> dict[str, str]:
+        self._load()
+        return self._folds
+
+    def _load(self) -> None:
+        """Read all of them, once."""
+        if self._names:
+            return
+        for name in _files().values():
+            self._add(_builtin(name), f"targets/{name}.toml")
+        tables, where = self._user, self._where
         for name, table in tables.items():
             section = f"{where}: targets.{name}"
             if not isinstance(table, Mapping):
@@ -92,9 +113,9 @@ class Targets:
         done.add(name)
 
     def _add(self, target: Target, where: str) -> None:
-        self._by_name[target.name] = target
+        self._names[target.name] = target
         for name in (target.name, *target.aliases):
-            owner = self._by_fold.setdefault(fold(name), target.name)
+            owner = self._folds.setdefault(fold(name), target.name)
             if owner != target.name:
                 raise TargetError(f"{where}: the name {name!r} is taken by the target {owner!r}")
 
@@ -112,9 +133,10 @@ class Targets:
         if folded == "allmcu":
             return [target for target in self if target.is_microcontroller]
         if not set(name) & set("*?["):
-            if folded not in self._by_fold:
-                raise self._unknown(name, GROUPS)
-            return [self.get(name)]
+            try:
+                return [self.get(name)]
+            except UnknownNameError:
+                raise self._unknown(name, GROUPS) from None
         owners = {o for known, o in self._by_fold.items() if fnmatchcase(known, folded)}
         if not owners:
             raise self._unknown(name, GROUPS)
@@ -122,6 +144,9 @@ class Targets:
 
     def get(self, name: str) -> Target:
         """The target of that name or alias; raises `UnknownNameError` with the closest ones."""
+        alone = None if self._names else _files().get(fold(name))
+        if alone is not None:
+            return _builtin(alone)
         owner = self._by_fold.get(fold(name))
         if owner is None:
             raise self._unknown(name)
@@ -136,11 +161,15 @@ class Targets:
 
 
 @cache
-def _builtin() -> tuple[Target, ...]:
-    found = []
-    for entry in sorted(resources.files(__package__).iterdir(), key=lambda e: e.name):
-        if entry.name.endswith(".toml"):
-            where = f"targets/{entry.name}"
-            table = load_toml(entry.read_bytes(), where)
-            found.append(build_target(entry.name.removesuffix(".toml"), table, where))
-    return tuple(found)
+def _files() -> Mapping[str, str]:
+    """The names of the built-in targets, which are those of their files, in order, as folded."""
+    names = sorted(entry.name for entry in resources.files(__package__).iterdir())
+    stems = [name.removesuffix(".toml") for name in names if name.endswith(".toml")]
+    return {fold(stem): stem for stem in stems}
+
+
+@cache
+def _builtin(name: str) -> Target:
+    file = resources.files(__package__) / f"{name}.toml"
+    where = f"targets/{name}.toml"
+    return build_target(name, load_toml(file.read_bytes(), where), where)
