@@ -11,7 +11,7 @@ from pytest_edgequant.report.columns import columns
 from pytest_edgequant.report.glossary import TERMS, anchor, terms_in
 from pytest_edgequant.report.legend import Legend, table
 from pytest_edgequant.report.markdown_text import code, prose
-from pytest_edgequant.report.matrix import DETAILED, matrix_columns
+from pytest_edgequant.report.matrix import DETAILED, matrix_columns, passing_text
 from pytest_edgequant.report.notes import named
 from pytest_edgequant.results.session import Session
 from pytest_edgequant.results.standing import Standings
@@ -95,10 +95,6 @@ def _form(heading: str, forms: Sequence[str], name: int) -> str:
     return f"{code(form, name)}{' ' if marks else ''}{prose(marks)}"
 
 
-def _count(boards: Sequence[Board]) -> str:
-    return f"{len(boards)} {'board passes' if len(boards) == 1 else 'boards pass'}"
-
-
 def _model(
     found: ModelBoards, standings: Standings, legend: Legend, most: int | None, name: int
 ) -> Iterator[str]:
@@ -115,10 +111,10 @@ def _model(
             names = prose(named(b.name for b in hidden))
             yield f"And {len(hidden)} more that are not right: {names}"
     if good and most is None:
-        yield from folded(_count(good), _matrix(good, found.variants, legend, name))
+        yield from folded(passing_text(good), _matrix(good, found.variants, legend, name))
     elif good:
         yield ""
-        yield f"{_count(good)}."
+        yield f"{passing_text(good)}."
     for line in smallest_lines(found, standings):
         yield ""
         yield prose(_sentence(line), 1000)

@@ -12,6 +12,7 @@ from pytest_edgequant.report.notes import named
 from pytest_edgequant.report.overview import WORDS, verdict_text
 from pytest_edgequant.report.usage import Use, tightest, uses
 from pytest_edgequant.results.standing import Standings
+from pytest_edgequant.wording import counted
 
 DETAILED = 3
 """Up to so many boards each have a table of their own, and are all in the matrix."""
@@ -60,9 +61,14 @@ def _marked(cell: Cell | None, legend: Legend) -> Text:
     return Text(cell_text(cell), list(dict.fromkeys(map(legend.mark, made))))
 
 
+def passing_text(boards: Sequence[Board]) -> str:
+    """How many boards there are on which everything passes."""
+    return counted(len(boards), "board passes", "boards pass")
+
+
 def folded_line(boards: Sequence[Board]) -> str:
     """The boards on which everything passes, in a line, with the one that is nearest to a limit."""
-    count = f"{len(boards)} {'board passes' if len(boards) == 1 else 'boards pass'}"
+    count = passing_text(boards)
     known = [(b.name, *b.tightest) for b in boards if b.tightest is not None]
     if not known:
         return count

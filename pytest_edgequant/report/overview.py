@@ -1,4 +1,4 @@
-"""What every report says first: the verdict in a line, a row a variant, and what went wrong.
+"""What every report says first: the verdict in a line, rows in words, and what went wrong.
 
 Plain text, that each format escapes in its own way.
 """
@@ -11,9 +11,6 @@ from dataclasses import dataclass
 from pytest_edgequant.outcomes import WORST_FIRST
 from pytest_edgequant.records import Change, Outcome, Result
 from pytest_edgequant.report.figures import change_text, format_value
-from pytest_edgequant.report.figures import result_text as result_text
-from pytest_edgequant.report.figures import score_label as score_label
-from pytest_edgequant.report.figures import score_name as score_name
 from pytest_edgequant.results.session import Session
 from pytest_edgequant.results.standing import Cause, Standing, Standings, is_neutral
 from pytest_edgequant.wording import counted

@@ -15,6 +15,7 @@ from pytest_edgequant.report.overview import headline
 from pytest_edgequant.report.training import training_lines
 from pytest_edgequant.results.session import Session
 from pytest_edgequant.results.standing import Standings
+from pytest_edgequant.wording import counted
 
 _ROWS = 16
 """Rows of all matrices together: what is printed of many models on many boards is one screen."""
@@ -117,10 +118,8 @@ def _notes(
     explained = legend.lines(more if words else ())
     notes = [*note_lines(results), *several_lines(session)]
     if session.damaged:
-        one = session.damaged == 1
-        notes.append(
-            f"cache: {session.damaged} damaged {'entry was' if one else 'entries were'} rebuilt"
-        )
+        entries = counted(session.damaged, "damaged entry was", "damaged entries were")
+        notes.append(f"cache: {entries} rebuilt")
     if session.unkept:
         notes.append(
             f"cache: nothing could be kept ({session.unkept}), so that the next run makes it again"
