@@ -36,6 +36,8 @@ class _Row(NamedTuple):
 
     def limit(self, name: str) -> str:
         """What stands behind a figure: the limit on it of which most is used, and its floor."""
+        if name == "host_latency_ms" and "latency_ms" not in self.result.metrics:
+            name = "latency_ms"  # the limit was put on what this machine measured
         own = [use for use in self.limits if use.figure == name]
         found = [tightest(own), next((use for use in own if use.floor), None)]
         return "".join(f", {use.part}" for use in found if use is not None)
