@@ -106,17 +106,20 @@ def run(given: argparse.Namespace) -> int:
         session = Session(watched=True)
         targets = _targets(given.target, pipeline)
         session.targets = {target.name: target for target in targets}
-        for variant, file, task in _variants(given, paths):
-            if given.target:
-                found = [
-                    judged
-                    for target in targets
-                    for judged in judge_all(variant, target, budgets, task, file=file)
-                ]
-            else:
-                found = judge_boards(variant, targets, budgets, task, file=file)
-            for judged in found:
-                judged.report(session)
+        variants = list(_variants(given, paths))
+        with pipeline.progress("checking") as step:
+            for done, (variant, file, task) in enumerate(variants):
+                step.at(done, len(variants), "models", variant.label)
+                if given.target:
+                    found = [
+                        judged
+                        for target in targets
+                        for judged in judge_all(variant, target, budgets, task, file=file)
+                    ]
+                else:
+                    found = judge_boards(variant, targets, budgets, task, file=file)
+                for judged in found:
+                    judged.report(session)
         session.exit_status = int(bool(session.failures))
         _show(session, as_json=given.json)
     return session.exit_status

@@ -46,6 +46,7 @@ def merge(inputs: Sequence[Path], outputs: Sequence[Path]) -> int:
         merge_baselines,
         read_baseline,
     )
+    from pytest_edgequant.progress import on_terminal
     from pytest_edgequant.report import renderer
     from pytest_edgequant.report.reading import merge_reports, read_report
 
@@ -62,5 +63,7 @@ def merge(inputs: Sequence[Path], outputs: Sequence[Path]) -> int:
     check_formats(outputs)
     whole = merge_reports((where, read_report(document, where)) for where, document in documents)
     for path in outputs:
-        write_text(path, renderer(path)(whole))
+        with on_terminal(f"writing {path.name}"):
+            text = renderer(path)(whole)
+        write_text(path, text)
     return 0
