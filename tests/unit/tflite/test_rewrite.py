@@ -141,7 +141,10 @@ FILES = [*sorted(DATA.glob("*.tflite")), detour, simulated, steps_outermost, set
 
 
 def name_of(case: object) -> str:
-    return type(case).__name__ if isinstance(case, Rewrite) else getattr(case, "stem", str(case))
+    """The same in every process, as xdist needs it: no address of an object."""
+    if isinstance(case, Rewrite):
+        return type(case).__name__
+    return str(getattr(case, "stem", "") or case.__name__)  # type: ignore[attr-defined]
 
 
 rewrites = pytest.mark.parametrize("rewrite", CHANGES, ids=name_of)
