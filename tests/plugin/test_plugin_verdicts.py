@@ -306,7 +306,8 @@ def where_samples_stand(run: Report, gate: Project) -> list[str]:
     page = (gate.path / "r.html").read_text("utf-8")
     (line,) = (x for x in summary(run.result) if x.startswith("int8 "))
     row = next(x for x in markdown.splitlines() if x.startswith("| `tiny_float32/int8`"))
-    cells = [x for x in page.split("<tr>") if "tiny_float32/int8</th>" in x]
+    cells = [x for x in page.split("<tr>") if ">tiny_float32/int8</a></th>" in x]
+    assert cells
     return [line, row, *cells]
 
 
