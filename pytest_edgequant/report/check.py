@@ -41,6 +41,12 @@ class CheckText:
         for result in self._standings.results:
             groups.setdefault((result.model, result.form), []).append(result)
         for (model, form), members in groups.items():
+            if all(result.target is None for result in members):
+                # What others were compared with: it is on no board.
+                scores = ", ".join(dict.fromkeys(map(_score, members)))
+                yield f"{_title(model, form, members)}: {scores}", "plain"
+                yield "", "plain"
+                continue
             yield _title(model, form, members), "head"
             yield from self._model(members)
             yield "", "plain"

@@ -15,16 +15,17 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _PAIRS = (("x", "y"), ("x_test", "y_test"), ("inputs", "labels"), ("images", "labels"))
-_ALONE = ("x", "x_val", "x_calibration", "calibration", "inputs", "images", "x_train", "x_test")
+_ALONE = ("x_calibration", "calibration", "x_val", "x", "inputs", "images", "x_train", "x_test")
 
 
 def _arrays(path: Path, what: str) -> dict[str, NDArray[Any]]:
     """The arrays of a file by name, the one of a `.npy` under "". Raises `DatasetError`."""
     try:
-        with np.load(path, allow_pickle=False) as found:
-            return {name: found[name] for name in found.files}
-    except AttributeError:  # an array, that is no archive
-        return {"": np.load(path, allow_pickle=False)}
+        found = np.load(path, allow_pickle=False)
+        if isinstance(found, np.ndarray):
+            return {"": found}
+        with found as archive:
+            return {name: archive[name] for name in archive.files}
     except FileNotFoundError:
         raise DatasetError(f"{what}: there is no file {str(path)!r}; check the path") from None
     except OSError as error:
@@ -62,9 +63,10 @@ def load_pair(path: Path, what: str = "dataset") -> tuple[NDArray[Any], NDArray[
 
 
 def load_inputs(path: Path, what: str = "calibration") -> Any:
-    """Samples alone: the array of a `.npy`, the x of an `.npz`, else its arrays by input name.
+    """Samples alone: one array, or those of an `.npz` by input name.
 
-    Raises `DatasetError`; `what` says in messages what gave the file.
+    Of several arrays the one called x_calibration, x_val, x or the like is meant. Raises
+    `DatasetError`; `what` says in messages what gave the file.
     """
     arrays = _arrays(path, what)
     if "" in arrays:

@@ -239,6 +239,10 @@ def test_the_drop_is_judged_on_a_dataset(check: Check, fresh_pipeline: Any) -> N
     assert [v["check"] for v in cell["verdicts"] if v["check"] == "accuracy_drop"]
     assert cell["metrics"]["accuracy"]["count"] == len(np.load(npz)["y"])
     assert status == (0 if cell["verdict"]["outcome"] == "pass" else 1)
+    _, out, _ = check(INT8, *common, "--max-drop", "30 pt")
+    score = cell["metrics"]["accuracy"]["value"]
+    assert f"top-1 {score:.2%} on {cell['metrics']['accuracy']['count']} samples" in out
+    assert any(line.startswith("tiny_float32/float32: top-1 ") for line in out.splitlines())
 
 
 # -- as a process ----------------------------------------------------------------------------------
