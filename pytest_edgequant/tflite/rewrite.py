@@ -36,6 +36,8 @@ class Rewrite(ABC):
 
     needless: ClassVar[str]
     """What is to be said of a model that has nothing to change."""
+    only_smaller: ClassVar[bool] = False
+    """Whether there is nothing to change where the file would not get smaller."""
 
     def apply(self, content: bytes) -> Rewritten:
         """The file with the change made, or as it is with the reason."""
@@ -44,9 +46,10 @@ class Rewrite(ABC):
             changed = self.edit(model)
         except NotRewritableError as error:
             return Rewritten(content, False, str(error), refused=True)
-        if not changed:
+        packed = pack(model) if changed else content
+        if not changed or (self.only_smaller and len(packed) >= len(content)):
             return Rewritten(content, False, self.needless)
-        return Rewritten(pack(model), True)
+        return Rewritten(packed, True)
 
     @abstractmethod
     def edit(self, model: Any) -> bool:

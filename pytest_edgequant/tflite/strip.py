@@ -8,9 +8,8 @@ from typing import Any, ClassVar
 import numpy as np
 
 from pytest_edgequant.tflite import schema
-from pytest_edgequant.tflite.edit import pack, unpack
 from pytest_edgequant.tflite.graph import OFFLINE_PLAN
-from pytest_edgequant.tflite.rewrite import NotRewritableError, Rewrite, Rewritten
+from pytest_edgequant.tflite.rewrite import NotRewritableError, Rewrite
 
 _READ = (OFFLINE_PLAN.encode(),)
 """The metadata that the runtime reads."""
@@ -30,17 +29,7 @@ class Strip(Rewrite):
     """
 
     needless: ClassVar[str] = "the file holds nothing that the device does not read"
-
-    def apply(self, content: bytes) -> Rewritten:
-        model = unpack(content)
-        try:
-            self.edit(model)
-        except NotRewritableError as error:
-            return Rewritten(content, False, str(error), refused=True)
-        packed = pack(model)
-        if len(packed) >= len(content):
-            return Rewritten(content, False, self.needless)
-        return Rewritten(packed, True)
+    only_smaller: ClassVar[bool] = True
 
     def edit(self, model: Any) -> bool:
         operators = [o for graph in model.subgraphs for o in graph.operators or []]

@@ -29,6 +29,7 @@ from pytest_edgequant.tflite.passthrough import MoveIntegers
 from pytest_edgequant.tflite.restarting import RestartVariables
 from pytest_edgequant.tflite.rewrite import Rewrite
 from pytest_edgequant.tflite.state import QuantizeState
+from pytest_edgequant.tflite.strip import Strip
 from pytest_edgequant.tflite.time_major import PutSamplesOutermost
 
 ROOM = pytest_edgequant.tflite
@@ -129,6 +130,7 @@ CHANGES: Mapping[Rewrite, Callable[[], bytes]] = {
     RestartVariables(): set_once,
     QuantizeState(): lambda: kept_in_variable(0.2),
     PlanOffline((0, 64)): one_abs,
+    Strip(): lambda: tiny("int8"),
 }
 REFUSES: Mapping[Rewrite, Callable[[], bytes]] = {
     BatchSamples(3): lambda: kept_in_variable(0.1),
@@ -180,7 +182,7 @@ def test_each_is_a_value_that_lists_its_cases(kind: type[Rewrite]) -> None:
     assert not {"apply", "__call__"} & vars(kind).keys()
     assert inspect.signature(kind.edit) == inspect.signature(Rewrite.edit)
     assert kind.needless
-    assert "needless" not in {field.name for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
+    assert not {"needless", "only_smaller"} & {field.name for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
     lines = inspect.cleandoc(vars(kind)["__doc__"])
     cases = re.findall(r"^(\d+)\. \S", lines, re.MULTILINE)
     assert len(cases) > 1
