@@ -77,14 +77,19 @@ def folded_line(boards: Sequence[Board]) -> str:
 
 
 def matrix_columns(boards: Sequence[Board], forms: Sequence[str], legend: Legend) -> list[Column]:
-    """A row a board, with a cell a variant; those that no board has are left out by `table`."""
+    """A row a board, with a cell a variant, save those that were judged on none of the boards."""
+    told = [form for form in forms if any(_is_told(board.cells.get(form)) for board in boards)]
     return [
         Column("target", [Text(board.name) for board in boards]),
         *(
             Column(form, [_marked(board.cells.get(form), legend) for board in boards])
-            for form in forms
+            for form in told or forms
         ),
     ]
+
+
+def _is_told(cell: Cell | None) -> bool:
+    return cell is not None and cell_text(cell) not in ("-", _WORDS[Outcome.NOT_APPLICABLE])
 
 
 def matrix_lines(

@@ -80,3 +80,18 @@ def test_what_is_accepted_is_said_of_the_boards_on_which_the_rest_passes() -> No
         )
         for line in lines
     )
+
+
+def test_a_variant_that_is_judged_on_no_board_has_no_column() -> None:
+    said = summary(
+        *(
+            on(board, variant, outcome, check)
+            for board in ("pico", "esp32")
+            for variant, outcome, check in (
+                ("int8", Outcome.PASS, "arena"),
+                ("float32", Outcome.NOT_APPLICABLE, "source"),
+            )
+        )
+    )
+    matrix = said[said.index("digits on 2 targets") :].splitlines()
+    assert matrix[1].split() == ["target", "int8"]
