@@ -12,7 +12,7 @@ from pytest_edgequant.records import Metric, Outcome, Result, Target
 from pytest_edgequant.report.board_memory import Memory, memories
 from pytest_edgequant.report.boards import Board, Cell, ModelBoards
 from pytest_edgequant.report.figures import change_text, result_text, score_label, score_name
-from pytest_edgequant.report.legend import Legend
+from pytest_edgequant.report.legend import Legend, source
 from pytest_edgequant.report.overview import WORDS, row_text, tone, verdict_text
 from pytest_edgequant.report.usage import Use, tightest, uses
 from pytest_edgequant.results.standing import Standing
@@ -22,10 +22,10 @@ WIDTH = 1000
 """Units of a bar across."""
 TONES = ("bad", "unsure", "good", "plain")
 """What is shown of several rows: the first that there is."""
-_SCORE = "score"
+_SCORE, _DROP = "score", "drop"
 _HEADINGS = (
     *("size", "flash left", "arena", _SCORE, "samples"),
-    *("drop", "latency", "latency on the host"),
+    *(_DROP, "latency", "latency on the host"),
 )
 
 
@@ -141,6 +141,15 @@ def _cells(result: Result, several: bool, legend: Legend) -> list[FigureCell | N
     ]
 
 
+def _drop_heading(results: Sequence[Result]) -> str:
+    """What drops are from, where that is the same in all rows."""
+    drops = (result.metrics.get("accuracy_drop") for result in results)
+    names = {source(metric).baseline for metric in drops if metric and metric.value is not None}
+    # Names of models may hold anything; the variant stands behind the last stroke.
+    form = names.pop().rpartition("/")[2] if len(names) == 1 else ""
+    return f"{_DROP} from {form}" if form else _DROP
+
+
 def figure_table(
     rows: Iterable[tuple[str, str, Result, Standing]], legend: Legend | None = None
 ) -> FigureTable:
@@ -164,9 +173,12 @@ def figure_table(
     ]
     kept = [i for i in range(len(_HEADINGS)) if any(row.cells[i] is not None for row in made)]
     shown = [dataclasses.replace(row, cells=[row.cells[i] for i in kept]) for row in made]
-    score = score_label(scores.pop()) if len(scores) == 1 else _SCORE
+    named = {
+        _SCORE: score_label(scores.pop()) if len(scores) == 1 else _SCORE,
+        _DROP: _drop_heading([result for _, _, result, _ in listed]),
+    }
     return FigureTable(
-        [score if _HEADINGS[i] == _SCORE else _HEADINGS[i] for i in kept],
+        [named.get(_HEADINGS[i], _HEADINGS[i]) for i in kept],
         [row for row in shown if row.tone != "good"],
         [row for row in shown if row.tone == "good"],
         legend,

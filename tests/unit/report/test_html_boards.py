@@ -33,6 +33,9 @@ def result(model: str, board: str, variant: str = "int8", limit: int = 20_480) -
         "runtime_code_bytes": Metric(90_000, "bytes", "upper bound", 40_000, 90_000),
         "arena_bytes": Metric(need, "bytes", "exact, TFLM"),
         "accuracy": Metric(0.9375, "fraction", "measured (LiteRT)", count=320),
+        "accuracy_drop": Metric(
+            0.0, "fraction", f"measured (LiteRT), against {model}/float32", count=320
+        ),
         "latency_ms": Metric(40.0, "ms", f"estimated (core of {board})", 30.0, 60.0),
     }
     verdicts = [
@@ -152,8 +155,11 @@ def test_few_boards_have_a_row_of_figures_each() -> None:
     for board in ("pico", "esp32"):
         session.add_result(result("kws", board))
     page = parse_page(render(session))
-    header = [head.text for head in page.one("table", "esp32").all("th")][:7]
-    assert header == ["model/variant", "verdict", "size", "arena", "top-1", "samples", "latency"]
+    header = [head.text for head in page.one("table", "esp32").all("th")][:8]
+    assert header == [
+        *("model/variant", "verdict", "size", "arena"),
+        *("top-1", "samples", "drop from float32", "latency"),
+    ]
     assert rows(page, "esp32")[0][1:6] == [
         "pass",
         "18,800 B [a] 19 % of 97.7 KiB",
