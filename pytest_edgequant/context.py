@@ -5,6 +5,7 @@
 `datasets` are those whose samples were recorded in this run.
 `pipeline_factory` gives the running pytest session's pipeline, made at its first use. `file_of`
 gives what a report needs to find a variant's file, once for each; None where no report does.
+`root` is the folder that paths in reports are told from; empty for the one that is current.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ baseline = False
 datasets: set[str] = set()
 pipeline_factory: Callable[[], Any] | None = None
 file_of: Callable[[Any], dict[str, Any] | None] | None = None
+root = ""
 
 
 class Undefined:

@@ -13,7 +13,7 @@ import struct
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
-from pytest_edgequant.wording import short_names
+from pytest_edgequant.wording import message as told
 
 if TYPE_CHECKING:
     from pytest_edgequant.outcomes import Verdict
@@ -27,7 +27,7 @@ class EdgeQuantError(Exception):
 
     def __init__(self, *args: object) -> None:
         # Messages of converters and runtimes are among them, which quote whole names.
-        super().__init__(*(short_names(arg) if isinstance(arg, str) else arg for arg in args))
+        super().__init__(*(told(arg) if isinstance(arg, str) else arg for arg in args))
 
 
 class SettingsError(EdgeQuantError):
@@ -110,7 +110,7 @@ class EdgeAssertionError(AssertionError):
     """
 
     def __init__(self, message: str, verdict: Verdict | None = None, brief: str = "") -> None:
-        super().__init__(short_names(message))
+        super().__init__(told(message))
         self.verdict = verdict
         self.brief = brief or (verdict.brief if verdict is not None else "")
 

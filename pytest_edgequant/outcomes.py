@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import Enum
 
-from pytest_edgequant.wording import short_names
+from pytest_edgequant.wording import message as told
 
 
 class Outcome(str, Enum):
@@ -55,5 +55,5 @@ class Verdict:
     brief: str = field(default="", compare=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "message", short_names(self.message))
-        object.__setattr__(self, "brief", short_names(self.brief))
+        object.__setattr__(self, "message", told(self.message))
+        object.__setattr__(self, "brief", told(self.brief))

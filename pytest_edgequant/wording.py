@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable
 
@@ -28,6 +29,37 @@ def short_names(text: str) -> str:
     return _FUSED.sub(
         lambda name: short(name.group()) if len(name.group()) > _MOST else name.group(), text
     )
+
+
+LONGEST = 20_000
+"""Characters of a message; more says nothing more, and buries what comes behind it."""
+
+
+def bounded(text: str) -> str:
+    """The beginning of a very long message, and how much more there was."""
+    if len(text) <= LONGEST:
+        return text
+    more = f"... ({len(text) - LONGEST:,} more characters are left out)"
+    return text if text.endswith("characters are left out)") else f"{text[:LONGEST]}{more}"
+
+
+def message(text: str) -> str:
+    """A message as errors and records carry it: no long names of tensors, and an end."""
+    return bounded(short_names(text))
+
+
+def portable(text: str, root: str) -> str:
+    """A message without the folders of this machine: paths below `root` relative, home as `~`.
+
+    Reports are read on other machines, and by other people.
+    """
+    for folder, instead in ((root, "."), (os.path.expanduser("~"), "~")):
+        if len(folder) < 2 or folder not in text:
+            continue
+        below = "" if instead == "." else f"{instead}{os.sep}"
+        text = text.replace(f"{folder}{os.sep}", below)
+        text = re.sub(rf"{re.escape(folder)}(?![\w.-])", lambda _: instead, text)  # noqa: B023
+    return text
 
 
 def shown(value: object, most: int = 80) -> str:

@@ -100,9 +100,11 @@ def pytest_configure(config: pytest.Config) -> None:
         context.file_of,
         context.baseline,
         context.datasets,
+        context.root,
     )
     context.baseline, context.datasets = False, set()
     context.pipeline_factory = lambda: get_run(config).pipeline
+    context.root = str(config.rootpath)
     context.file_of = None
     config.pluginmanager.register(fixtures, "edgequant-fixtures")
     latency_fixtures.register(config)
@@ -122,6 +124,7 @@ def pytest_unconfigure(config: pytest.Config) -> None:
             context.file_of,
             context.baseline,
             context.datasets,
+            context.root,
         ) = config.stash[_outer_key]
 
 

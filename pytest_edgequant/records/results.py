@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pytest_edgequant.outcomes import Outcome, Verdict
 from pytest_edgequant.records.telling import Telling, Told
 from pytest_edgequant.units import format_quantity, format_samples
-from pytest_edgequant.wording import short_names
+from pytest_edgequant.wording import message as told
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Metric(Telling):
 
     def __post_init__(self) -> None:
         if self.reason:
-            object.__setattr__(self, "reason", short_names(self.reason))
+            object.__setattr__(self, "reason", told(self.reason))
 
     @classmethod
     def unavailable(cls, unit: str, reason: str) -> Metric:

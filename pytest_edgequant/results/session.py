@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from pytest_edgequant import context
 from pytest_edgequant.records import (
     STATES,
     Change,
@@ -19,9 +21,21 @@ from pytest_edgequant.records import (
     Target,
 )
 from pytest_edgequant.results.gathered import HANDLERS, Event, Gathered, Key, Rows, key_of
+from pytest_edgequant.wording import bounded, portable
 
-if TYPE_CHECKING:
-    pass
+_PLACED = ("file", "model", "samples")
+"""What holds no text for people: a file's path must stay what it is."""
+
+
+def _told(value: Any) -> Any:
+    """Text as reports show it, in whatever holds it: without this machine's folders, and short."""
+    if isinstance(value, str):
+        return bounded(portable(value, context.root or os.getcwd()))
+    if isinstance(value, dict):
+        return {key: _told(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [_told(entry) for entry in value]
+    return value
 
 
 @dataclass
@@ -75,6 +89,8 @@ class Session:
                 self._datasets[event["dataset"]] = event["hashes"]
                 continue
             HANDLERS[event["kind"]]  # an unknown kind stops here
+            if event["kind"] not in _PLACED:
+                event = _told(event)
             if event["kind"] == "samples":
                 # Tests that evaluated the same have equal ones, which can be long: kept once.
                 packed = event["samples"]
@@ -95,12 +111,12 @@ class Session:
         """How a phase of a test ended, one of `STATES`; the worst of its phases stands."""
         before, said = self._ends.get(test, (STATES[0], ""))
         worse = max(before, state, key=STATES.index)
-        self._ends[test] = worse, message or said
+        self._ends[test] = worse, _told(message) or said
 
     def fail(self, failure: Failure, state: str = "failed") -> None:
         """A phase of a test failed."""
         self.end(failure.test, state)
-        self.failures.append(failure)
+        self.failures.append(dataclasses.replace(failure, message=_told(failure.message)))
 
     def has_failed(self, test: str) -> bool:
         """Whether a failure of the test is known."""

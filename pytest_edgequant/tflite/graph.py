@@ -54,7 +54,6 @@ class _Reader:
     def __init__(self, content: bytes) -> None:
         self.content = content
         self.room = Room(len(content))
-        self.counted = 0
         self.largest: dict[tuple[int, str], int] = {}
         self.quantizations: dict[int, Quantization] = {}
         self.codes: dict[int, tuple[str, str, int]] = {}
@@ -133,10 +132,11 @@ class _Reader:
             )
         if any(extent < 0 for extent in shape):
             raise ValueError(f"{where} has the shape {shape}")
-        if math.prod(shape) > MOST_ELEMENTS:
+        # A tensor without elements has extents too, of which arrays of samples are made.
+        if math.prod(max(extent, 1) for extent in shape) > MOST_ELEMENTS:
             raise BeyondLimit(
-                f"{where} has the shape {shape}: {math.prod(shape):,} elements, and up to "
-                f"{MOST_ELEMENTS:,} are read"
+                f"{where} has the shape {shape}: more than the {MOST_ELEMENTS:,} elements that "
+                "are read"
             )
         return shape
 
@@ -220,11 +220,6 @@ class _Reader:
             if not 0 <= index < count:
                 raise ValueError(f"the subgraph's inputs or outputs refer to tensor {index}")
         operators = self.room.length(subgraph.OperatorsLength(), "operators")
-        self.counted += operators
-        if self.counted > MOST_OPERATORS:
-            raise BeyondLimit(
-                f"it has {self.counted:,} operators or more; up to {MOST_OPERATORS:,} are read"
-            )
         return Subgraph(
             name=name,
             tensors=tensors,
@@ -256,6 +251,9 @@ class _Reader:
         count = self.room.length(self.model.SubgraphsLength(), "subgraphs")
         if count == 0:
             raise ValueError("it holds no subgraph")
+        operators = sum(self.model.Subgraphs(i).OperatorsLength() for i in range(count))
+        if operators > MOST_OPERATORS:
+            raise BeyondLimit(f"it has {operators:,} operators; up to {MOST_OPERATORS:,} are read")
         subgraphs = tuple(self.subgraph(self.model.Subgraphs(i)) for i in range(count))
         signature = self.signature()
         if signature is None:

@@ -9,16 +9,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 from model_building import one_operator, tensor
 
-from pytest_edgequant.errors import ConversionError, SizeExceeded
+from pytest_edgequant import context
+from pytest_edgequant.errors import ConversionError, EdgeAssertionError, ModelError, SizeExceeded
 from pytest_edgequant.measure.legality import findings
 from pytest_edgequant.plugin.outcomes import told
-from pytest_edgequant.records import Metric, Outcome, Verdict
+from pytest_edgequant.records import Failure, Metric, Outcome, Verdict
+from pytest_edgequant.report import html, markdown
+from pytest_edgequant.report import json as json_report
 from pytest_edgequant.report.junit import add_properties
 from pytest_edgequant.report.markdown_text import prose
+from pytest_edgequant.results.session import Session
 from pytest_edgequant.targets import Targets
 from pytest_edgequant.tflite.form import float_tensors
 from pytest_edgequant.tflite.graph import read_graph
-from pytest_edgequant.wording import counted, facts, one_line, short, short_names
+from pytest_edgequant.wording import counted, facts, one_line, portable, short, short_names
 
 FUSED = ";".join(f"functional_1/gru_1/while/cell_{i}/MatMul" for i in range(20))
 FIRST = "functional_1/gru_1/while/cell_0/MatMul"
@@ -121,3 +125,56 @@ def test_an_account_of_a_failure_is_told_without_its_marks() -> None:
     assert told(account) == "size over\n  by 3 B\n"
     assert told("[XPASS(strict)] Every one") == "[XPASS(strict)] Every one"
     assert told("Every\nEach  of them") == "Every\nEach  of them"
+
+
+def test_a_message_has_an_end_and_says_what_was_left_out() -> None:
+    for make in (
+        lambda text: str(ModelError(text)),
+        lambda text: str(EdgeAssertionError(text)),
+        lambda text: Verdict("ops", Outcome.FAIL, text).message,
+        lambda text: str(Metric.unavailable("ms", text).reason),
+    ):
+        told = make("x" * 1_000_000)
+        assert len(told) < 20_100
+        assert told.endswith("... (980,000 more characters are left out)")
+        assert make(told) == told
+        assert make("x" * 20_000) == "x" * 20_000
+
+
+def test_places_of_this_machine_are_told_from_the_root_and_from_home(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("HOME", "/home/me")
+    monkeypatch.setenv("USERPROFILE", "/home/me")
+    root = "/home/me/work/project"
+    said = portable(f"{root}/models/a.keras: no such file (looked from '{root}')", root)
+    assert said == "models/a.keras: no such file (looked from '.')"
+    assert portable("/home/me/.keras/x, /home/me", root) == "~/.keras/x, ~"
+    for other in ("/home/meadow/x", "/work/project/x", "a/home/me2", f"{root}-2/x"):
+        assert "/home/me/" not in portable(other, root)
+        assert portable(other, root).endswith(other[-6:])
+    assert portable("/home/meadow/x", root) == "/home/meadow/x"
+    assert portable("/tmp/x", "/") == "/tmp/x"
+
+
+def test_reports_of_a_session_have_no_folders_of_this_machine(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("HOME", "/home/me")
+    monkeypatch.setattr(context, "root", "/home/me/project")
+    message = "/home/me/project/models/a.keras: not converted, see /home/me/.cache/x"
+    verdict = {"check": "ops", "verdict": "fail", "message": message, "limit": None, "value": None}
+    row = {"model": "a", "variant": "int8", "target": "pico", "identity": ""}
+    session = Session(watched=True)
+    session.add(
+        [
+            {"kind": "verdict", **row, "verdict": verdict, "skipped": False},
+            {"kind": "variant", **row, "notes": [message]},
+        ],
+        "test_it.py::test_it",
+    )
+    session.fail(Failure("test_it.py::test_it", "test_it.py", 1, message))
+    for render in (json_report.render, markdown.render, html.render):
+        text = render(session)
+        assert "/home/me" not in text
+        assert "models/a.keras: not converted" in text

@@ -27,7 +27,7 @@ SHARED: dict[str, tuple[Mapping[str, int], Mapping[str, int]]] = {
     "scales of operators": ({"scales": 75_000}, {"operator": 1000}),
     "the shape of an operator": ({"new_shape": 75_000}, {"operator": 1000}),
     "tensors of subgraphs": ({}, {"tensor": 1000, "subgraph": 1000}),
-    "operators of subgraphs": ({}, {"operator": 1000, "subgraph": 1000}),
+    "operators of subgraphs": ({}, {"operator": 1000, "subgraph": 40}),
     "kinds in a variant": ({}, {"variant": 10_000, "tensor": 1000}),
 }
 
@@ -65,7 +65,7 @@ def test_scales_that_tensors_share_are_one_record() -> None:
 
 def test_more_operators_than_are_read_are_counted() -> None:
     content = packed({}, {"operator": MOST_OPERATORS + 1})
-    with pytest.raises(ModelError, match=r"50,001 operators or more; up to 50,000 are read"):
+    with pytest.raises(ModelError, match=r"50,001 operators; up to 50,000 are read"):
         read_graph(content)
 
 
@@ -81,7 +81,9 @@ def test_a_tensor_of_more_dimensions_than_numpy_has_is_named() -> None:
 
 def test_a_tensor_that_no_memory_holds_is_named() -> None:
     x, y = tensor("x", [1], "INT8"), tensor("huge", [2**31 - 1] * 2, "INT8")
-    with pytest.raises(ModelError, match=r"tensor 1 'huge' has the shape .* elements, and up to"):
+    with pytest.raises(
+        ModelError, match=r"tensor 1 'huge' has the shape .* elements that are read"
+    ):
         read_graph(one_operator("RELU", [x], y))
 
 
