@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from pytest_edgequant.errors import DocumentError
@@ -20,9 +19,8 @@ from pytest_edgequant.records import (
     RowKey,
     Verdict,
 )
-from pytest_edgequant.report.json import KIND, VERSION
 from pytest_edgequant.report.overview import subject
-from pytest_edgequant.results.documents import Damaged, expect, number, parse_document, read_file
+from pytest_edgequant.results.documents import Damaged, expect, number
 from pytest_edgequant.results.gathered import trust
 from pytest_edgequant.results.session import Session
 
@@ -224,11 +222,6 @@ def read_report(document: Mapping[str, Any], where: str) -> Session:
     except Damaged as error:
         raise DocumentError(f"{where}: damaged: {error}") from None
     return session
-
-
-def load_report(path: Path) -> Session:
-    """The session of a JSON report; raises `DocumentError`."""
-    return read_report(parse_document(read_file(path), path.name, {KIND: VERSION}), path.name)
 
 
 # -- merging ------------------------------------------------------------------------------------

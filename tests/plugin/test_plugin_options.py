@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -301,3 +302,20 @@ def test_an_own_target_is_a_target_like_any_other(project: Project) -> None:
     result.stdout.fnmatch_lines(
         ["*test_it[[]ours-int8[]]*", "*not deployable on ours*size 5,568 B is over*5,120 B*"]
     )
+
+
+def test_an_installation_that_names_the_package_as_its_plugin_still_works(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As an editable one that was made before the package had rooms, and has newer code now."""
+    metadata = project.path / "installed" / "pytest_edgequant-0.0.1.dist-info"
+    metadata.mkdir(parents=True)
+    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: pytest-edgequant\n")
+    plugin = "[pytest11]\nedgequant = pytest_edgequant.plugin\n"
+    (metadata / "entry_points.txt").write_text(plugin)
+    monkeypatch.setenv("PYTHONPATH", str(metadata.parent), prepend=os.pathsep)
+    project.conftest()
+    project.test("def test_it(edge_int8): assert_size_within(edge_int8, '6 KiB')\n")
+    result = project.pytester.runpytest_subprocess("--edge-target=pico", "--trace-config")
+    result.assert_outcomes(passed=1)
+    result.stdout.fnmatch_lines([f"*edgequant *: *{Path('plugin', '__init__.py')}"])

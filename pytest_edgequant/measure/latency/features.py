@@ -31,10 +31,6 @@ class Work:
     terms: Mapping[str, float] = field(default_factory=dict)
 
 
-INNER = frozenset({"macs", "blocks", "rest", "left", "odd"})
-"""Terms of innermost loops: mostly loads and multiplications."""
-
-
 def _valid(size: int, out: int, kernel: int, stride: int, dilation: int, before: int) -> int:
     """How many (output, kernel) positions along one axis lie inside the input."""
     count = 0

@@ -8,7 +8,7 @@ from math import prod
 from typing import Any
 
 from pytest_edgequant.errors import MeasurementUnavailable
-from pytest_edgequant.tflite.graph import Graph, Operator, Subgraph, Tensor
+from pytest_edgequant.tflite.graph import Operator, Subgraph, Tensor
 
 Shape = tuple[int, ...]
 
@@ -120,8 +120,3 @@ def operator_shape(subgraph: Subgraph, operator: Operator) -> OperatorShape:
         constant=other is not None and other.constant,
         inputs=len(tensors),
     )
-
-
-def model_shapes(graph: Graph) -> list[OperatorShape]:
-    """The records of the main subgraph's operators, in order."""
-    return [operator_shape(graph.main, operator) for operator in graph.main.operators]

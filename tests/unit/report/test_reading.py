@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 from recorded_events import metric_event, note_event, verdict_event
 
+from pytest_edgequant.cli.files import read_documents
 from pytest_edgequant.errors import DocumentError
 from pytest_edgequant.records import Change, Failure, Outcome
 from pytest_edgequant.report.json import document, render
-from pytest_edgequant.report.reading import load_report, merge_reports, read_report
+from pytest_edgequant.report.reading import merge_reports, read_report
 from pytest_edgequant.results.session import Session
 
 
@@ -214,4 +215,4 @@ def test_a_newer_report_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "r.json"
     path.write_text(render(session("int8")).replace("report/1", "report/2"), encoding="utf-8")
     with pytest.raises(DocumentError, match="written by a newer pytest-edgequant"):
-        load_report(path)
+        read_documents([path])
