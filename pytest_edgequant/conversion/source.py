@@ -14,7 +14,7 @@ from pytest_edgequant.context import Undefined
 from pytest_edgequant.conversion.layers import is_keras_model
 from pytest_edgequant.conversion.order import Converted, Description, Order
 from pytest_edgequant.conversion.tflite_source import TFLiteFile
-from pytest_edgequant.errors import ModelError
+from pytest_edgequant.errors import EdgeQuantError, ModelError
 from pytest_edgequant.files import open_file
 from pytest_edgequant.forms import VariantSpec
 from pytest_edgequant.isolation import IsolatedProcess
@@ -22,6 +22,9 @@ from pytest_edgequant.pointers import pointer_file, pointer_reason
 from pytest_edgequant.wording import shown
 
 # What converts is loaded where something is converted: a .tflite taken as it is needs none of it.
+
+
+_KERAS_FILES = (".keras", ".h5", ".hdf5")
 
 
 class Source(Protocol):
@@ -70,6 +73,24 @@ def open_source(model: Any, where: str = "edge_model") -> Source:
         f"{where}: expected a Keras model, a path (.keras, .h5, SavedModel folder, .tflite) or the "
         f"bytes of a .tflite, got {type(model).__module__}.{type(model).__qualname__}"
     )
+
+
+def given_form(model: Any) -> str | None:
+    """The form of a quantized .tflite, the only one there is of it; None for what has others too.
+
+    None as well for what can't be read: whoever makes a variant of it says why.
+    """
+    if not isinstance(model, str | os.PathLike | bytes | bytearray | memoryview):
+        return None  # a live model is not described for this
+    if isinstance(model, str | os.PathLike) and Path(model).suffix.lower() in _KERAS_FILES:
+        return None
+    try:
+        source = open_source(model)
+    except EdgeQuantError:
+        return None
+    if not isinstance(source, TFLiteFile) or source.quantizable:
+        return None
+    return source.model.form
 
 
 def _check_fetched(path: Path, where: str) -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from pytest_edgequant.api.memory import refusals
 from pytest_edgequant.context import Undefined
+from pytest_edgequant.conversion.source import given_form
 from pytest_edgequant.errors import (
     EdgeQuantError,
     NotDerivableError,
@@ -22,6 +23,7 @@ from pytest_edgequant.pipeline.pipeline import Pipeline
 from pytest_edgequant.pipeline.request import CalibrationRequest
 from pytest_edgequant.plugin import parametrization
 from pytest_edgequant.plugin.device_results import DeviceResults
+from pytest_edgequant.plugin.given_files import GivenFiles, standing_for
 from pytest_edgequant.records import CalibrationRobustness, Outcome, Target, Variant
 from pytest_edgequant.results import recording
 from pytest_edgequant.settings import Settings
@@ -59,6 +61,7 @@ class HandingOut:
         self._targets = targets
         self._pipeline = pipeline
         self._devices = devices
+        self.files = GivenFiles(self._forms)
 
     # -- collection ---------------------------------------------------------------------------
 
@@ -105,7 +108,7 @@ class HandingOut:
         return target if isinstance(target, Target) else self._targets.get(str(target))
 
     def wanted(self, item: pytest.Item) -> bool:
-        """Whether the item's variant is one of its target's: targets have different ones."""
+        """Whether the item's variant is one of its target's and its model's."""
         params = getattr(getattr(item, "callspec", None), "params", {})
         target, variant = params.get("edge_target"), params.get("edge_variant")
         if target is None or not isinstance(variant, str):
@@ -113,7 +116,16 @@ class HandingOut:
         if parametrization.is_users(item, "edge_variant"):
             return True
         names, _ = self._variant_names(self._marker(item), self._profile(target))
-        return variant in names
+        return variant in names and self.files.collects(item)
+
+    def _forms(self, item: pytest.Item) -> Sequence[str] | None:
+        """The variants that an item was collected by; None where one was asked for by name."""
+        params = getattr(getattr(item, "callspec", None), "params", {})
+        target = params.get("edge_target")
+        if target is None or parametrization.is_users(item, "edge_variant"):
+            return None
+        names, named = self._variant_names(self._marker(item), self._profile(target))
+        return None if named else names
 
     # -- fixtures -----------------------------------------------------------------------------
 
@@ -145,6 +157,10 @@ class HandingOut:
             marker = self._marker(request.node)
             target = self._marked_target(request, target)
             names, named = self._variant_names(marker, target)
+            named = named or parametrization.is_users(request.node, "edge_variant")
+            form = None if named else given_form(model[0])
+            if form is not None:
+                return self._file(request, target, model, names, form)
             if param is None and len(names) > 1:
                 raise _not_parametrized(
                     "edge_variant",
@@ -154,8 +170,23 @@ class HandingOut:
             name = get_spec(names[0] if param is None else str(param)).name
         except (EdgeQuantError, pytest.UsageError) as error:
             _stop(error)
-        named = named or parametrization.is_users(request.node, "edge_variant")
         return self._hand_out(request, target, model, name, named)
+
+    def _file(
+        self,
+        request: pytest.FixtureRequest,
+        target: Target,
+        model: tuple[Any, str],
+        names: Sequence[str],
+        form: str,
+    ) -> Variant:
+        """A quantized file as it is: it is what ships, and fails where the target refuses it."""
+        param = getattr(request, "param", None)
+        standing = standing_for(form, names)
+        if param is not None and get_spec(str(param)).name != standing:
+            # Tests of other forms are passed over, but where another plugin runs them itself.
+            pytest.skip(f"{model[1]} is {form} already; the file is gated as {standing}")
+        return self._hand_out(request, target, model, "as_is", named=True)
 
     def named_variant(
         self, request: pytest.FixtureRequest, target: Target, model: tuple[Any, str], name: str

@@ -286,10 +286,18 @@ def pytest_sessionstart(session: pytest.Session) -> None:
 
 
 class _Reports:
-    """Hooks that pytest calls without a config."""
+    """Hooks that pytest calls without a config, and a second one of a name."""
 
     def __init__(self, config: pytest.Config) -> None:
         self.config = config
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_protocol(
+        self, item: pytest.Item, nextitem: pytest.Item | None
+    ) -> bool | None:
+        if not _uses_variant(item):
+            return None
+        return get_run(self.config).handing_out.files.pass_over(item, nextitem) or None
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         run = made_run(self.config)

@@ -98,6 +98,13 @@ def is_users(node: Any, name: str) -> bool:
     return any(name in _argnames(mark) for mark in node.iter_markers("parametrize"))
 
 
+def is_direct(node: Any, name: str) -> bool:
+    """Whether a marker gives the test itself the values of that name, without a fixture."""
+    marks = [mark for mark in node.iter_markers("parametrize") if name in _argnames(mark)]
+    given = [mark.args[2] if len(mark.args) > 2 else mark.kwargs.get("indirect") for mark in marks]
+    return any(not (way is True or (way and name in way)) for way in given)
+
+
 def users_values(node: Any, name: str) -> list[Any]:
     """The values that the user's own markers give the fixture."""
     found = []

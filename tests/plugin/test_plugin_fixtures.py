@@ -252,7 +252,7 @@ def test_unittest_classes_get_the_only_one(project: Project, fixture: str, name:
 def test_several_variants_are_a_usage_error_that_says_what_to_do(
     project: Project, form: str
 ) -> None:
-    project.conftest()
+    project.conftest(model="tiny_float32")
     project.test(
         UNITTEST.format(fixture="edge_variant", name="int8")
         if form == "unittest"
