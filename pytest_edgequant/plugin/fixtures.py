@@ -16,9 +16,11 @@ from pytest_edgequant.forms import VARIANTS
 from pytest_edgequant.plugin.current import collected, get_run
 
 if TYPE_CHECKING:
+    from pytest_edgequant.plugin.runtimes import Runtime
     from pytest_edgequant.records import Target, Variant
 
 PARAMETRIZED = frozenset(f"edge_{name}" for name in VARIANTS) | {
+    "edge_runtime",
     "edge_target",
     "edge_variant",
     "edge_calibration_robustness",
@@ -126,6 +128,16 @@ def edge_target(request: pytest.FixtureRequest) -> Target:
     """The target that this test gates against, from --edge-target."""
     __tracebackhide__ = True
     return get_run(request.config).handing_out.target(request)
+
+
+@pytest.fixture(scope="session")
+def edge_runtime(request: pytest.FixtureRequest, edge_target: Target) -> Runtime:
+    """Instead of edge_target: the test runs once for all targets of a runtime, told under each.
+
+    For what comes out the same on each of them, accuracy above all. Has `name` and `targets`.
+    """
+    __tracebackhide__ = True
+    return get_run(request.config).handing_out.runtime(request, edge_target)
 
 
 @pytest.fixture

@@ -24,6 +24,13 @@ from pytest_edgequant.pipeline.request import CalibrationRequest
 from pytest_edgequant.plugin import parametrization
 from pytest_edgequant.plugin.device_results import DeviceResults
 from pytest_edgequant.plugin.given_files import GivenFiles, standing_for
+from pytest_edgequant.plugin.runtimes import (
+    Runtime,
+    boards_of,
+    by_runtime,
+    runs_by_runtime,
+    share,
+)
 from pytest_edgequant.records import CalibrationRobustness, Outcome, Target, Variant
 from pytest_edgequant.results import recording
 from pytest_edgequant.settings import Settings
@@ -83,6 +90,13 @@ class HandingOut:
             return parametrization.union([[get_spec(name).name for name in named]]), True
         return target.variants, False
 
+    def _item_variants(self, item: pytest.Item) -> tuple[Sequence[str], bool]:
+        """The variants that an item's target has, or any board of its runtime."""
+        target, marker = item.callspec.params["edge_target"], self._marker(item)  # type: ignore[attr-defined]
+        profiles = target.targets if isinstance(target, Runtime) else [self._profile(target)]
+        found = [self._variant_names(marker, profile) for profile in profiles]
+        return parametrization.union(names for names, _ in found), found[0][1]
+
     def parametrize(self, metafunc: pytest.Metafunc) -> None:
         """Give the test its targets and variants."""
         try:
@@ -90,7 +104,9 @@ class HandingOut:
             targets = self._target_names(marker)
             for name in marker.variant:
                 get_spec(name)
-            if "edge_target" in metafunc.fixturenames:
+            if runs_by_runtime(metafunc):
+                self._parametrize_by_runtime(metafunc, targets)
+            elif "edge_target" in metafunc.fixturenames:
                 parametrization.add_parameters(metafunc, "edge_target", targets, "session")
             if "edge_variant" in metafunc.fixturenames:
                 given = parametrization.users_values(metafunc.definition, "edge_target")
@@ -104,6 +120,13 @@ class HandingOut:
             text = str(error) if place in str(error) else f"{place}: {error}"
             raise pytest.Collector.CollectError(text) from None
 
+    def _parametrize_by_runtime(self, metafunc: pytest.Metafunc, targets: Sequence[str]) -> None:
+        runtimes = by_runtime([self._targets.get(name) for name in targets])
+        ids = [runtime.name for runtime in runtimes]
+        names = [name for name in ("edge_target", "edge_runtime") if name in metafunc.fixturenames]
+        values = [(runtime,) * len(names) for runtime in runtimes]
+        parametrization.add_parameters(metafunc, names, values, "session", ids)
+
     def _profile(self, target: Any) -> Target:
         return target if isinstance(target, Target) else self._targets.get(str(target))
 
@@ -115,7 +138,7 @@ class HandingOut:
             return True
         if parametrization.is_users(item, "edge_variant"):
             return True
-        names, _ = self._variant_names(self._marker(item), self._profile(target))
+        names, _ = self._item_variants(item)
         return variant in names and self.files.collects(item)
 
     def _forms(self, item: pytest.Item) -> Sequence[str] | None:
@@ -124,7 +147,7 @@ class HandingOut:
         target = params.get("edge_target")
         if target is None or parametrization.is_users(item, "edge_variant"):
             return None
-        names, named = self._variant_names(self._marker(item), self._profile(target))
+        names, named = self._item_variants(item)
         return None if named else names
 
     # -- fixtures -----------------------------------------------------------------------------
@@ -133,6 +156,8 @@ class HandingOut:
         """The target of this test: its parameter, else the only one there is."""
         try:
             param = getattr(request, "param", None)
+            if isinstance(param, Runtime):
+                return param.targets[0]
             if isinstance(param, Target):
                 return param
             if param is not None:
@@ -143,6 +168,12 @@ class HandingOut:
         if len(names) > 1:
             _stop(_not_parametrized("edge_target", ", ".join(names), "give one --edge-target"))
         return self._targets.get(names[0])
+
+    @staticmethod
+    def runtime(request: pytest.FixtureRequest, target: Target) -> Runtime:
+        """The runtime of this test: its parameter, else that of its only target."""
+        param = getattr(request, "param", None)
+        return param if isinstance(param, Runtime) else by_runtime([target])[0]
 
     def variant(
         self, request: pytest.FixtureRequest, target: Target, model: tuple[Any, str]
@@ -218,7 +249,8 @@ class HandingOut:
         named: bool,
     ) -> Variant:
         source, model_name = model
-        refused = variant_refused(name, target)
+        boards = boards_of(request.node)
+        refused = variant_refused(name, target) if boards is None else None
         if refused is not None and not named:
             self._skip_illegal(model_name, name, target, refused)
         try:
@@ -229,7 +261,9 @@ class HandingOut:
                 model_name=model_name,
                 target=target,
             )
-            reasons = [] if named else refusals(variant, target)
+            if boards is not None:
+                variant = share(boards, variant, self._offers(request, name, named), refusals)
+            reasons = [] if named or boards is not None else refusals(variant, target)
         except NotDerivableError as error:
             if not named:
                 recording.record_skip(model_name, name, target.name, "source", str(error))
@@ -245,8 +279,16 @@ class HandingOut:
         if reasons:
             self._skip_illegal(model_name, name, target, "; ".join(reasons))
         recording.record_variant(variant)
-        self._devices.note(variant, target)
+        for board in [target] if boards is None else boards.running(variant):
+            self._devices.note(dataclasses.replace(variant, target=board), board)
         return variant
+
+    def _offers(
+        self, request: pytest.FixtureRequest, name: str, named: bool
+    ) -> Callable[[Target], bool] | None:
+        """Whether a test by form is about a target; None where it is whatever that one has."""
+        marker = self._marker(request.node)
+        return None if named else lambda board: name in self._variant_names(marker, board)[0]
 
     @staticmethod
     def _skip_illegal(model: str, variant: str, target: Target, reason: str) -> NoReturn:
@@ -303,6 +345,9 @@ class HandingOut:
                 model_name=model_name,
                 target=target,
             )
+            boards = boards_of(request.node)
+            if boards is not None:
+                calibrated = share(boards, calibrated, None, refusals)
             if calibrated.calibration is None:
                 raise SettingsError(
                     f"edge_calibration_robustness: {calibrated.label} is not calibrated here; it "
@@ -318,7 +363,7 @@ class HandingOut:
                 seed=seed,
                 metric=request.getfixturevalue("edge_metric"),
                 name=model_name,
-                target=target,
+                target=calibrated.target,
                 where="edge_model",
             )
             recording.record_variant(found.variant)

@@ -206,6 +206,7 @@ def pytest_runtest_makereport(
     """Attach to a report what its test recorded."""
     run = made_run(item.config)
     if run is not None and context.events:
+        context.events = run.told(item, context.events)
         # Before the report is made, which takes a copy: JUnit XML has them from there.
         run.add_properties(item, context.events)
     report = yield
@@ -218,6 +219,17 @@ def pytest_runtest_makereport(
     if run is not None:
         run.tell(item, report, call, events)
     return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
+    """What passed on one board of a runtime must hold on each that the test is about."""
+    __tracebackhide__ = True
+    result = yield
+    run = made_run(item.config)
+    if run is not None and context.events:
+        run.check_boards(item, context.events)
+    return result
 
 
 @pytest.hookimpl(wrapper=True)

@@ -82,10 +82,19 @@ def read_marker(mark: pytest.Mark | None, where: str) -> EdgeMarker:
     )
 
 
-def add_parameters(metafunc: pytest.Metafunc, name: str, values: Sequence[str], scope: str) -> bool:
-    """Parametrize one of our fixtures unless the user did; gives whether we did."""
+def add_parameters(
+    metafunc: pytest.Metafunc,
+    names: str | Sequence[str],
+    values: Sequence[Any],
+    scope: str,
+    ids: Sequence[str] | None = None,
+) -> bool:
+    """Parametrize our fixtures unless the user did; gives whether we did.
+
+    Values are their own ids unless others are given.
+    """
     try:
-        metafunc.parametrize(name, values, indirect=True, ids=values, scope=scope)  # type: ignore[arg-type]
+        metafunc.parametrize(names, values, indirect=True, ids=ids or values, scope=scope)  # type: ignore[arg-type]
     except (ValueError, pytest.Collector.CollectError) as error:
         if "duplicate parametrization" in str(error):
             return False

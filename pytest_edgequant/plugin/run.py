@@ -18,6 +18,7 @@ from pytest_edgequant.plugin.closing import Closing
 from pytest_edgequant.plugin.device_results import DeviceResults
 from pytest_edgequant.plugin.handing_out import HandingOut
 from pytest_edgequant.plugin.progress import progress_of
+from pytest_edgequant.plugin.runtimes import boards_of
 from pytest_edgequant.progress import Progress
 from pytest_edgequant.records import Variant
 from pytest_edgequant.report import RENDERERS, junit, needs_files
@@ -167,6 +168,22 @@ class Run:
             return []
         self._unkept = unkept
         return [{"kind": "cache", "damaged": damaged, "unkept": unkept}]
+
+    @staticmethod
+    def told(item: pytest.Item, events: list[Event]) -> list[Event]:
+        """What a test recorded, under each board that it is about."""
+        boards = boards_of(item)
+        return events if boards is None else [told for e in events for told in boards.told(e)]
+
+    @staticmethod
+    def check_boards(item: pytest.Item, events: Sequence[Event]) -> None:
+        """Fail a test that passed where some board that it is about can't run what it judged."""
+        boards = boards_of(item)
+        reason = boards.failure(events) if boards is not None else ""
+        if reason:
+            failure = pytest.fail.Exception(reason, pytrace=False)
+            failure.edgequant = True  # type: ignore[attr-defined]
+            raise failure
 
     @staticmethod
     def add_properties(item: pytest.Item, events: Sequence[Event]) -> None:

@@ -65,7 +65,8 @@ def _append(
         )
 
 
-def _plain(verdict: Verdict) -> dict[str, Any]:
+def plain(verdict: Verdict) -> dict[str, Any]:
+    """A verdict as an event has it."""
     return dataclasses.asdict(verdict) | {"verdict": verdict.verdict.value}
 
 
@@ -123,7 +124,7 @@ def record_dataset(dataset: str, hashes: Callable[[], NDArray[np.uint64] | None]
 
 def record_verdict(variant: Variant, verdict: Verdict) -> None:
     """The outcome of a check that a test made."""
-    _record("verdict", variant, verdict=_plain(verdict), skipped=False)
+    _record("verdict", variant, verdict=plain(verdict), skipped=False)
 
 
 def record_details(variant: Variant, name: str, rows: Iterable[Mapping[str, Any]]) -> None:
@@ -146,9 +147,9 @@ def record_skip(
 ) -> None:
     """A variant that kept a test from running: it is shown, and gates nothing."""
     verdict = Verdict(check, outcome, reason)
-    _append("verdict", model, variant, target, {"verdict": _plain(verdict), "skipped": True})
+    _append("verdict", model, variant, target, {"verdict": plain(verdict), "skipped": True})
 
 
 def record_ungated(variant: Variant, verdict: Verdict) -> None:
     """The outcome of a check that lets the test go on whatever it is: shown, and gates nothing."""
-    _record("verdict", variant, verdict=_plain(verdict), skipped=True)
+    _record("verdict", variant, verdict=plain(verdict), skipped=True)
