@@ -180,10 +180,18 @@ def pytest_itemcollected(item: pytest.Item) -> None:
         item.add_marker("edge")
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Note what was collected: a misspelt fixture is looked for among it."""
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_collection_modifyitems(
+    config: pytest.Config, items: list[pytest.Item]
+) -> Generator[None, object, object]:
+    """Let `-k` find forms by name, and note what was collected, before any is deselected."""
     keep_collected(config, items)
+    if not getattr(config.option, "keyword", ""):
+        return (yield)
+    from pytest_edgequant.plugin.keywords import forms_by_name
+
+    with forms_by_name(config, items):
+        return (yield)
 
 
 # -- running ------------------------------------------------------------------------------------
