@@ -34,6 +34,10 @@ class SettingsError(EdgeQuantError):
     """An option, ini value, TOML key or marker that can't be used as it stands."""
 
 
+class ConfigurationError(SettingsError):
+    """A model of the configuration that can't be gated as it stands there: its file, its data."""
+
+
 class UnknownNameError(SettingsError):
     """A name that is not in a registry; the message lists the closest ones."""
 

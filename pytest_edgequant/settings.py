@@ -16,12 +16,16 @@ from pytest_edgequant.files import read_bytes
 from pytest_edgequant.wording import shown
 
 SECTION = "[tool.edgequant]"
+OWN_FILE = "edgequant.toml"
+"""The file that holds the section's keys without `tool.edgequant` before them."""
 DEFAULT_TFLM_MACS = 5_000_000_000
 """Some seconds on one core with TFLM's reference kernels."""
 _TOOL_TABLE = re.compile(rb"^\s*\[+\s*tool\s*\.\s*([\w-]+)", re.MULTILINE)
 _NEARLY_EQUAL = 0.88
-TABLES = ("targets", "regression", "accepted")
+TABLES = ("targets", "models", "regression", "accepted")
 """Keys of the section that hold tables, and have no option."""
+PLURALS = {"target": "targets", "variant": "variants"}
+"""Options that may be written as the models' keys are: `targets = ["nano33ble"]`."""
 
 
 @dataclass(frozen=True)
@@ -131,7 +135,8 @@ class Settings:
     """All options with their final values.
 
     `target_given` tells whether a target was named anywhere, `origins` where each value was given.
-    `regression` and `accepted` are the tables as they stand; `baseline` reads them.
+    `regression`, `accepted` and `models` are the tables as they stand; `baseline` and `gate` read
+    them. `places` says which file and table a key was read from, where not from `where`.
     """
 
     target: tuple[str, ...] = ()
@@ -155,7 +160,13 @@ class Settings:
     user_targets: Mapping[str, Any] | None = None
     regression: Any = None
     accepted: Any = None
+    models: Any = None
     where: str = SECTION
+    places: Mapping[str, str] = field(default_factory=dict)
+
+    def place(self, key: str) -> str:
+        """The file and table that a key of the configuration was read from."""
+        return self.places.get(key, self.where)
 
 
 def split_names(value: object, where: str) -> tuple[str, ...]:
@@ -243,6 +254,12 @@ def misspelt_section(content: bytes) -> str | None:
     return None
 
 
+def own_file(root: Path, here: Path) -> Path:
+    """Where the project's edgequant.toml is or would be: at its root, else where one works."""
+    at_root = root / OWN_FILE
+    return here / OWN_FILE if (here / OWN_FILE).is_file() and not at_root.is_file() else at_root
+
+
 def read_section(pyproject: Path) -> Mapping[str, Any]:
     """The table `[tool.edgequant]` of a pyproject.toml; empty where there is none.
 
@@ -259,17 +276,23 @@ def read_section(pyproject: Path) -> Mapping[str, Any]:
         raise SettingsError(f"{pyproject}: [tool.{wrong}]: did you mean {SECTION}?")
     if b"edgequant" not in content:
         return {}
-    from pytest_edgequant.names import unknown
     from pytest_edgequant.toml import load_toml
 
     section = load_toml(content, str(pyproject)).get("tool", {}).get("edgequant", {})
     if not isinstance(section, Mapping):
         raise SettingsError(f"{pyproject}: {SECTION} must be a table")
-    known = [option.name for option in OPTIONS]
-    for key in section:
-        if key not in TABLES and key.replace("-", "_") not in known:
-            raise unknown("key", key, [*known, *TABLES], f"{pyproject}: {SECTION}")
+    check_keys(section, f"{pyproject}: {SECTION}")
     return section
+
+
+def check_keys(section: Mapping[str, Any], where: str) -> None:
+    """Raise `UnknownNameError` for a key that the section does not have, with the closest one."""
+    from pytest_edgequant.names import unknown
+
+    known = [*(option.name for option in OPTIONS), *TABLES, *PLURALS.values()]
+    for key in section:
+        if key not in known and key.replace("-", "_") not in known:
+            raise unknown("key", key, dict.fromkeys(known), where)
 
 
 def resolve(
@@ -280,28 +303,39 @@ def resolve(
     cwd: Path,
     rootdir: Path,
     where: str = SECTION,
+    places: Mapping[str, str] | None = None,
 ) -> Settings:
     """The settings from what was given in each place; None and empty lists count as not given.
 
-    Paths of the command line are relative to `cwd`, others to `rootdir`. Raises `SettingsError`.
+    Paths of the command line are relative to `cwd`, others to `rootdir`. `places` says of keys of
+    the section where they were read, if not at `where`. Raises `SettingsError`.
     """
     values: dict[str, Any] = {}
     origins: dict[str, str] = {}
+    places = places or {}
     table = {key.replace("-", "_"): value for key, value in section.items()}
+    spelt = _singular(table, places, where)
     for option in OPTIONS:
         for place, source, base in (
             (option.flag, cli, cwd),
             (option.ini, ini, rootdir),
-            (f"{where}: {option.name}", table, rootdir),
+            (
+                f"{places.get(spelt.get(option.name, option.name), where)}: "
+                f"{spelt.get(option.name, option.name)}",
+                table,
+                rootdir,
+            ),
         ):
             value = source.get(option.name)
             if value is not None and value not in ([], ""):
                 values[option.name] = _read(option, value, base, place)
                 origins[option.name] = place
                 break
-    targets = section.get("targets")
+    targets = table.get("targets")
     if targets is not None and not isinstance(targets, Mapping):
-        raise SettingsError(f"{where}: targets must be a table of tables")
+        raise SettingsError(
+            f"{places.get('targets', where)}: targets must be names, or a table of tables"
+        )
     return Settings(
         **values,
         target_given="target" in values,
@@ -309,5 +343,25 @@ def resolve(
         user_targets=targets,
         regression=section.get("regression"),
         accepted=section.get("accepted"),
+        models=section.get("models"),
         where=where,
+        places=places,
     )
+
+
+def _singular(table: dict[str, Any], places: Mapping[str, str], where: str) -> dict[str, str]:
+    """Give options that are written in the plural their names; gives how each was spelt.
+
+    `targets` is a list of names here; a table of it describes boards of the project's own.
+    """
+    spelt = {}
+    for name, plural in PLURALS.items():
+        if not isinstance(table.get(plural), str | list):
+            continue
+        if name in table:
+            raise SettingsError(
+                f"{places.get(plural, where)}: {name} and {plural} are the same: give one"
+            )
+        table[name] = table.pop(plural)
+        spelt[name] = plural
+    return spelt

@@ -32,11 +32,13 @@ from pytest_edgequant.results.gathered import Event
 from pytest_edgequant.results.session import Session
 from pytest_edgequant.tflite.model import graph_of
 from pytest_edgequant.tflite.unread import unread_bytes
-from pytest_edgequant.units import parse_duration, parse_share, parse_size
+from pytest_edgequant.units import limit_share, parse_duration, parse_size
 from pytest_edgequant.wording import counted
 
 _WORTH = 0.03
 """From such a share of a file on, what could be taken off is told."""
+TARGETS_OWN = "target"
+"""The limit of an arena that is what the target leaves."""
 Limit = str | int | float
 """A limit as users write it: "64 KiB", "80%", "50 ms", "2 pt", or a number."""
 
@@ -45,8 +47,8 @@ Limit = str | int | float
 class Budgets:
     """Limits beside the target's own, each as users write it; None where there is none.
 
-    `size` and `arena` are bytes or a share of what the target has left, `max_drop` is a drop of the
-    task metric against the float model.
+    `size` and `arena` are bytes or a share of what the target has left, `arena` may also be
+    "target": all of that. `max_drop` is a drop of the task metric against the float model.
     """
 
     size: Limit | None = None
@@ -58,9 +60,10 @@ class Budgets:
         """Raise `UnitError` for a limit that can't be meant, by what the user called it."""
         for field in ("size", "arena"):
             limit = getattr(self, field)
-            if limit is not None:
+            own = field == "arena" and limit == TARGETS_OWN
+            if limit is not None and not own:
                 check_bytes(limit, names[field])
-                if parse_share(limit, names[field]) is None:
+                if limit_share(limit, names[field]) is None:
                     parse_size(limit, names[field])
         if self.latency is not None:
             parse_duration(self.latency, names["latency"])
@@ -93,16 +96,28 @@ def checks(
     The latency is estimated where nothing limits it, and the task metric is evaluated where there
     is a dataset: figures of the report, that gate nothing.
     """
-    found = [Check("deployable", lambda: _deployable(variant, target))]
     size, arena, max_drop = budgets.size, budgets.arena, budgets.max_drop
-    if size is not None:
-        found.append(Check("size", lambda: assert_size_within(variant, size, target=target)))
-    if arena is not None:
-        found.append(Check("arena", lambda: assert_arena_fits(variant, target, max=arena)))
-    found.append(Check("latency", lambda: _latency(variant, target, budgets.latency)))
-    if task is not None:
-        found.append(Check("accuracy_drop", lambda: _accuracy(variant, target, task, max_drop)))
-    return found
+    most = None if arena == TARGETS_OWN else arena
+    run: dict[str, Callable[[], object]] = {
+        "deployable": lambda: _deployable(variant, target),
+        "size": lambda: assert_size_within(variant, size or 0, target=target),
+        "arena": lambda: assert_arena_fits(variant, target, max=most),
+        "latency": lambda: _latency(variant, target, budgets.latency),
+        "accuracy": lambda: _accuracy(variant, target, task, None),
+        "accuracy_drop": lambda: _accuracy(variant, target, task, max_drop),
+    }
+    return [Check(name, run[name]) for name in asked(budgets, evaluated=task is not None)]
+
+
+def asked(budgets: Budgets, *, evaluated: bool) -> list[str]:
+    """The names of the checks, known before there is a variant."""
+    names = ["deployable"]
+    names += ["size"] if budgets.size is not None else []
+    names += ["arena"] if budgets.arena is not None else []
+    names.append("latency")
+    if evaluated:
+        names.append("accuracy" if budgets.max_drop is None else "accuracy_drop")
+    return names
 
 
 def _latency(variant: Variant, target: Target, limit: Limit | None) -> None:
@@ -115,8 +130,9 @@ def _latency(variant: Variant, target: Target, limit: Limit | None) -> None:
         estimate_latency(variant, target)
 
 
-def _accuracy(variant: Variant, target: Target, task: Task, limit: Limit | None) -> None:
+def _accuracy(variant: Variant, target: Target, task: Task | None, limit: Limit | None) -> None:
     """Evaluate the task metric, and hold its drop against a limit where there is one."""
+    assert task is not None
     if limit is None:
         from pytest_edgequant.api.accuracy import evaluate
 

@@ -112,11 +112,13 @@ class BaselineGate:
             return
         self._load()
         measured = (self.before or Baseline()).figures()
-        where = settings.where
+        rules, accepted = settings.place("regression"), settings.place("accepted")
         self.rules = parse_rules(
-            settings.regression, where, strict=settings.strict, measured=measured
+            settings.regression, rules, strict=settings.strict, measured=measured
         )
-        self.accepted = parse_accepted(settings.accepted, where, targets=targets, measured=measured)
+        self.accepted = parse_accepted(
+            settings.accepted, accepted, targets=targets, measured=measured
+        )
 
     def check_file(self) -> None:
         """Raise `DocumentError` for a file that the command line names and that can't be read.

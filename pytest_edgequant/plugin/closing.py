@@ -45,7 +45,7 @@ class Closing:
         """Write the baseline and the reports, and turn a run that gated nothing red."""
         self.baseline.compare(self.session)
         self.baseline.save(self.session)
-        gated_nothing = self.settings.target_given and self.session.gated == 0
+        gated_nothing = self._has_to_gate() and self.session.gated == 0
         if gated_nothing and pytest_session.exitstatus in (0, NO_TESTS_COLLECTED):
             self._nothing_gated = True
             pytest_session.exitstatus = NO_TESTS_COLLECTED
@@ -57,6 +57,16 @@ class Closing:
             with self.progress(f"writing {path.name}"):
                 self._report_errors += write_report(path, self.session)
         self._report_errors += github.write_summary(self.session)
+
+    def _has_to_gate(self) -> bool:
+        """Whether a target was given, to this run.
+
+        Where models are configured, their targets stand in the configuration of every run, those
+        of other tests alone as well.
+        """
+        by_hand = self.settings.origins.get("target", "").startswith("--")
+        own = by_hand or not self.settings.models or bool(self.session.tests())
+        return self.settings.target_given and own
 
     def _given_targets(self) -> dict[str, Target]:
         """The profiles that this run was given, by name."""

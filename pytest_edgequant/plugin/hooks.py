@@ -14,7 +14,7 @@ from pytest_edgequant.plugin import fixtures, latency_fixtures
 from pytest_edgequant.plugin.current import get_run as get_run
 from pytest_edgequant.plugin.current import keep_collected, made_run
 from pytest_edgequant.plugin.fixtures import PARAMETRIZED
-from pytest_edgequant.settings import OPTIONS, is_misspelt, misspelt_section
+from pytest_edgequant.settings import OPTIONS, is_misspelt, misspelt_section, own_file
 from pytest_edgequant.wording import one_line
 
 _INI_TYPES: dict[str, Any] = {
@@ -61,6 +61,8 @@ def _configured(config: pytest.Config) -> bool:
     if any(getattr(config.option, f"edgequant_{o.name}", None) for o in OPTIONS):
         return True
     if any(config.getini(option.ini) for option in OPTIONS):
+        return True
+    if own_file(config.rootpath, config.invocation_params.dir).is_file():
         return True
     try:
         content = (config.rootpath / "pyproject.toml").read_bytes()
@@ -110,7 +112,12 @@ def pytest_configure(config: pytest.Config) -> None:
     latency_fixtures.register(config)
     _refuse_misspelt(config)
     if _configured(config):
-        get_run(config).check_settings()
+        run = get_run(config)
+        run.check_settings()
+        if run.settings.models:
+            from pytest_edgequant.plugin import configured
+
+            configured.enter(run)
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from pytest_edgequant import context
-from pytest_edgequant.errors import EdgeQuantError, SettingsError
+from pytest_edgequant.configuration import Configuration, read_configuration
+from pytest_edgequant.errors import EdgeQuantError, SettingsError, UnknownNameError
 from pytest_edgequant.forms import get_spec
 from pytest_edgequant.pipeline.pipeline import Pipeline
 from pytest_edgequant.plugin import outcomes
@@ -25,8 +26,11 @@ from pytest_edgequant.report import RENDERERS, junit, needs_files
 from pytest_edgequant.report import targets as targets_report
 from pytest_edgequant.results.gathered import Event
 from pytest_edgequant.results.session import Session
-from pytest_edgequant.settings import OPTIONS, Settings, read_section, resolve
+from pytest_edgequant.settings import OPTIONS, Settings, own_file, resolve
 from pytest_edgequant.targets import Targets
+
+if TYPE_CHECKING:
+    from pytest_edgequant.gate.configured.tables import ModelTable
 
 _RUNS_NO_TEST = (
     "collectonly",
@@ -53,27 +57,41 @@ class Run:
     # -- settings -----------------------------------------------------------------------------
 
     @cached_property
-    def settings(self) -> Settings:
+    def configuration(self) -> Configuration:
+        """What the project's files say; raises `SettingsError`."""
         config = self.config
         inipath = config.inipath
         pyproject = config.rootpath / "pyproject.toml"
         if inipath is not None and inipath.name == "pyproject.toml":
             pyproject = inipath
+        return read_configuration(
+            pyproject, own_file(config.rootpath, config.invocation_params.dir)
+        )
+
+    @cached_property
+    def settings(self) -> Settings:
+        config, found = self.config, self.configuration
         return resolve(
             {o.name: getattr(config.option, f"edgequant_{o.name}", None) for o in OPTIONS},
             {o.name: config.getini(o.ini) for o in OPTIONS},
-            read_section(pyproject),
+            found.section,
             cwd=config.invocation_params.dir,
-            rootdir=pyproject.parent,
-            where=f"{pyproject.name}: [tool.edgequant]",
+            rootdir=found.root,
+            where=found.where,
+            places=found.places,
         )
+
+    @cached_property
+    def models(self) -> list[ModelTable]:
+        """The models that the configuration gates; raises `SettingsError`."""
+        from pytest_edgequant.gate.configured.tables import read_models
+
+        return read_models(self.configuration, self.targets)
 
     def check_settings(self) -> None:
         """Stop before collection on a setting that can't be meant."""
         try:
-            targets = self.targets
-            for name in self.settings.target:
-                targets.expand(name)
+            self._check_targets()
             for name in self.settings.variant:
                 get_spec(name, self.settings.origins["variant"])
             self.devices.results  # noqa: B018 - read now, so that a damaged file stops the run
@@ -88,6 +106,21 @@ class Run:
                 context.file_of = self._file_of
         except EdgeQuantError as error:
             raise pytest.UsageError(str(error)) from None
+
+    def _check_targets(self) -> None:
+        """Raise `UnknownNameError` for a target that is not known, saying where it is named."""
+        place = self.settings.origins.get("target", "")
+        for name in self.settings.target:
+            try:
+                self.targets.expand(name)
+            except UnknownNameError as error:
+                if place.startswith("--"):
+                    raise
+                raise UnknownNameError(f"{place}: {error}") from None
+
+    def refuse(self) -> None:
+        """Write nothing at the end: the run was stopped for what can't be meant."""
+        self._refused = True
 
     def target_lines(self) -> list[str]:
         try:
@@ -107,7 +140,7 @@ class Run:
 
     @cached_property
     def targets(self) -> Targets:
-        return Targets(self.settings.user_targets, self.settings.where)
+        return Targets(self.settings.user_targets, self.settings.place("targets"))
 
     @cached_property
     def devices(self) -> DeviceResults:

@@ -15,7 +15,11 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _PAIRS = (("x", "y"), ("x_test", "y_test"), ("inputs", "labels"), ("images", "labels"))
-_ALONE = ("x_calibration", "calibration", "x_val", "x", "inputs", "images", "x_train", "x_test")
+_ALONE = (
+    *("x_calibration", "x_calib", "calibration", "x_validation", "x_val"),
+    *("x", "inputs", "images", "x_train", "x_test"),
+)
+"""Names of samples to calibrate with, from those that say so to those that may do."""
 
 
 def _arrays(path: Path, what: str) -> dict[str, NDArray[Any]]:

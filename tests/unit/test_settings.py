@@ -157,10 +157,18 @@ def test_a_wrong_value_names_the_flag_or_the_ini_key() -> None:
         settings({}, {"timeout": "x"})
 
 
-def test_targets_must_be_tables() -> None:
-    with pytest.raises(SettingsError, match="targets must be a table"):
-        settings({}, {}, {"targets": ["pico"]})
+def test_targets_are_names_or_tables() -> None:
+    with pytest.raises(SettingsError, match="targets must be names, or a table of tables"):
+        settings({}, {}, {"targets": 3})
     assert settings({}, {}, {"targets": {"x": {}}}).user_targets == {"x": {}}
+    named = settings({}, {}, {"targets": ["pico", "esp32"], "variants": "int8"})
+    assert (named.target, named.user_targets, named.variant) == (("pico", "esp32"), None, ("int8",))
+    assert named.origins["target"].endswith("targets")
+
+
+def test_an_option_is_written_once() -> None:
+    with pytest.raises(SettingsError, match="target and targets are the same: give one"):
+        settings({}, {}, {"targets": ["pico"], "target": "esp32"})
 
 
 def test_the_tables_of_baselines_are_read(tmp_path: Path) -> None:
