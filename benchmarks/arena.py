@@ -19,7 +19,7 @@ import json
 import statistics
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 from ai_edge_litert import schema_py_generated as schema
@@ -225,8 +225,7 @@ def main() -> None:
     chosen = parser.parse_args()
     models = sorted((chosen.folder / "models").glob("*.tflite"))
     models = models or sorted(chosen.folder.glob("*.tflite"))
-    by_operators: Callable[[list[object]], int] = lambda row: -int(str(row[2]))  # noqa: E731
-    largest = sorted(timings(models), key=by_operators)[:12]
+    largest = sorted(timings(models), key=lambda row: -int(str(row[2])))[:12]
     print(tabulate(largest, ["model", "size", "operators", "read and compute"]))
     print()
     print(tabulate(growth(models), ["model", "operators", "read and compute", "each operator"]))

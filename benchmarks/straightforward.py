@@ -14,8 +14,8 @@ from pathlib import Path
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 warnings.filterwarnings("ignore")
 
-import numpy as np  # noqa: E402
-import tensorflow as tf  # noqa: E402
+import numpy as np  # noqa: E402 - the setting above comes first
+import tensorflow as tf  # noqa: E402 - as above
 
 VARIANTS = ("float32", "float16", "dynamic_range", "int8", "int8_float_io", "uint8_io", "int16x8")
 

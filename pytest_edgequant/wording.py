@@ -58,7 +58,7 @@ def portable(text: str, root: str) -> str:
             continue
         below = "" if instead == "." else f"{instead}{os.sep}"
         text = text.replace(f"{folder}{os.sep}", below)
-        text = re.sub(rf"{re.escape(folder)}(?![\w.-])", lambda _: instead, text)  # noqa: B023
+        text = re.sub(rf"{re.escape(folder)}(?![\w.-])", lambda _: instead, text)  # noqa: B023 - called at once
     return text
 
 

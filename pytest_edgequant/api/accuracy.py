@@ -6,19 +6,19 @@ For scripts and notebooks as well: nothing here needs pytest.
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
 from pytest_edgequant import context
 from pytest_edgequant.api.convert import for_target, load_variant
+from pytest_edgequant.api.recorded_accuracy import record_comparison
 from pytest_edgequant.baseline.scored import samples_of
 from pytest_edgequant.errors import DatasetError, MetricError, user_facing
 from pytest_edgequant.measure import metrics, paired
 from pytest_edgequant.measure.chance import chance_of_one_answer
 from pytest_edgequant.measure.confidence import DEFAULT_CONFIDENCE, check_confidence
-from pytest_edgequant.measure.evaluation.engine import Consumer
+from pytest_edgequant.measure.evaluation.consuming import Consumer
 from pytest_edgequant.measure.evaluation.parity import ParityAccumulator
 from pytest_edgequant.measure.evaluation.runtimes import TITLES, check_runtime
 from pytest_edgequant.measure.evaluation.scoring import (
@@ -47,9 +47,6 @@ from pytest_edgequant.samples.stream import Preprocess, Samples
 from pytest_edgequant.tflite.ends import aligned
 from pytest_edgequant.tflite.model import graph_of
 from pytest_edgequant.wording import counted
-
-_MOST_CLASSES = 100
-"""Classes whose recall a report has, those that lost most."""
 
 _FEW_SAMPLES = 100
 """Below so many samples a verdict says how few they are."""
@@ -255,7 +252,7 @@ def compare_accuracy(
         provenance=found.provenance(1),
         total=found.coverage.total,
     )
-    _record_comparison(candidate, baseline, comparison)
+    record_comparison(candidate, baseline, comparison)
     return comparison
 
 
@@ -276,84 +273,6 @@ def _notes(count: int, before: metrics.Score, after: metrics.Score) -> tuple[str
         if found.constant:
             notes.append(f"the {who}'s outputs are the same for every sample")
     return tuple(notes)
-
-
-def _record_comparison(
-    candidate: Variant, baseline: Variant, comparison: AccuracyComparison
-) -> None:
-    unit = "fraction" if comparison.share else ""
-    interval = (
-        f"; {100 * comparison.confidence:g}% interval, {comparison.method}"
-        if comparison.method
-        else ""
-    )
-    recording.record_metric(
-        candidate,
-        "accuracy_drop",
-        Metric(
-            comparison.drop,
-            unit,
-            f"{comparison.provenance}, against {baseline.label}{interval}",
-            comparison.low,
-            comparison.high,
-            count=comparison.count,
-            of=comparison.total,
-        ),
-    )
-    _record_classes(candidate, comparison)
-    if baseline.fingerprint != candidate.fingerprint:
-        _record_fidelity(candidate, baseline, comparison)
-
-
-def _record_classes(candidate: Variant, comparison: AccuracyComparison) -> None:
-    """The class that lost most, and the recall of each; nothing where no class is judged."""
-    worst = comparison.worst_class
-    if worst is None:
-        return
-    figure = Metric(
-        worst.drop,
-        "fraction",
-        f"{comparison.provenance}, class {worst.label}",
-        worst.low,
-        worst.high,
-        count=worst.count,
-    )
-    recording.record_metric(candidate, "worst_class_drop", figure)
-    rows = (
-        {
-            "label": int(drop.label),
-            "count": int(drop.count),
-            "recall": float(drop.candidate),
-            "baseline": float(drop.baseline),
-        }
-        for drop in comparison.classes[:_MOST_CLASSES]
-    )
-    recording.record_details(candidate, "classes", rows)
-
-
-def _record_fidelity(candidate: Variant, baseline: Variant, comparison: AccuracyComparison) -> None:
-    """How far the outputs of two different files are apart, labels or not."""
-    fidelity = comparison.fidelity
-    if fidelity is None:
-        return
-    against = f"measured against {baseline.label} (LiteRT on this host)"
-    if comparison.agreement is not None:
-        agreed = Metric(
-            comparison.agreement, "fraction", against, count=comparison.count, of=comparison.total
-        )
-        recording.record_metric(candidate, "agreement", agreed)
-    undefined = "not defined: all outputs are zero"
-    for name, value, unit in (
-        ("output_cosine", fidelity.cosine, ""),
-        ("output_sqnr", fidelity.sqnr_db, "dB"),
-    ):
-        if value is None:
-            figure = Metric.unavailable(unit, undefined)
-        elif math.isinf(value):
-            figure = Metric.unavailable(unit, "infinite: the outputs are identical")
-        else:
-            figure = Metric(value, unit, against, count=fidelity.count, of=comparison.total)
-        recording.record_metric(candidate, name, figure)
 
 
 @user_facing

@@ -58,7 +58,7 @@ def tensorflow() -> Any:
         # gc.collect() each time, which took two thirds of a small conversion looking at them.
         gc.disable()
         try:
-            import tensorflow  # noqa: F401
+            import tensorflow  # noqa: F401 - it is made ready here
         except ImportError:
             raise missing_extra("converting a Keras model or SavedModel", "tensorflow") from None
         finally:

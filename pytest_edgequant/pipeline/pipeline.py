@@ -78,8 +78,8 @@ class Pipeline:
         self._timeout = timeout
         self._converter = IsolatedProcess("converter", timeout)
         self._interpreter = IsolatedProcess("interpreter", timeout, measures=True)
-        if cache_dir is not None:  # a folder that was asked for and won't do is told at once
-            self.cache  # noqa: B018
+        if cache_dir is not None:
+            self.cache  # noqa: B018 - a folder that was asked for and won't do is told at once
 
     @cached_property
     def cache(self) -> Cache:

@@ -13,7 +13,7 @@ ACTION = ROOT / ".github" / "actions" / "edge-gate"
 sys.path.insert(0, str(ACTION))
 collect_ignore_glob = [] if ACTION.is_dir() else ["test_*.py"]
 
-from fake_github import FakeGitHub  # noqa: E402
+from fake_github import FakeGitHub  # noqa: E402 - its folder is set above
 
 
 @pytest.fixture

@@ -151,7 +151,7 @@ def test_every_public_name_resolves() -> None:
         assert getattr(pytest_edgequant, name) is not None
     assert set(dir(pytest_edgequant)) >= set(pytest_edgequant.__all__)
     with pytest.raises(AttributeError, match="no attribute 'assert_everything'"):
-        pytest_edgequant.assert_everything  # noqa: B018
+        pytest_edgequant.assert_everything  # noqa: B018 - asking for it is the test
 
 
 def test_assertions_work_without_fixtures_and_without_pytest(project: Project) -> None:

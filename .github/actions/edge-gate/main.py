@@ -11,7 +11,7 @@ sys.dont_write_bytecode = True
 for stream in (sys.stdout, sys.stderr):
     stream.reconfigure(encoding="utf-8", errors="replace")
 
-from edge_gate.commands import main  # noqa: E402
+from edge_gate.commands import main  # noqa: E402 - it may print
 
 if __name__ == "__main__":
     sys.exit(main(sys.argv[1:]))

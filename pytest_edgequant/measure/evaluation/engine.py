@@ -16,6 +16,7 @@ import numpy as np
 from pytest_edgequant.cache import Cache, Entry, digest, versions
 from pytest_edgequant.errors import CannotRunError, DatasetError, IsolatedProcessError
 from pytest_edgequant.isolation import IsolatedProcess
+from pytest_edgequant.measure.evaluation.consuming import Consumer, Outputs, Told, counting
 from pytest_edgequant.measure.evaluation.jobs import Choice
 from pytest_edgequant.measure.evaluation.processor import machine
 from pytest_edgequant.measure.evaluation.recording import (
@@ -41,28 +42,6 @@ _PACKAGES = {
     "litert-reference": "ai-edge-litert",
     "tflm": "tflite-micro",
 }
-
-Outputs = list["NDArray[Any]"]
-Consumer = Callable[[Any, list[Outputs], Outputs | None], None]
-Told = Callable[[int, int | None], None]
-"""Takes how many samples are done, and of how many where that is known."""
-"""Takes a block: labels, real-valued outputs (n, ...) of each variant, and the first one's inputs.
-
-The inputs are overwritten later, and None where nobody asked for them.
-"""
-
-
-def _counting(consumer: Consumer, told: Told, samples: Samples, selection: Selection) -> Consumer:
-    """A consumer that tells how many samples it was given."""
-    done = 0
-
-    def consume(y: Any, blocks: list[Outputs], x: Outputs | None) -> None:
-        nonlocal done
-        consumer(y, blocks, x)
-        done += len(blocks[0][0])
-        told(done, selection.size(samples.count))
-
-    return consume
 
 
 class Engine:
@@ -109,7 +88,7 @@ class Engine:
         """
 
         def consumer() -> Consumer:
-            return start() if told is None else _counting(start(), told, samples, selection)
+            return start() if told is None else counting(start(), told, samples, selection)
 
         tasks = [self._task(variant, runtime) for variant, runtime in wanted]
         expected = self._expected(tasks, samples)

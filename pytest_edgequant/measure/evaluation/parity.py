@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pytest_edgequant.errors import MetricError
-from pytest_edgequant.measure.evaluation.engine import Outputs
+from pytest_edgequant.measure.evaluation.consuming import Outputs
 from pytest_edgequant.records import RuntimeParity, TensorInfo
 from pytest_edgequant.tflite.graph import Graph, Subgraph
 from pytest_edgequant.wording import short

@@ -11,7 +11,8 @@ import numpy as np
 
 from pytest_edgequant.cache import digest
 from pytest_edgequant.errors import MetricError
-from pytest_edgequant.measure.evaluation.engine import Consumer, Engine, Outputs, Told
+from pytest_edgequant.measure.evaluation.consuming import Consumer, Outputs, Told
+from pytest_edgequant.measure.evaluation.engine import Engine
 from pytest_edgequant.measure.evaluation.runtimes import (
     TITLES,
     check_runtime,

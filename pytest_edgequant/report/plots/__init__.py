@@ -29,7 +29,7 @@ _SETTINGS = {
 def available() -> bool:
     """Whether Matplotlib is installed."""
     try:
-        import matplotlib.figure  # noqa: F401
+        import matplotlib.figure  # noqa: F401 - whether it can be
     except ImportError:
         return False
     return True

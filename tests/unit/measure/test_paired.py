@@ -18,20 +18,6 @@ from pytest_edgequant.measure.proportions import (
     tango_interval,
 )
 
-
-def outcomes(lost: int, gained: int, count: int) -> tuple[Any, Any]:
-    """Baseline and candidate with that many samples lost and gained, the rest right in both."""
-    baseline, candidate = np.ones(count, bool), np.ones(count, bool)
-    candidate[:lost] = False
-    baseline[lost : lost + gained] = False
-    return baseline, candidate
-
-
-def compared(lost: int, gained: int, count: int, confidence: float = 0.95) -> Any:
-    baseline, candidate = outcomes(lost, gained, count)
-    return compare_outcomes(baseline=baseline, candidate=candidate, confidence=confidence)
-
-
 # -- bad input ----------------------------------------------------------------------------------
 
 
