@@ -145,8 +145,8 @@ def share(
     """The variant on the first board that runs it; the test is about all that do.
 
     A board that refuses it is shown so; of a variant that was asked for by name that is kept, for
-    the test can't pass then where it judges the variant. Where no board runs it, it is the first
-    one's, so that whoever judges it says why. `offered` tells of a variant that was not asked for
+    the test can't pass then where it judges the variant. Where no board runs that, it is the first
+    one's, and whoever judges it says why. `offered` tells of a variant that was not asked for
     by name whether a board has the form at all.
     """
     able: list[Target] = []
@@ -169,6 +169,7 @@ def share(
             )
         if not able:
             pytest.skip("; ".join(verdict.message for verdict in verdicts.values()))
-    boards.able[key] = [target.name for target in able or boards.runtime.targets]
-    boards.refused[key] = refused if named and able else {}
-    return dataclasses.replace(variant, target=(able or boards.runtime.targets)[0])
+    able = able or [boards.runtime.targets[0]]
+    boards.able[key] = [target.name for target in able]
+    boards.refused[key] = {n: why for n, why in refused.items() if named and n != able[0].name}
+    return dataclasses.replace(variant, target=able[0])

@@ -221,9 +221,9 @@ def test_a_quantized_file_needs_no_samples_and_leaves_none_out(project: Project,
     assert "split off" not in result.stdout.str()
 
 
-def test_other_forms_of_a_quantized_file_are_skipped_without_calibration(project: Project) -> None:
+def test_a_quantized_file_needs_no_calibration(project: Project) -> None:
     project.conftest(model="tiny_int8", calibration=False)
     project.test("def test_it(edge_variant): assert_size_within(edge_variant, '6 KiB')\n")
     result = project.run("--edge-target=pico")
-    result.assert_outcomes(passed=1, skipped=4)
+    result.assert_outcomes(passed=1)
     result.stdout.no_fnmatch_line("*CalibrationError*")

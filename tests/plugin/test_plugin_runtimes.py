@@ -154,6 +154,20 @@ def test_a_board_that_refuses_what_is_named_fails_the_test(suite: Project) -> No
     }
 
 
+def test_each_board_is_told_why_none_runs_what_is_named(suite: Project) -> None:
+    suite.conftest(REFERENCE, model="tiny_dynamic_range")
+    suite.test(NAMED.replace("edge_int8", "edge_variant"))
+    run = suite.report("--edge-target=pico,esp32")
+    run.result.assert_outcomes(failed=1)
+    told = {
+        row["target"]: [v["message"] for v in row["verdicts"]] for row in run.document["results"]
+    }
+    assert sorted(told) == ["esp32", "pico"]
+    for board, messages in told.items():
+        assert len(messages) == 1
+        assert f"cannot run on {board}: TFLM has no hybrid kernels" in messages[0]
+
+
 def test_a_baseline_need_not_run_on_the_board(suite: Project) -> None:
     suite.write(
         "pyproject.toml", '[tool.edgequant.targets.whole]\nbase = "pico"\nvariants = ["int8"]\n'
