@@ -20,6 +20,7 @@ from pytest_edgequant.forms import VARIANTS
 from pytest_edgequant.records import Outcome, Target, Variant, Verdict
 from pytest_edgequant.results import recording
 from pytest_edgequant.results.gathered import Event
+from pytest_edgequant.wording import counted
 
 _OWN_FIGURES = frozenset({"arena_bytes", "device_arena_bytes", "latency_ms", "energy_mj"})
 _OWN_CHECKS = frozenset({"arena", "deployable", "latency", "ops", "runs", "size"})
@@ -31,7 +32,7 @@ _VARIANTS = {f"edge_{name}" for name in ("variant", *VARIANTS)}
 _boards_key: pytest.StashKey[Boards] = pytest.StashKey()
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Runtime:
     """What decides how accurate a variant is ("tflm", "litert"), and the targets that have it."""
 
@@ -40,6 +41,9 @@ class Runtime:
 
     def __str__(self) -> str:
         return self.name
+
+    def __repr__(self) -> str:
+        return f"<Runtime {self.name} of {counted(len(self.targets), 'target')}>"
 
 
 def by_runtime(targets: Sequence[Target]) -> list[Runtime]:

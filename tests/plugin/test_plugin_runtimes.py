@@ -119,7 +119,8 @@ def test_a_board_without_the_form_is_left_out(suite: Project) -> None:
     suite.test(
         "def test_it(edge_variant, edge_runtime, edge_dataset):\n"
         "    assert [t.name for t in edge_runtime.targets] == ['fine', 'coarse']\n"
-        "    assert edge_runtime.name == 'tflm'\n"
+        "    assert edge_runtime.name == str(edge_runtime) == 'tflm'\n"
+        "    assert repr(edge_runtime) == '<Runtime tflm of 2 targets>'\n"
         "    evaluate(edge_variant, edge_dataset)\n"
     )
     run = suite.report("--edge-target=fine,coarse")
