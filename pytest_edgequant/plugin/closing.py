@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -81,10 +82,18 @@ class Closing:
         here = self.config.invocation_params.dir
         return path.relative_to(here).as_posix() if path.is_relative_to(here) else str(path)
 
+    def _width(self, reporter: pytest.TerminalReporter) -> int | None:
+        """How wide the terminal is that somebody looks at; None of a file, a pipe, a log of CI."""
+        if not reporter.isatty or os.environ.get("CI"):
+            return None
+        return self.config.get_terminal_writer().fullwidth
+
     def summarize(self, reporter: pytest.TerminalReporter) -> None:
         """Print the tables, then what needs to be seen in red."""
         reports = list(map(self._shown, self.settings.report))
-        lines = list(terminal.summary_lines(self.session, self._given_targets().values(), reports))
+        targets = self._given_targets().values()
+        width = self._width(reporter)
+        lines = list(terminal.summary_lines(self.session, targets, reports, width))
         more = list(self.baseline.lines())
         if lines or more:
             reporter.write_sep("-", "edgequant")

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 from pytest_edgequant.records import Change, Metric, Result
 from pytest_edgequant.report.figures import change_text, format_value, is_share
+from pytest_edgequant.report.fitting import NOISE, RATIO, SAMPLES, VERDICT
 from pytest_edgequant.report.legend import Cell, Column, Legend, limit_source, source
 from pytest_edgequant.report.overview import row_text
 from pytest_edgequant.report.usage import Use, tightest, uses
@@ -58,7 +60,10 @@ class _Row(NamedTuple):
         metric = self.result.metrics.get(name)
         if metric is None or metric.value is None:
             return self.missing(name)
-        return self.cell(name, show(name, metric), source(metric).made)
+        text, made = show(name, metric), source(metric).made
+        value, interval, _ = text.partition(" (")
+        brief = self.cell(name, value, made) if interval else None
+        return replace(self.cell(name, text, made), brief=brief)
 
 
 def _bytes(name: str, metric: Metric) -> str:
@@ -113,10 +118,11 @@ def _drop(row: _Row) -> Cell:
         return f"{factor * value + 0.0:{spec}}"  # -0.0 would read as a gain
 
     text, interval = show(metric.value, 4) + (" pt" if share else ""), ""
+    brief = row.cell("accuracy_drop", text)
     if metric.low is not None and metric.high is not None and metric.low != metric.high:
         text += f" ({show(metric.low, 3)} to {show(metric.high, 3)})"
         interval = source(metric).interval and f"in brackets: {source(metric).interval}"
-    return row.cell("accuracy_drop", text, interval)
+    return replace(row.cell("accuracy_drop", text, interval), brief=brief)
 
 
 def _drop_heading(rows: Sequence[_Row]) -> str:
@@ -176,16 +182,16 @@ def _columns(rows: Sequence[_Row], sizes: Mapping[str, float | int]) -> Iterator
     hidden = set(_IN_REPORTS_ONLY) - limited
     names = sorted(known.difference(_OWN_COLUMNS, hidden))
     yield Column("size", [_size(row) for row in rows])
-    yield Column("ratio", [_ratio(row, sizes) for row in rows])
+    yield Column(RATIO, [_ratio(row, sizes) for row in rows])
     if any(map(_shows_flash_left, rows)):
         yield Column("flash left", [row.figure("flash_left_bytes", _bytes) for row in rows])
     yield Column("arena", [row.figure("arena_bytes", _bytes) for row in rows])
     for name in names:
         yield Column(_HEADINGS.get(name, name), [row.figure(name, _other) for row in rows])
-    yield Column("samples", [_samples(row, names) for row in rows])
+    yield Column(SAMPLES, [_samples(row, names) for row in rows])
     # A drop without an interval is none that the mark is about.
     yield Column(_drop_heading(rows), [_drop(row) for row in rows], loose=True)
-    yield Column("SQNR", [_sqnr(row) for row in rows])
+    yield Column(NOISE, [_sqnr(row) for row in rows])
 
 
 def columns(
@@ -208,5 +214,5 @@ def columns(
     return [
         Column("variant", [Cell(result.form) for result in results]),
         *_columns(rows, sizes),
-        Column("verdict", [Cell(row_text(standings.of(r))) for r in results]),
+        Column(VERDICT, [Cell(row_text(standings.of(r))) for r in results]),
     ]

@@ -13,6 +13,7 @@ WIDTH = 150
 """Columns that explanations fill before they begin a new line."""
 _LETTERS = "abcdefghijklmnopqrstuvwxyz"
 
+_MARK = re.compile(r"\[[a-z]\d*\]")
 _INTERVAL = re.compile(r"; (?=[\d.]+% interval)")
 
 
@@ -35,10 +36,12 @@ class Legend:
         """Each mark with what it means."""
         return [(mark, text) for text, mark in self._marks.items()]
 
-    def lines(self, more: Iterable[str] = (), width: int = WIDTH) -> list[str]:
-        """The explanations and `more` of them, several short ones in a line."""
+    def lines(self, said: Iterable[str], more: Iterable[str] = (), width: int = WIDTH) -> list[str]:
+        """The explanations of the marks in what was said, and `more`; several short ones a line."""
         found: list[str] = []
-        for entry in [*(f"{mark} {text}" for mark, text in self.entries), *more]:
+        used = set(_MARK.findall("\n".join(said)))
+        explained = (f"{mark} {text}" for mark, text in self.entries if mark in used)
+        for entry in [*explained, *more]:
             for at, line in enumerate(found):
                 if len(line) + len(entry) + 2 <= width:
                     found[at] = f"{line}  {entry}"
@@ -76,10 +79,19 @@ def limit_source(result: Result, use: Use | None) -> str:
 
 @dataclass
 class Cell:
-    """A cell's text, and the marks that say how it came about."""
+    """A cell's text, and the marks that say how it came about.
+
+    `brief` is the same without its interval, where it has one.
+    """
 
     text: str = "-"
     marks: Sequence[str] = ()
+    brief: Cell | None = None
+
+    @property
+    def marked(self) -> str:
+        """The text with its marks."""
+        return _marked(self.text, self.marks)
 
     @property
     def empty(self) -> bool:

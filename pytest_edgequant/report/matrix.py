@@ -6,8 +6,9 @@ from collections.abc import Iterator, Sequence
 
 from pytest_edgequant.records import Outcome
 from pytest_edgequant.report.boards import Board, Cell, ModelBoards, smallest_lines
+from pytest_edgequant.report.fitting import fitted, wrapped
 from pytest_edgequant.report.legend import Cell as Text
-from pytest_edgequant.report.legend import Column, Legend, source, table
+from pytest_edgequant.report.legend import Column, Legend, source
 from pytest_edgequant.report.notes import named
 from pytest_edgequant.report.overview import WORDS, verdict_text
 from pytest_edgequant.report.usage import Use, tightest, uses
@@ -93,25 +94,28 @@ def _is_told(cell: Cell | None) -> bool:
 
 
 def matrix_lines(
-    found: ModelBoards, standings: Standings, legend: Legend, most: int = 24
+    found: ModelBoards,
+    standings: Standings,
+    legend: Legend,
+    most: int = 24,
+    width: int | None = None,
 ) -> Iterator[str]:
     """A table with a row a board that is not right, at most `most`, and what to take from it.
 
     Up to three boards are all in it. Those on which everything passes are counted.
     """
-    from tabulate import tabulate
-
     few = len(found.boards) <= DETAILED
     good = [] if few else found.passing
     rows = [*found.open, *(found.passing if few else [])]
     yield f"{found.model} on {len(found.boards)} targets"
     if rows:
         shown = rows[:most]
-        headings, texts = table(matrix_columns(shown, found.variants, legend))
-        yield from tabulate(texts, headings, tablefmt="simple", disable_numparse=True).splitlines()
+        yield from fitted(matrix_columns(shown, found.variants, legend), width).lines
         if len(rows) > len(shown):
             others = rows[most:]
-            yield f"and {len(others)} more that are not right: {named(b.name for b in others)}"
+            names = named(b.name for b in others)
+            yield from wrapped(f"and {len(others)} more that are not right: {names}", width)
     if good:
-        yield folded_line(good)
-    yield from smallest_lines(found, standings)
+        yield from wrapped(folded_line(good), width)
+    for line in smallest_lines(found, standings):
+        yield from wrapped(line, width)

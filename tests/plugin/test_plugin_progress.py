@@ -101,11 +101,15 @@ def test_progress_comes_and_goes_and_breaks_no_line(
 def test_logs_and_workers_show_none(slow: Project, workers: tuple[str, ...]) -> None:
     if workers:
         pytest.importorskip("xdist")
-    environ: dict[str, str] = {} if workers else {"CI": "true"}
+    environ = {"COLUMNS": "60", **({} if workers else {"CI": "true"})}
     options = ("--edge-target=pico", f"--edge-cache-dir={slow.cache}", *workers)
     shown = on_terminal(slow, *PYTEST, *options, environ=environ)
     assert not progress_lines(Screen().feed(shown).seen)
     assert "1 failed, 2 passed" in shown
+    # A log keeps whole rows, a terminal has none that is wider than itself.
+    table = shown.partition(" edgequant -")[2].partition("edgequant failed")[0]
+    widest = max(map(len, table.splitlines()[1:]))
+    assert widest > 60 if "CI" in environ else widest <= 60
 
 
 def test_a_script_shows_it_too(slow: Project) -> None:
