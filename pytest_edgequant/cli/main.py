@@ -13,6 +13,7 @@ from pytest_edgequant.cli import (
     compare,
     convert,
     glossary,
+    init,
     inspect,
     merge,
     report,
@@ -23,7 +24,7 @@ from pytest_edgequant.errors import EdgeQuantError
 from pytest_edgequant.version import __version__
 
 WRONG = 2
-COMMANDS = (check, inspect, arena, targets, convert, strip, compare, merge, report, glossary)
+COMMANDS = (init, check, inspect, arena, targets, convert, strip, compare, merge, report, glossary)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -30,30 +30,41 @@ def add_project(parser: argparse.ArgumentParser) -> None:
 
 @contextlib.contextmanager
 def working(
-    project: Path, *, interpreters: bool = True, strip: bool | None = None
+    project: Path,
+    *,
+    interpreters: bool = True,
+    strip: bool | None = None,
+    missing: bool = False,
 ) -> Iterator[Pipeline]:
     """The pipeline of a project, which all public functions use meanwhile.
 
     Without `interpreters` none is asked what it says of a model. `strip` says whether files are
-    taken without what devices never read, by default as the project does. Raises `SettingsError`
-    for settings that can't be read.
+    taken without what devices never read, by default as the project does. `missing` lets there be
+    no such file. Raises `SettingsError` for settings that can't be read.
     """
+    from pytest_edgequant.configuration import read_configuration
     from pytest_edgequant.pipeline.pipeline import Pipeline
     from pytest_edgequant.progress import on_terminal
-    from pytest_edgequant.settings import SECTION, read_section, resolve
+    from pytest_edgequant.settings import resolve
     from pytest_edgequant.targets import Targets
 
-    if project != HERE and not project.is_file():
+    if project != HERE and not missing and not project.is_file():
         raise SettingsError(f"--project: there is no file {str(project)!r}; check the path")
-    where = f"{project.name}: {SECTION}"
+    found = read_configuration(project)
     settings = resolve(
-        {}, {}, read_section(project), cwd=Path(), rootdir=project.parent, where=where
+        {},
+        {},
+        found.section,
+        cwd=Path(),
+        rootdir=found.root,
+        where=found.where,
+        places=found.places,
     )
     pipeline = Pipeline(
         settings.cache_dir,
         no_cache=settings.no_cache,
         timeout=settings.timeout,
-        targets=Targets(settings.user_targets, where),
+        targets=Targets(settings.user_targets, settings.place("targets")),
         dense_per_channel=settings.dense_per_channel,
         strip=settings.strip if strip is None else strip,
         tflm_macs=settings.tflm_macs,

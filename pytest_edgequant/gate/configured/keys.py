@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-_NAMES = {
+NAMES: Mapping[str, Any] = {
     "anyOf": [
         {"type": "string", "minLength": 1},
         {"type": "array", "items": {"type": "string"}, "minItems": 1},
@@ -63,11 +63,11 @@ MODEL = (
     Key(
         "variants",
         "the forms that are gated (default: a .tflite as it is, of others what the target runs)",
-        _NAMES,
+        NAMES,
         ("variant",),
     ),
-    Key("targets", "the boards that it is gated on (default: the section's)", _NAMES, ("target",)),
-    Key("budgets", "limits beside the targets' own", {"$ref": "#/$defs/budgets"}),
+    Key("targets", "the boards that it is gated on (default: the section's)", NAMES, ("target",)),
+    Key("budgets", "limits beside the targets' own", {"$ref": "#/definitions/budgets"}),
 )
 LIMITS = (
     Key(
@@ -91,7 +91,7 @@ LIMITS = (
                     "type": "object",
                     "additionalProperties": False,
                     "required": ["max"],
-                    "properties": {"max": _TIME, "on": _NAMES},
+                    "properties": {"max": _TIME, "on": NAMES},
                 },
             ]
         },

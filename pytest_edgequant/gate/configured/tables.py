@@ -5,6 +5,7 @@ Nothing is loaded here: neither models nor data.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -296,6 +297,11 @@ class _Reader:
             if isinstance(value, bool) or not isinstance(value, str | int | float):
                 raise SettingsError(
                     f'{place}: expected a drop such as "2 pt" or 0.02, got {shown(value)}'
+                )
+            if isinstance(value, str) and value.strip().replace(".", "", 1).isdecimal():
+                raise UnitError(
+                    f"{place}: {shown(value)} has no unit: write {json.dumps(value + ' pt')} for "
+                    "points of a share such as accuracy, or a number in the metric's own unit"
                 )
         elif value != TARGETS_OWN or limit != "arena":
             check_size(value, place)
