@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -7,7 +9,7 @@ import pytest
 
 from pytest_edgequant.errors import DatasetError, MetricError, UnknownNameError
 from pytest_edgequant.measure.classification import predicted_classes
-from pytest_edgequant.measure.metrics import Score, compute, get_metric, task_metric
+from pytest_edgequant.measure.metrics import METRIC_NAMES, Score, compute, get_metric, task_metric
 
 SCORES = np.array([[0.9, 0.1, 0.0], [0.2, 0.7, 0.1], [0.1, 0.2, 0.7], [0.4, 0.5, 0.1]])
 LABELS = np.array([0, 1, 2, 0])
@@ -248,3 +250,19 @@ def test_a_value_that_is_no_number_is_refused(given: Any) -> None:
 def test_our_own_errors_stay_what_they_are() -> None:
     with pytest.raises(DatasetError, match="labels range"):
         value("accuracy", [0, 1, 2, 9], SCORES)
+
+
+# -- documentation --------------------------------------------------------------------------------
+
+
+def test_the_readme_has_every_metric_and_its_direction() -> None:
+    text = (Path(__file__).parents[3] / "README.md").read_text("utf-8")
+    table = text[text.index("### Metrics") : text.index("### Calibration")]
+    rows = [line.split(" | ") for line in table.splitlines() if line.startswith("| `")]
+    said = {
+        name: row[-1].rstrip(" |")
+        for row in rows
+        for name in re.findall(r"`([\w-]+)`", row[0].lstrip("| "))
+    }
+    known = {name: get_metric(name).higher_is_better for name in METRIC_NAMES}
+    assert said == {name: "higher" if higher else "lower" for name, higher in known.items()}
