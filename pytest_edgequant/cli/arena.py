@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pytest_edgequant.cli.files import write_text
 from pytest_edgequant.cli.project import add_project, working
+from pytest_edgequant.cli.screen import say, say_json
 
 if TYPE_CHECKING:
     from pytest_edgequant.cli.files import Commands
@@ -43,13 +43,11 @@ def run(given: argparse.Namespace) -> int:
 
     with working(given.project, interpreters=False, strip=False):
         arena = measure_arena(given.model, given.target)
-        text = (
-            json.dumps(arena_document(arena), indent=2, allow_nan=False)
-            if given.json
-            else arena.explain()
-        )
+        if given.json:
+            say_json(arena_document(arena))
+        else:
+            say(arena.explain())
         picture = arena.svg() if given.svg is not None else ""
-    print(text)
     if given.svg is not None:
         write_text(given.svg, picture, quiet=given.json)
     return 0

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pytest_edgequant.cli.project import add_project, working
+from pytest_edgequant.cli.screen import say, say_json
 from pytest_edgequant.errors import DocumentError
 
 if TYPE_CHECKING:
@@ -20,6 +20,7 @@ examples:
   edgequant compare old.tflite new.tflite --target nano33ble
   edgequant compare old.tflite new.tflite --target nano33ble --markdown >> comment.md
   edgequant compare main.json branch.json
+  edgequant compare main.json branch.json --strict --json
 
 exit status: 0, of baselines 1 on a regression, 2 misuse
 """
@@ -38,9 +39,9 @@ def add_parser(commands: Commands) -> argparse.ArgumentParser:
     parser.add_argument("--strict", action="store_true", help="fail on what is inconclusive")
     files = parser.add_argument_group("of .tflite files")
     files.add_argument("--target", metavar="NAME", help="the board that arena and time are on")
-    shown = files.add_mutually_exclusive_group()
-    shown.add_argument("--markdown", action="store_true", help="print Markdown")
-    shown.add_argument("--json", action="store_true", help="print JSON")
+    shown = parser.add_mutually_exclusive_group()
+    shown.add_argument("--markdown", action="store_true", help="of .tflite files: print Markdown")
+    shown.add_argument("--json", action="store_true", help="print JSON instead")
     add_project(parser)
     return parser
 
@@ -55,9 +56,11 @@ def run(given: argparse.Namespace) -> int:
         )
     if kinds[0]:
         return _compare_models(given)
-    if given.target or given.markdown or given.json:
-        raise DocumentError("--target, --markdown and --json are for .tflite files")
-    return compare(given.before, given.after, given.project, strict=given.strict)
+    if given.target or given.markdown:
+        raise DocumentError("--target and --markdown are for .tflite files")
+    return compare(
+        given.before, given.after, given.project, strict=given.strict, as_json=given.json
+    )
 
 
 def _is_model(path: Path) -> bool:
@@ -79,16 +82,18 @@ def _compare_models(given: argparse.Namespace) -> int:
     with working(given.project, interpreters=False, strip=False):
         found = compare_models(given.before, given.after, given.target)
     if given.json:
-        print(json.dumps(layers.difference_document(found), indent=2, allow_nan=False))
+        say_json(layers.difference_document(found))
     elif given.markdown:
-        print(layers.difference_markdown(found), end="")
+        say(layers.difference_markdown(found).rstrip("\n"))
     else:
         for line in layers.difference_lines(found):
-            print(line)
+            say(line)
     return 0
 
 
-def compare(before: Path, after: Path, project: Path, *, strict: bool) -> int:
+def compare(
+    before: Path, after: Path, project: Path, *, strict: bool, as_json: bool = False
+) -> int:
     """Compare two baselines by the rules of a project; 1 where there is a regression."""
     from pytest_edgequant.baseline import (
         compare,
@@ -97,7 +102,7 @@ def compare(before: Path, after: Path, project: Path, *, strict: bool) -> int:
         parse_rules,
     )
     from pytest_edgequant.records import Outcome
-    from pytest_edgequant.report.baseline import comparison_lines
+    from pytest_edgequant.report.baseline import comparison_document, comparison_lines
     from pytest_edgequant.settings import SECTION, read_section
     from pytest_edgequant.targets import Targets
 
@@ -117,14 +122,18 @@ def compare(before: Path, after: Path, project: Path, *, strict: bool) -> int:
     found = compare(old, new, rules, accepted)
     if found.unknown:
         raise found.unknown[0]
-    print(f"{len(found.changes)} in both, {len(found.new)} new, {len(found.absent)} gone")
+    failed = any(found.each(Outcome.FAIL)) or (strict and not found.held)
+    if as_json:
+        say_json(comparison_document(found, failed=failed))
+        return int(failed)
+    say(f"{len(found.changes)} in both, {len(found.new)} new, {len(found.absent)} gone")
     if found.versions:
-        print(f"the toolchain changed: {found.versions}")
+        say(f"the toolchain changed: {found.versions}")
     for line, _ in comparison_lines(found):
-        print(line)
+        say(line)
     if not found.held:
-        print("INCONCLUSIVE: no figure is in both")
-    return 1 if any(found.each(Outcome.FAIL)) or (strict and not found.held) else 0
+        say("INCONCLUSIVE: no figure is in both")
+    return int(failed)
 
 
 def _listed(names: Collection[str]) -> str:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from pytest_edgequant.cli.files import write_bytes
 from pytest_edgequant.cli.project import add_project, working
+from pytest_edgequant.cli.screen import say, say_json
 
 if TYPE_CHECKING:
     from pytest_edgequant.cli.files import Commands
@@ -49,8 +50,6 @@ def add_parser(commands: Commands) -> argparse.ArgumentParser:
 
 def run(given: argparse.Namespace) -> int:
     """Convert the model; gives the exit status."""
-    import json
-
     from pytest_edgequant.api.convert import convert
     from pytest_edgequant.samples.files import load_inputs
 
@@ -69,9 +68,9 @@ def run(given: argparse.Namespace) -> int:
             "size_bytes": len(content),
             "notes": notes,
         }
-        print(json.dumps(made, indent=2))
+        say_json(made)
         return 0
-    print(f"wrote {given.output}: {variant.label}, {len(content):,} B")
+    say(f"wrote {given.output}: {variant.label}, {len(content):,} B")
     for note in notes:
-        print(note)
+        say(note)
     return 0

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pytest_edgequant.cli.screen import say
 from pytest_edgequant.errors import DocumentError
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ def add_outputs(parser: argparse.ArgumentParser) -> None:
         metavar="PATH",
         help="where to write; repeatable, the format by its ending",
     )
+    parser.add_argument("--json", action="store_true", help="tell what was made as JSON")
 
 
 def check_formats(paths: Sequence[Path]) -> None:
@@ -57,7 +59,7 @@ def write_text(path: Path, text: str, *, quiet: bool = False) -> None:
     """Write a file and say so; raises `DocumentError` where it can't be written."""
     write_bytes(path, text.encode("utf-8", "replace"))
     if not quiet:
-        print(f"wrote {path}")
+        say(f"wrote {path}")
 
 
 def write_bytes(path: Path, content: bytes) -> None:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pytest_edgequant.cli.project import add_project, working
+from pytest_edgequant.cli.screen import say, say_json
 
 if TYPE_CHECKING:
     from pytest_edgequant.cli.files import Commands
@@ -43,8 +43,8 @@ def run(given: argparse.Namespace) -> int:
     with working(given.project, interpreters=False, strip=False):
         found = inspect_model(given.model, given.target)
     if given.json:
-        print(json.dumps(layers_document(found), indent=2, allow_nan=False))
+        say_json(layers_document(found))
         return 0
     for line in layer_lines(found):
-        print(line)
+        say(line)
     return 0

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from collections.abc import Callable, Sequence
 
@@ -20,10 +19,13 @@ from pytest_edgequant.cli import (
     strip,
     targets,
 )
+from pytest_edgequant.cli.screen import discard, prepare
 from pytest_edgequant.errors import EdgeQuantError
 from pytest_edgequant.version import __version__
+from pytest_edgequant.wording import printable
 
 WRONG = 2
+_KEPT = "\n\t"
 COMMANDS = (init, check, inspect, arena, targets, convert, strip, compare, merge, report, glossary)
 
 
@@ -38,16 +40,23 @@ def _parser() -> argparse.ArgumentParser:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; gives the exit status: 0, 1 for what did not pass, 2 for misuse."""
+    prepare()
     given = _parser().parse_args(arguments)
     run: Callable[[argparse.Namespace], int] = given.run
     try:
         status = run(given)
         sys.stdout.flush()
     except EdgeQuantError as error:
-        print(f"edgequant: {error}", file=sys.stderr)
+        print(f"edgequant: {printable(error, keep=_KEPT)}", file=sys.stderr)
         return WRONG
     except BrokenPipeError:  # the reader, such as `head`, has had enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        discard()
+        return WRONG
+    except OSError as error:
+        if error.filename is not None:
+            raise
+        discard()
+        print(f"edgequant: the output can't be written: {error.strerror}", file=sys.stderr)
         return WRONG
     return status
 

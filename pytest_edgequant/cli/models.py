@@ -22,10 +22,12 @@ def find_models(given: Sequence[str]) -> list[Path]:
 
 
 def _named(text: str) -> list[Path]:
+    if not text.strip():
+        raise ModelError("the name of a model is empty; give a file, a folder or a pattern")
     path = Path(text)
     if path.exists() or not glob.has_magic(text):
         return _in_folder(path) if path.is_dir() else [_existing(path)]
-    matches = sorted(Path(match) for match in glob.glob(text, recursive=True))
+    matches = sorted(Path(match) for match in glob.glob(_pattern(path), recursive=True))
     models = [path for path in matches if _is_model(path)]
     if not models:
         said = f"matches {len(matches)} files, none of them a model" if matches else "matches none"
@@ -33,6 +35,12 @@ def _named(text: str) -> list[Path]:
             f"{text!r} {said} (looked from {os.getcwd()!r}); models end in {_listed(ENDINGS)}"
         )
     return models
+
+
+def _pattern(path: Path) -> str:
+    """What is searched for: signs in the name of a folder that is there are no pattern."""
+    folder = next((parent for parent in path.parents if parent.is_dir()), Path())
+    return os.path.join(glob.escape(str(folder)), path.relative_to(folder))
 
 
 def _is_model(path: Path) -> bool:

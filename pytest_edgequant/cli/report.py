@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 _EXAMPLES = """
 examples:
   edgequant report report.json -o report.html
+  edgequant report report.json -o report.md -o report.html --json
 """
 
 
@@ -34,4 +35,4 @@ def add_parser(commands: Commands) -> argparse.ArgumentParser:
 
 def run(given: argparse.Namespace) -> int:
     """Render the report, which is a merge of one; gives the exit status."""
-    return merge(given.inputs, given.outputs)
+    return merge(given.inputs, given.outputs, as_json=given.json)

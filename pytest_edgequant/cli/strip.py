@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pytest_edgequant.cli.files import write_bytes
 from pytest_edgequant.cli.project import add_project, working
+from pytest_edgequant.cli.screen import say, say_json
 
 if TYPE_CHECKING:
     from pytest_edgequant.cli.files import Commands
@@ -54,9 +54,9 @@ def run(given: argparse.Namespace) -> int:
             "saved_bytes": saved,
             "proof": proof,
         }
-        print(json.dumps(made, indent=2))
+        say_json(made)
         return 0
-    print(
+    say(
         f"wrote {given.output}: {len(content):,} B, {saved:,} B ({saved / before:.1%}) less than "
         f"{before:,} B; {proof}"
     )

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from pytest_edgequant.cli.project import add_project, working
+from pytest_edgequant.cli.screen import say, say_json
 from pytest_edgequant.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -54,10 +54,10 @@ def run(given: argparse.Namespace) -> int:
         found = _filtered(list(chosen.values()), given)
         if given.json:
             document = {"schema": "edgequant-targets/1", "targets": [*map(target_document, found)]}
-            print(json.dumps(document, indent=2))
+            say_json(document)
             return 0
         for line in target_lines(found):
-            print(line)
+            say(line)
     return 0
 
 

@@ -14,6 +14,7 @@ from typing import Any
 
 from pytest_edgequant import context
 from pytest_edgequant.api.latency import estimate_latency
+from pytest_edgequant.api.memory import flash_split
 from pytest_edgequant.errors import CannotRun, CannotRunError, EdgeAssertionError, SettingsError
 from pytest_edgequant.gate.deployment import (
     assert_arena_fits,
@@ -100,7 +101,7 @@ def checks(
     most = None if arena == TARGETS_OWN else arena
     run: dict[str, Callable[[], object]] = {
         "deployable": lambda: _deployable(variant, target),
-        "size": lambda: assert_size_within(variant, size or 0, target=target),
+        "size": lambda: _size(variant, target, size or 0),
         "arena": lambda: assert_arena_fits(variant, target, max=most),
         "latency": lambda: _latency(variant, target, budgets.latency),
         "accuracy": lambda: _accuracy(variant, target, task, None),
@@ -118,6 +119,18 @@ def asked(budgets: Budgets, *, evaluated: bool) -> list[str]:
     if evaluated:
         names.append("accuracy" if budgets.max_drop is None else "accuracy_drop")
     return names
+
+
+def _size(variant: Variant, target: Target, limit: Limit) -> None:
+    """Hold the file against a limit; a share of no flash limits nothing, as one of no arena."""
+    if limit_share(limit, "size") is None or flash_split(variant, target).at_most is not None:
+        assert_size_within(variant, limit, target=target)
+        return
+    require_legal("size", variant, target)
+    message = f"{variant.label}: {target.name} has no limit of flash for {limit} to be a share of"
+    recording.record_verdict(variant, Verdict("size", Outcome.NOT_APPLICABLE, message))
+    note = f"size: {limit} of the flash that is left limits nothing on boards without such a limit"
+    recording.record_notes(variant, [note])
 
 
 def _latency(variant: Variant, target: Target, limit: Limit | None) -> None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from fnmatch import fnmatchcase
+from typing import Any
 
 from pytest_edgequant.baseline.comparison import Comparison
 from pytest_edgequant.baseline.document import Key, name_of
 from pytest_edgequant.baseline.pairs import SAVE_ANEW
 from pytest_edgequant.names import unknown
 from pytest_edgequant.records import Change, Outcome
-from pytest_edgequant.report.changes import change_lines
+from pytest_edgequant.report.changes import change_document, change_lines
 
 
 def differs(comparison: Comparison) -> bool:
@@ -35,6 +36,14 @@ def comparison_lines(comparison: Comparison) -> Iterator[tuple[str, Outcome]]:
     yield from _apart_lines(comparison)
     for where, members in comparison.parts.items():
         yield f"compared{where}: {_figures(members)}", Outcome.NOT_APPLICABLE
+    yield from _unused_lines(comparison)
+    if comparison.unmet:
+        places = ", ".join(rule.place for rule in comparison.unmet)
+        yield f"rules that met no figure of this run: {places}", Outcome.NOT_APPLICABLE
+
+
+def _unused_lines(comparison: Comparison) -> Iterator[tuple[str, Outcome]]:
+    """What was accepted and met no regression."""
     models = comparison.models()
     for entry in comparison.unused:
         if models and not any(fnmatchcase(model, entry.model) for model in models):
@@ -42,9 +51,30 @@ def comparison_lines(comparison: Comparison) -> Iterator[tuple[str, Outcome]]:
             yield f"{error} It accepts nothing", Outcome.INCONCLUSIVE
         else:
             yield f"{entry.place}: met no regression; remove it", Outcome.NOT_APPLICABLE
-    if comparison.unmet:
-        places = ", ".join(rule.place for rule in comparison.unmet)
-        yield f"rules that met no figure of this run: {places}", Outcome.NOT_APPLICABLE
+
+
+def comparison_document(comparison: Comparison, *, failed: bool) -> dict[str, Any]:
+    """How two baselines compare, as plain data; changes are as in JSON reports."""
+    return {
+        "schema": "edgequant-comparison/1",
+        "failed": failed,
+        "versions": comparison.versions,
+        "compared": [
+            {**_place(key), "changes": [change_document(change) for change in changes]}
+            for key, changes in sorted(comparison.changes.items())
+        ],
+        "new": [_place(key) for key in sorted(comparison.new)],
+        "absent": [_place(key) for key in sorted(comparison.absent)],
+        "remarks": [
+            {"outcome": outcome.value, "text": line}
+            for line, outcome in (*_apart_lines(comparison), *_unused_lines(comparison))
+        ],
+    }
+
+
+def _place(key: Key) -> dict[str, Any]:
+    model, target, variant = key
+    return {"model": model, "variant": variant, "target": target or None}
 
 
 def _figures(members: Iterable[tuple[Key, str]]) -> str:

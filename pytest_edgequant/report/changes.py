@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
 from pytest_edgequant.baseline.comparison import ORIGINS
 from pytest_edgequant.baseline.document import Key, name_of
@@ -18,6 +20,13 @@ _KINDS = {
 """What a change came to, the worst first; others are not worth a line."""
 _ORDER = list(_KINDS)
 _Told = tuple[str, Key, Change]
+
+
+def change_document(change: Change) -> dict[str, Any]:
+    """A change as plain data, as JSON reports have it."""
+    found = dataclasses.asdict(change) | {"verdict": change.verdict.value}
+    waived = {name: found.pop(name) for name in ("accepted", "informational")}
+    return found | {name: why for name, why in waived.items() if why}
 
 
 def _kind(change: Change) -> str | None:

@@ -15,7 +15,7 @@ from pytest_edgequant.report.usage import use_of
 from pytest_edgequant.results.session import Session
 from pytest_edgequant.results.standing import Standings
 from pytest_edgequant.units import format_bytes
-from pytest_edgequant.wording import counted, one_line
+from pytest_edgequant.wording import counted, one_line, printable
 
 Line = tuple[str, str]
 """A line and its tone: as those of standings, or `head` and `dim`."""
@@ -118,7 +118,7 @@ class CheckText:
 def _title(model: str, form: str, members: Sequence[Result]) -> str:
     sizes = [r.metrics["size_bytes"].value for r in members if "size_bytes" in r.metrics]
     size = f", {format_bytes(int(sizes[0]))}" if sizes and sizes[0] is not None else ""
-    return f"{model}/{form}{size}"
+    return printable(f"{model}/{form}{size}")
 
 
 def _cell(result: Result, check: str, figure: str) -> str:

@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from pytest_edgequant.cache import versions
-from pytest_edgequant.records import Change, GateTest, Metric, Result
+from pytest_edgequant.records import GateTest, Metric, Result
+from pytest_edgequant.report.changes import change_document
 from pytest_edgequant.report.overview import headline, row_text
 from pytest_edgequant.results.session import Session
 from pytest_edgequant.results.standing import Standing, Standings
@@ -36,12 +37,6 @@ def _metric(metric: Metric) -> dict[str, Any]:
     found = dataclasses.asdict(metric)
     counts = {name: found.pop(name) for name in ("count", "of")}
     return found | {name: count for name, count in counts.items() if count is not None}
-
-
-def _change(change: Change) -> dict[str, Any]:
-    found = dataclasses.asdict(change) | {"verdict": change.verdict.value}
-    waived = {name: found.pop(name) for name in ("accepted", "informational")}
-    return found | {name: why for name, why in waived.items() if why}
 
 
 def _standing(standing: Standing, text: str) -> dict[str, Any]:
@@ -73,7 +68,7 @@ def _result(result: Result, standing: Standing, details: Mapping[str, Any]) -> d
             for verdict in result.verdicts
         ],
         "notes": list(result.notes),
-        "changes": [_change(change) for change in result.changes],
+        "changes": [change_document(change) for change in result.changes],
         "details": dict(details),
     }
 
@@ -103,14 +98,20 @@ def _test(test: GateTest) -> dict[str, Any]:
     }
 
 
+def verdict_document(session: Session) -> dict[str, Any]:
+    """What a run came to, as plain data."""
+    found = headline(session)
+    return {**_standing(found.standing, found.text), "remarks": list(found.remarks)}
+
+
 def document(session: Session) -> Mapping[str, Any]:
     """The report as plain data."""
-    standings, found = Standings(session), headline(session)
+    standings = Standings(session)
     outcome = session.baseline_outcome
     return {
         "schema": SCHEMA,
         **(session.origin or _origin(session.made)),
-        "verdict": {**_standing(found.standing, found.text), "remarks": list(found.remarks)},
+        "verdict": verdict_document(session),
         "exit_status": session.exit_status,
         "baseline": {
             "note": session.baseline_note,

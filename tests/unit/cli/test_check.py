@@ -113,6 +113,21 @@ def test_shares_are_of_what_the_board_leaves(check: Check) -> None:
     assert limits == {"100%": 10240, "50%": 5120, "1%": 102}
 
 
+def test_a_share_of_no_flash_limits_nothing(check: Check) -> None:
+    status, document = _document(check, INT8, "--target", "rpi4,nano33ble", "--max-size", "0.1%")
+    found = {
+        (cell["target"], verdict["check"]): verdict["verdict"]
+        for cell in document["results"]
+        for verdict in cell["verdicts"]
+        if verdict["check"] == "size" and verdict["verdict"] != "pass"
+    }
+    assert status == 1
+    assert found == {("rpi4", "size"): "not_applicable", ("nano33ble", "size"): "fail"}
+    status, out, _ = check(INT8, "--max-size", "80%")
+    assert status == 0
+    assert "size: 80% of the flash that is left limits nothing on boards without" in out
+
+
 def test_a_latency_that_is_not_known_fails_only_where_it_has_a_limit(check: Check) -> None:
     assert check(INT8, "--target", "esp32s3")[0] == 0
     status, document = _document(check, INT8, "--target", "esp32s3", "--max-latency", "1 s")
@@ -183,6 +198,15 @@ def test_a_model_that_fits_no_board_fails(check: Check) -> None:
 # -- several models --------------------------------------------------------------------------------
 
 
+def test_signs_in_the_name_of_a_folder_are_no_pattern(check: Check, tmp_path: Path) -> None:
+    for folder in ("br[1]", "br1"):
+        Path(folder).mkdir()
+        (Path(folder) / f"of {folder}.tflite").write_bytes(INT8.read_bytes())
+    for text in ("br[1]/*.tflite", "br[1]/**/*.tflite", tmp_path / "br[1]" / "o?*.tflite"):
+        _, document = _document(check, text, "--target", "pico")
+        assert [result["model"] for result in document["results"]] == ["of br[1]"]
+
+
 def test_patterns_and_folders_and_models_of_one_name(check: Check, tmp_path: Path) -> None:
     for name in ("b/one.tflite", "a/one.tflite", "a/two.tflite", "a/notes.txt"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
@@ -203,6 +227,8 @@ def test_patterns_and_folders_and_models_of_one_name(check: Check, tmp_path: Pat
         ([INT8, "--target", "nano33bel"], "unknown target 'nano33bel'. Did you mean nano33ble"),
         ([INT8, "--variant", "int9"], "--variant: unknown variant 'int9'. Did you mean int8"),
         ([INT8, "--max-size", "64K"], "--max-size: unknown unit 'K'"),
+        ([INT8, "--max-size", "64"], "--max-size: '64' has no unit: write '64 B' or"),
+        ([""], "the name of a model is empty"),
         ([INT8, "--max-arena", "120%"], "--max-arena: '120%' is more than the whole"),
         ([INT8, "--max-latency", "50"], "--max-latency: "),
         ([INT8, "--max-drop", "2 pt"], "--max-drop: there is nothing to evaluate on"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -20,6 +21,7 @@ from pytest_edgequant.tflite.graph import read_graph
 from pytest_edgequant.tflite.macs import model_macs
 
 DATA = Path(__file__).parents[2] / "data"
+ROOT = Path(__file__).parents[3]
 INT8, FLOAT32, RESIDUAL = (
     DATA / f"{name}.tflite" for name in ("tiny_int8", "tiny_float32", "residual_int8")
 )
@@ -254,8 +256,8 @@ def test_every_command_says_what_it_is_for(capsys: Any) -> None:
         assert stopped.value.code == 0
         text = capsys.readouterr().out
         assert f"edgequant {name}" in text
-        if name != "glossary":
-            assert "examples:" in text
+        assert "examples:" in text
+        assert "--json" in text
 
 
 def test_a_reader_that_has_had_enough_is_no_error() -> None:
@@ -264,6 +266,31 @@ def test_a_reader_that_has_had_enough_is_no_error() -> None:
         shell=True,
         capture_output=True,
         text=True,
-        cwd=Path(__file__).parents[3],
+        cwd=ROOT,
     )
     assert (reading.stdout, reading.stderr) == ("{\n", "")
+
+
+def test_names_are_printed_as_no_orders_and_in_any_encoding(tmp_path: Path) -> None:
+    names = ["\x1b[31mred", "new\nline", "\u00fcml\u00e4ut"]
+    for name in names:
+        (tmp_path / f"{name}.tflite").write_bytes(INT8.read_bytes())
+    found = subprocess.run(
+        [sys.executable, "-m", "pytest_edgequant.cli", "check", str(tmp_path), "--target", "pico"],
+        capture_output=True,
+        env={**os.environ, "PYTHONIOENCODING": "ascii", "PYTHONPATH": str(ROOT)},
+    )
+    titles = [line.split(b"/")[0] for line in found.stdout.splitlines() if b"/int8, " in line]
+    assert (found.returncode, found.stderr) == (0, b"")
+    assert sorted(titles) == [b"?[31mred", b"\\xfcml\\xe4ut", b"new?line"]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no full device here")
+def test_output_that_can_not_be_written_is_a_message() -> None:
+    command = f'"{sys.executable}" -m pytest_edgequant.cli glossary'
+    full = "edgequant: the output can't be written: No space left on device\n"
+    for to, status, said in (("> /dev/full", 2, full), (">&-", 0, "")):
+        found = subprocess.run(
+            f"{command} {to}", shell=True, capture_output=True, text=True, cwd=ROOT
+        )
+        assert (found.returncode, found.stderr) == (status, said)

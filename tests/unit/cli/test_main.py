@@ -108,6 +108,38 @@ def test_two_baselines_are_compared(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["compare", before, doubtful, "--strict"]) == 1
 
 
+def test_programs_read_how_baselines_compare(capsys: pytest.CaptureFixture[str]) -> None:
+    before, larger = baseline("a.json"), baseline("c.json", size=200)
+    baseline("b.json", "float32")
+    assert main(["merge", before, "b.json", "-o", "both.json", "--json"]) == 0
+    made = json.loads(capsys.readouterr().out)
+    assert (made["kind"], made["entries"], made["outputs"]) == (
+        "edgequant-baseline",
+        2,
+        ["both.json"],
+    )
+    assert main(["compare", "both.json", larger, "--json"]) == 1
+    found = json.loads(capsys.readouterr().out)
+    assert found["failed"] is True
+    assert found["absent"] == [{"model": "digits", "variant": "float32", "target": "pico"}]
+    (entry,) = found["compared"]
+    figures = {c["metric"]: (c["before"], c["after"], c["verdict"]) for c in entry["changes"]}
+    assert figures["size_bytes"] == (100, 200, "fail")
+    assert figures["accuracy"][2] == "pass"
+
+
+def test_programs_read_what_was_rendered(capsys: pytest.CaptureFixture[str]) -> None:
+    outputs = ["x.md", "x.html"]
+    assert main(["report", report("a.json", "int8"), "-o", "x.md", "-o", "x.html", "--json"]) == 0
+    made = json.loads(capsys.readouterr().out)
+    whole = json.loads(Path("a.json").read_text("utf-8"))
+    assert (made["kind"], made["verdict"], made["outputs"]) == (
+        "edgequant-report",
+        whole["verdict"],
+        outputs,
+    )
+
+
 def test_the_rules_are_the_projects() -> None:
     before, larger = baseline("a.json"), baseline("c.json", size=200)
     rules = '[tool.edgequant.regression]\nsize = "1 KiB"\n'
