@@ -7,7 +7,7 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pytest_edgequant.cli.project import add_project, working
+from pytest_edgequant.cli.project import add_project, project_settings, working
 from pytest_edgequant.cli.screen import say, say_json
 from pytest_edgequant.errors import DocumentError
 
@@ -103,17 +103,18 @@ def compare(
     )
     from pytest_edgequant.records import Outcome
     from pytest_edgequant.report.baseline import comparison_document, comparison_lines
-    from pytest_edgequant.settings import SECTION, read_section
     from pytest_edgequant.targets import Targets
 
-    where = f"{project.name}: {SECTION}"
-    section = read_section(project)
-    strict = strict or section.get("strict") is True
+    settings = project_settings(project)
+    strict = strict or settings.strict
     old, new = load_baseline(before), load_baseline(after)
     measured = old.figures() | new.figures()
-    rules = parse_rules(section.get("regression"), where, strict=strict, measured=measured)
-    targets = Targets(section.get("targets"), where)
-    accepted = parse_accepted(section.get("accepted"), where, targets=targets, measured=measured)
+    place = settings.place("regression")
+    rules = parse_rules(settings.regression, place, strict=strict, measured=measured)
+    targets = Targets(settings.user_targets, settings.place("targets"))
+    accepted = parse_accepted(
+        settings.accepted, settings.place("accepted"), targets=targets, measured=measured
+    )
     if not old.models() & new.models():
         raise DocumentError(
             f"{before.name} and {after.name} have no model in common: "

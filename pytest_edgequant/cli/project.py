@@ -13,6 +13,7 @@ from pytest_edgequant.errors import SettingsError
 
 if TYPE_CHECKING:
     from pytest_edgequant.pipeline.pipeline import Pipeline
+    from pytest_edgequant.settings import Settings
 
 HERE = Path("pyproject.toml")
 
@@ -25,6 +26,23 @@ def add_project(parser: argparse.ArgumentParser) -> None:
         default=HERE,
         metavar="PYPROJECT",
         help="the pyproject.toml with boards and settings (default: the one here)",
+    )
+
+
+def project_settings(project: Path) -> Settings:
+    """The settings of a project's files; raises `SettingsError`."""
+    from pytest_edgequant.configuration import read_configuration
+    from pytest_edgequant.settings import resolve
+
+    found = read_configuration(project)
+    return resolve(
+        {},
+        {},
+        found.section,
+        cwd=Path(),
+        rootdir=found.root,
+        where=found.where,
+        places=found.places,
     )
 
 
@@ -42,24 +60,13 @@ def working(
     taken without what devices never read, by default as the project does. `missing` lets there be
     no such file. Raises `SettingsError` for settings that can't be read.
     """
-    from pytest_edgequant.configuration import read_configuration
     from pytest_edgequant.pipeline.pipeline import Pipeline
     from pytest_edgequant.progress import on_terminal
-    from pytest_edgequant.settings import resolve
     from pytest_edgequant.targets import Targets
 
     if project != HERE and not missing and not project.is_file():
         raise SettingsError(f"--project: there is no file {str(project)!r}; check the path")
-    found = read_configuration(project)
-    settings = resolve(
-        {},
-        {},
-        found.section,
-        cwd=Path(),
-        rootdir=found.root,
-        where=found.where,
-        places=found.places,
-    )
+    settings = project_settings(project)
     pipeline = Pipeline(
         settings.cache_dir,
         no_cache=settings.no_cache,

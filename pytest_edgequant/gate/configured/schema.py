@@ -37,7 +37,7 @@ def table_schema() -> dict[str, Any]:
     tables = {"type": "object", "additionalProperties": {"type": "object"}}
     return {
         "$schema": "http://json-schema.org/draft-07/schema#",
-        "$id": "edgequant-configuration/1",
+        "$id": "https://pypi.org/project/pytest-edgequant/configuration/1",
         "title": "Deployment constraints of quantized models: pytest-edgequant",
         "description": "The table [tool.edgequant] of pyproject.toml, or the file edgequant.toml.",
         "type": "object",
@@ -68,19 +68,22 @@ def table_schema() -> dict[str, Any]:
                 "additionalProperties": False,
                 "properties": _properties(MODEL),
             },
-            "budgets": {
-                "type": "object",
-                "properties": {
-                    **_properties(LIMITS),
-                    **{name: {"$ref": "#/definitions/budgets"} for name in VARIANTS},
-                },
-                "additionalProperties": {
-                    "$ref": "#/definitions/budgets",
-                    "description": "limits on one target",
-                },
-            },
+            # Not one that holds itself: validators that unroll references would never end.
+            "budgets": _budgets("narrowed"),
+            "narrowed": _budgets("limits"),
+            "limits": _budgets(),
         },
     }
+
+
+def _budgets(narrower: str = "") -> dict[str, Any]:
+    """Limits, and tables of them for a variant or a target where there may be such."""
+    found: dict[str, Any] = {"type": "object", "properties": _properties(LIMITS)}
+    if not narrower:
+        return {**found, "additionalProperties": False}
+    table = {"$ref": f"#/definitions/{narrower}"}
+    found["properties"].update(dict.fromkeys(VARIANTS, table))
+    return {**found, "additionalProperties": table}
 
 
 def _properties(keys: tuple[Key, ...]) -> dict[str, Any]:

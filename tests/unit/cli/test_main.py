@@ -231,3 +231,15 @@ def test_the_words_of_reports_are_explained(capsys: pytest.CaptureFixture[str]) 
     assert capsys.readouterr().out.startswith("arena: ")
     assert main(["glossary", "tangoo"]) == 2
     assert "unknown word 'tangoo'. Did you mean Tango" in capsys.readouterr().err
+
+
+def test_the_rules_may_stand_in_edgequant_toml() -> None:
+    """Targets that are named there are no tables of boards."""
+    before, larger = baseline("a.json"), baseline("c.json", size=200)
+    assert main(["compare", before, larger]) == 1
+    text = 'targets = ["pico"]\n[regression]\nsize = "1 KiB"\n'
+    Path("edgequant.toml").write_text(text, "utf-8")
+    assert main(["compare", before, larger]) == 0
+    Path("edgequant.toml").unlink()
+    Path("pyproject.toml").write_text('[tool.edgequant]\ntargets = ["pico"]\n', "utf-8")
+    assert main(["compare", before, larger]) == 1

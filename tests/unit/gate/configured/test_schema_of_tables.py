@@ -99,3 +99,33 @@ def test_validate_pyproject_is_told_of_it() -> None:
     module, _, name = points["validate_pyproject.tool_schema"]["edgequant"].partition(":")
     assert (module, name) == (tool_schema.__module__, tool_schema.__name__)
     assert tool_schema("edgequant")["properties"]["models"]
+
+
+def test_validate_pyproject_takes_it(tmp_path: Path) -> None:
+    """It unrolls references, and looks for a schema by its absolute id."""
+    api = pytest.importorskip("validate_pyproject.api")
+    plugins = pytest.importorskip("validate_pyproject.plugins")
+    validate = api.Validator([plugins.PluginWrapper("edgequant", tool_schema)])
+    table = load_toml(WHOLE.encode(), "x")
+    validate({"tool": {"edgequant": table}})
+    table["models"]["digits"]["budgets"]["int8"]["sise"] = "1 KiB"
+    with pytest.raises(ValueError, match="sise"):
+        validate({"tool": {"edgequant": table}})
+
+
+def test_no_part_of_the_schema_holds_itself() -> None:
+    schema = table_schema()
+    assert str(schema["$id"]).startswith("https://")
+
+    def depth(part: Any, seen: tuple[str, ...]) -> int:
+        if isinstance(part, list):
+            return max((depth(p, seen) for p in part), default=0)
+        if not isinstance(part, dict):
+            return 0
+        if "$ref" in part:
+            name = str(part["$ref"]).rpartition("/")[2]
+            assert name not in seen
+            return 1 + depth(schema["definitions"][name], (*seen, name))
+        return max((depth(p, seen) for p in part.values()), default=0)
+
+    assert depth(schema["properties"], ()) == 4
