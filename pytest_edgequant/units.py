@@ -102,6 +102,8 @@ def parse_duration(value: object, what: str = "duration") -> float:
             f'{what}: expected a duration with its unit, such as "50 ms", got {shown(value)}'
         )
     number, unit = _split(value.replace("µs", "us").replace("μs", "us"), what)
+    if unit == "":
+        raise UnitError(f"{what}: {shown(value)} has no unit: write {value.strip() + ' ms'!r}")
     if unit not in DURATION_UNITS:
         raise UnitError(
             f"{what}: unknown unit {unit!r} in {shown(value)}. Known: {', '.join(DURATION_UNITS)}"

@@ -30,8 +30,8 @@ LIVE = re.compile(
 _CLASS = re.compile(r"(?<=\.py)::[A-Z]\w*::")
 """Not an emoji: their names are in small letters."""
 
-OWN_LINK = re.compile(r"href=#edgequant-[a-z]+|id=edgequant-[a-z]+")
-"""Links of a report to the words that it explains, and what they lead to."""
+OWN_LINK = re.compile(r"href=#edgequant-[\w-]+|id=edgequant-[\w-]+")
+"""Links of a report to words that it explains and boards, and what they lead to."""
 
 
 class Page(HTMLParser):

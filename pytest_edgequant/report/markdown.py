@@ -15,6 +15,7 @@ from pytest_edgequant.report.figures import result_text
 from pytest_edgequant.report.inert import BREAK
 from pytest_edgequant.report.legend import Legend
 from pytest_edgequant.report.markdown_tables import (
+    board_anchors,
     board_table,
     by_target,
     folded,
@@ -91,18 +92,21 @@ def _chosen(standings: Standings, most: int | None) -> set[int]:
 def _boards(session: Session, standings: Standings, legend: Legend, level: _Level) -> Iterator[str]:
     """The tables of all targets: up to three are open, more are folded below the matrices."""
     found, chosen = by_target(standings), _chosen(standings, level.rows)
+    shown = {target: [r for r in rows if id(r) in chosen] for target, rows in found.items()}
+    anchors = board_anchors(t for t, rows in shown.items() if rows and len(found) > DETAILED)
     if level.boards != 0:
         targets = profiles(session)
-        yield from matrices(standings, targets, legend, level.boards, level.name)
+        yield from matrices(standings, targets, legend, level.boards, level.name, anchors)
     lines: list[str] = []
-    for target, rows in found.items():
-        shown = [row for row in rows if id(row) in chosen]
-        if not shown:
+    for target, rows in shown.items():
+        if not rows:
             continue
-        lines += ["", f"### {code(target, level.name)}", ""]
-        lines += board_table(shown, session, standings, legend, level.name)
-        if len(shown) < len(rows):
-            lines += ["", f"{len(rows) - len(shown)} of {len(rows)} variants are not shown."]
+        anchor = f'<a id="{anchors[target]}"></a>' if target in anchors else ""
+        lines += ["", f"### {anchor}{code(target, level.name)}", ""]
+        lines += board_table(rows, session, standings, legend, level.name)
+        if len(rows) < len(found[target]):
+            missing = len(found[target]) - len(rows)
+            lines += ["", f"{missing} of {len(found[target])} variants are not shown."]
     if len(found) > DETAILED and level.boards != 0 and lines:
         yield from folded(f"Every variant on each of {len(found)} targets", lines)
     else:

@@ -16,6 +16,7 @@ from pytest_edgequant.report.notes import named
 from pytest_edgequant.results.session import Session
 from pytest_edgequant.results.standing import Standings
 
+_PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,29}")
 _TERM = re.compile(rf"\b({'|'.join(map(re.escape, TERMS))})\b")
 
 
@@ -80,12 +81,30 @@ def board_table(
     yield from rows_of(["model/variant", *map(linked, headings[1:])], cells)
 
 
+def board_anchors(targets: Iterable[str]) -> Mapping[str, str]:
+    """What links to the tables of boards point at; none of names that are long or odd."""
+    return {name: f"edgequant-on-{name}" for name in targets if _PLAIN.fullmatch(name)}
+
+
 def _matrix(
-    boards: Sequence[Board], forms: Sequence[str], legend: Legend, name: int
+    boards: Sequence[Board],
+    forms: Sequence[str],
+    legend: Legend,
+    name: int,
+    anchors: Mapping[str, str],
 ) -> Iterator[str]:
     headings, rows = table(matrix_columns(boards, forms, legend))
-    cells = ([code(row[0], name), *(prose(cell, 4 * name) for cell in row[1:])] for row in rows)
+    cells = (
+        [_linked_board(row[0], name, anchors), *(prose(cell, 4 * name) for cell in row[1:])]
+        for row in rows
+    )
     yield from rows_of([headings[0], *(_form(h, forms, name) for h in headings[1:])], cells)
+
+
+def _linked_board(board: str, most: int, anchors: Mapping[str, str]) -> str:
+    """A board's name, which leads to its table if there is one."""
+    shown, leads_to = code(board, most), anchors.get(board)
+    return shown if leads_to is None else f"[{shown}](#{leads_to})"
 
 
 def _form(heading: str, forms: Sequence[str], name: int) -> str:
@@ -96,7 +115,12 @@ def _form(heading: str, forms: Sequence[str], name: int) -> str:
 
 
 def _model(
-    found: ModelBoards, standings: Standings, legend: Legend, most: int | None, name: int
+    found: ModelBoards,
+    standings: Standings,
+    legend: Legend,
+    most: int | None,
+    name: int,
+    anchors: Mapping[str, str],
 ) -> Iterator[str]:
     """One model: the boards that are not right, the folded others, the smallest that will do."""
     good, others = found.passing, found.open
@@ -104,14 +128,15 @@ def _model(
     yield f"### {code(found.model, name)} on {len(found.boards)} boards"
     if others:
         yield ""
-        yield from _matrix(others[:most], found.variants, legend, name)
+        yield from _matrix(others[:most], found.variants, legend, name, anchors)
         hidden = others[most:] if most is not None else []
         if hidden:
             yield ""
             names = prose(named(b.name for b in hidden))
             yield f"And {len(hidden)} more that are not right: {names}"
     if good and most is None:
-        yield from folded(passing_text(good), _matrix(good, found.variants, legend, name))
+        passing = _matrix(good, found.variants, legend, name, anchors)
+        yield from folded(passing_text(good), passing)
     elif good:
         yield ""
         yield f"{passing_text(good)}."
@@ -131,6 +156,7 @@ def matrices(
     legend: Legend,
     most: int | None,
     name: int,
+    anchors: Mapping[str, str],
 ) -> Iterator[str]:
     """Each model on its boards; with `most` only so many boards of each, and no table of the rest.
 
@@ -142,7 +168,7 @@ def matrices(
     for model, results in models.items():
         found = model_boards(model, results, targets, standings)
         if len(found.boards) > DETAILED:
-            yield from _model(found, standings, legend, most, name)
+            yield from _model(found, standings, legend, most, name, anchors)
         elif len(found.boards) > 1:
             yield ""
             (first, *_) = smallest_lines(found, standings)

@@ -208,9 +208,18 @@ def test_words_that_a_report_explains_stay_words() -> None:
     assert not render(markdown.harmless(text)).words
 
 
+def test_boards_that_lead_to_their_tables_stay_names() -> None:
+    text = '| [`uno-r4`](#edgequant-on-uno-r4) |\n\n### <a id="edgequant-on-uno-r4"></a>`uno-r4`'
+    made = markdown.harmless(text)
+    assert made.replace(ZERO_WIDTH, "") == "| `uno-r4` |\n\n### `uno-r4`"
+    assert not render(made).words
+
+
 @pytest.mark.parametrize(
     "text",
     [
+        "[`x`](http://e.example/#edgequant-on-x)",
+        "[a[`b`](#edgequant-on-b)](http://e.example)",
         "[x](http://e.example/#edgequant-arena)",
         "[x](#edgequant-arena 'http://e.example')",
         "[a[b](#edgequant-arena)](http://e.example)",

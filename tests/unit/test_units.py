@@ -182,6 +182,12 @@ def test_durations_in_every_unit() -> None:
     assert {parse_duration(text) for text in given} == {0.0015}
 
 
+@pytest.mark.parametrize("text", ["20", "1.5", " 7 "])
+def test_a_duration_without_a_unit_is_refused_with_one_that_is_right(text: str) -> None:
+    with pytest.raises(UnitError, match=f"max: .* has no unit: write '{text.strip()} ms'"):
+        parse_duration(text, "max")
+
+
 @given(st.floats(1e-3, 1e6))
 def test_formatted_durations_read_back(milliseconds: float) -> None:
     assert parse_duration(format_duration(milliseconds)) == pytest.approx(milliseconds, rel=1e-3)

@@ -60,6 +60,18 @@ def test_four_models_on_all_microcontrollers_are_one_screen() -> None:
     assert len(unfolded(render(run.session)).splitlines()) <= 2 * SCREEN  # every other one is empty
 
 
+def test_every_board_of_a_matrix_leads_to_its_table() -> None:
+    text = render(four_files().session)
+    words = github(text).words
+    assert {word[1:] for word in words if word.startswith("#")} <= set(words)
+    boards = [word for word in words if word.startswith("#edgequant-on-")]
+    rows = re.findall(r"^\| (?!target)([^|]+) \|", text.partition("Every variant on each")[0], re.M)
+    assert len(boards) == sum("edgequant-on-" in row for row in rows) >= 39
+    assert [row for row in rows if "`" in row and "edgequant-on-" not in row] == []
+    places = [word for word in words if not word.startswith("#")]
+    assert len(places) == len(set(places))
+
+
 def test_a_model_that_fits_nowhere_is_one_screen_too() -> None:
     """However many boards are not right, those that are not shown are counted and named."""
     run = four_files()

@@ -32,8 +32,11 @@ _FENCE_KIND = re.compile(
     r"^((?:[ >\t]|[-+*][ \t]|\d{1,9}[.)][ \t])*(?:`{3,}|~{3,}))[^`\n]*$", re.MULTILINE
 )
 _OTHER_KIND = re.compile(r"(?:`{3,}(?!`)|~{3,}(?!~))(?=[^\n]*\S)")
-# Our reports lead from words to what they mean; in a comment they stay words.
-_WORD = re.compile(r"\[([A-Za-z]+)\]\(#edgequant-[a-z]+\)|<a id=\"edgequant-[a-z]+\"></a>")
+# Our reports lead from words to what they mean, from boards to their tables; in a comment, which
+# may have several reports, they stay words.
+_WORD = re.compile(
+    r"\[([A-Za-z]+|`[\w-]+`)\]\(#edgequant-[\w-]+\)|<a id=\"edgequant-[\w-]+\"></a>", re.ASCII
+)
 _LONG_RUN = re.compile(r"`{20,}|~{20,}")
 _ALIGNMENT = re.compile(r"^[ >|:-]*\|[ >|:-]*$", re.MULTILINE)
 _BEGINS = re.compile(r"[-+#]|\d{1,9}[.)]")  # a heading, a list, a rule
