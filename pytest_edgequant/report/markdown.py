@@ -32,6 +32,7 @@ from pytest_edgequant.report.overview import (
     OPEN_TITLE,
     WORDS,
     Finding,
+    Headline,
     change_rows,
     findings,
     headline,
@@ -230,8 +231,19 @@ def _names(what: str, names: Sequence[str], level: _Level) -> str:
     return f" {what} {', '.join(code(name, level.name) for name in names)}" if names else ""
 
 
-def _lines(session: Session, level: _Level) -> Iterator[str]:
-    verdict, standings, legend = headline(session), Standings(session), Legend()
+@dataclass(frozen=True)
+class _Judged:
+    """What a session came to, which is the same however much of it is shown."""
+
+    session: Session
+    headline: Headline
+    standings: Standings
+    findings: list[Finding]
+
+
+def _lines(judged: _Judged, level: _Level) -> Iterator[str]:
+    session, verdict, standings = judged.session, judged.headline, judged.standings
+    legend = Legend()
     remarks = f" ({prose('; '.join(verdict.remarks), 500)})" if verdict.remarks else ""
     yield (
         f"{_SIGNS[verdict.tone]} **edgequant {verdict.text}**{remarks}"
@@ -245,7 +257,7 @@ def _lines(session: Session, level: _Level) -> Iterator[str]:
     if level.boards != 0:
         yield from _changed(session, level)
     if level.findings != 0:
-        yield from _findings(findings(session), level)
+        yield from _findings(judged.findings, level)
     if level.details:
         yield from _details(session)
     yield from terms(tables)
@@ -259,9 +271,10 @@ def _lines(session: Session, level: _Level) -> Iterator[str]:
 
 def render(session: Session, limit: int = _ROOM) -> str:
     """The report's text: at most `limit` bytes in UTF-8, so no more characters either."""
+    judged = _Judged(session, headline(session), Standings(session), findings(session))
     text = ""
     for level in _LEVELS:
-        text = "\n".join(_lines(session, level)) + "\n"
+        text = "\n".join(_lines(judged, level)) + "\n"
         if len(text.encode("utf-8", "replace")) <= limit:
             break
     return text

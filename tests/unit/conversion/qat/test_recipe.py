@@ -152,7 +152,7 @@ def test_losses_by_output() -> None:
     assert for_outputs(["x", "y"], kinds, y) == ["x", "y"]
     with pytest.raises(TrainingError, match="'c'"):
         for_outputs({"by_name": {"c": "mae"}}, kinds, y)
-    with pytest.raises(TrainingError, match="1 losses for 2 outputs"):
+    with pytest.raises(TrainingError, match="1 loss for 2 outputs"):
         for_outputs(["x"], kinds, y)
 
 
