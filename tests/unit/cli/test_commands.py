@@ -257,7 +257,7 @@ def test_every_command_says_what_it_is_for(capsys: Any) -> None:
         text = capsys.readouterr().out
         assert f"edgequant {name}" in text
         assert "examples:" in text
-        assert "--json" in text
+        assert name == "init" or "--json" in text
 
 
 def test_a_reader_that_has_had_enough_is_no_error() -> None:
