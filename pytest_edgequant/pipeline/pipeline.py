@@ -26,6 +26,8 @@ from pytest_edgequant.progress import Progress, silent
 from pytest_edgequant.records import Target, Variant
 from pytest_edgequant.settings import DEFAULT_TFLM_MACS
 from pytest_edgequant.targets import Targets
+from pytest_edgequant.tflite.graph import is_nameless
+from pytest_edgequant.tflite.model import graph_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -182,6 +184,8 @@ class Pipeline:
         variant = self.conversions.variant(source, order)
         if self.strip if strip is None else strip:
             variant = self._stripped(variant, source.where)
+        if is_nameless(graph_of(variant)):
+            self.stripper.recall_names(variant.content)
         return dataclasses.replace(
             variant,
             model_name=model_name or source.default_name or "model",

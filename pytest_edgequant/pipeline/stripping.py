@@ -22,6 +22,11 @@ _RUNTIMES = (
 )
 
 
+def _origin(content: bytes) -> str:
+    """The key of the file that a stripped one was made of."""
+    return digest("stripped of", REVISION, content)
+
+
 @dataclass(frozen=True)
 class Stripped:
     """A file that was stripped; `proof` says with what its outputs were compared."""
@@ -50,8 +55,16 @@ class Stripper:
             made = Strip().apply(model.content)
             proof = self._proof(model, made.content) if made.changed else made.reason
             entry = self._cache().put(key, made.content, {"proof": proof}, ".tflite")
+            if made.changed:
+                self._cache().put(_origin(made.content), model.content, {}, ".named")
         keep_names(entry.content, model.content)
         return Stripped(entry.content, entry.path, str(entry.meta["proof"]))
+
+    def recall_names(self, content: bytes) -> None:
+        """Name the layers of a file that has no names, where it was stripped of them here once."""
+        entry = self._cache().get(_origin(content))
+        if entry is not None and Strip().apply(entry.content).content == content:
+            keep_names(content, entry.content)
 
     def _proof(self, model: TFLiteModel, content: bytes) -> str:
         """Which interpreters give the same outputs, to the bit, and which have not been asked."""

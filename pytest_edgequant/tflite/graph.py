@@ -334,6 +334,11 @@ def keep_names(content: bytes, original: bytes) -> None:
         _named[content] = dataclasses.replace(read_graph(original), metadata=own.metadata)
 
 
+def is_nameless(graph: Graph) -> bool:
+    """Whether no tensor has a name, as in a file that was stripped."""
+    return not any(tensor.name for subgraph in graph.subgraphs for tensor in subgraph.tensors)
+
+
 def forget_graphs() -> None:
     """Read each file anew from now on, as where the time that reading takes is measured."""
     _parsed.cache_clear()

@@ -100,6 +100,7 @@ def place(subgraph: Subgraph, operator: Operator) -> str:
     """An operator as findings name it: its name and number, its layer, the types it works on."""
     first = next((i for i in operator.outputs if i >= 0), None)
     layer = subgraph.tensors[first].shown if first is not None else "'?'"
+    named = f"layer {layer}, " if first is None or subgraph.tensors[first].name else ""
     given = ", ".join(dict.fromkeys(t for t in input_types(subgraph, operator) if t != "-"))
     made = ", ".join(dict.fromkeys(output_types(subgraph, operator)))
-    return f"{operator.label} (operator {operator.index}, layer {layer}, {given} -> {made})"
+    return f"{operator.label} (operator {operator.index}, {named}{given} -> {made})"

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,6 +24,7 @@ from pytest_edgequant.tflite.strip import Strip
 from pytest_edgequant.tflite.unread import unread_bytes
 
 DATA = Path(__file__).parents[2] / "data"
+ROOT = Path(__file__).parents[3]
 FILES = sorted(DATA.glob("*.tflite"))
 INT8, RESIDUAL = DATA / "tiny_int8.tflite", DATA / "residual_int8.tflite"
 
@@ -164,3 +168,29 @@ def test_the_command_writes_the_file_and_says_what_it_saved(
     assert main(["check", str(INT8), "--target", "nano33ble"]) == 0
     assert "`edgequant strip` takes them off" in capsys.readouterr().out
     assert main(["strip", "none.tflite", "-o", "o.tflite"]) == 2
+
+
+def test_a_stripped_file_is_named_in_another_process(tmp_path: Path) -> None:
+    """Whoever stripped it here: the cache has what it was made of; another cache has not."""
+    model = unpack(INT8.read_bytes())
+    code = next(c for c in model.operatorCodes if c.builtinCode == 3)
+    code.builtinCode = code.deprecatedBuiltinCode = 92  # which TFLM refuses for int8
+    (tmp_path / "odd.tflite").write_bytes(pack(model))
+
+    def told(cache: str, *arguments: str) -> str:
+        found = subprocess.run(
+            [sys.executable, "-m", "pytest_edgequant.cli", *arguments],
+            capture_output=True,
+            text=True,
+            cwd=tmp_path,
+            env={**os.environ, "PYTHONPATH": str(ROOT), "XDG_CACHE_HOME": str(tmp_path / cache)},
+        )
+        assert (found.returncode, found.stderr) == (int("check" in arguments), "")
+        return next((line for line in found.stdout.splitlines() if "cannot run on" in line), "")
+
+    told("one", "strip", "odd.tflite", "-o", "bare.tflite")
+    check = ("check", "bare.tflite", "--target", "nano33ble")
+    named = told("one", "check", "odd.tflite", "--target", "nano33ble")
+    assert "SQUARE (operator 0, layer 'tiny_1/" in named
+    assert told("one", *check) == named
+    assert "SQUARE (operator 0, INT8, INT32 -> INT8)" in told("two", *check)
