@@ -121,6 +121,7 @@ class _Reader:
             constant_bytes=size,
             is_variable=bool(tensor.IsVariable()),
             largest=self._largest(tensor.Buffer(), kind) if stored else 0,
+            axis=tensor.Quantization().QuantizedDimension() if quantization is not None else 0,
         )
 
     def _shape(self, index: int, name: str, tensor: Any) -> tuple[int, ...]:

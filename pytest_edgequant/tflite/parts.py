@@ -37,6 +37,7 @@ class Tensor:
     """One tensor; `type` is the schema's name (INT8, FLOAT32, ...). Constants have data.
 
     `largest` is the largest absolute value stored in a quantized INT32 or INT64 constant (a bias).
+    `axis` is the dimension that the file names for scales, be they one or several.
     """
 
     index: int
@@ -48,6 +49,7 @@ class Tensor:
     constant_bytes: int
     is_variable: bool
     largest: int = 0
+    axis: int = field(default=0, compare=False)
 
     @property
     def shown(self) -> str:

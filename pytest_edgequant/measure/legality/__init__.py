@@ -17,6 +17,7 @@ from pytest_edgequant.measure.legality import (
     builds,
     forms,
     kept,
+    litert,
     products,
     scales,
     tflm,
@@ -49,6 +50,7 @@ RULES: tuple[Rule, ...] = (
     *kept.RULES,
     *products.RULES,
     *builds.RULES,
+    *litert.RULES,
     *accelerators.RULES,
 )
 

@@ -167,7 +167,7 @@ def test_what_no_rule_finds_is_tflms_reason_with_the_layer() -> None:
 
 
 def test_what_litert_refuses_passes_nothing_on_its_boards() -> None:
-    x, y = (tensor(n, [1, 4], "INT8", scales=[0.5] * 4, zero_points=[0] * 4, axis=3) for n in "xy")
+    x, y = (tensor(n, [1, 4], "INT8", scales=[0.5] * 3, zero_points=[0] * 3, axis=1) for n in "xy")
     model = one_operator("RELU", [x], y)
     check = partial(assert_size_within, model, "1 MiB", target="rpi4")
     message = said(CannotRun, check)
