@@ -7,6 +7,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pytest_edgequant.records.results import Metric
+from pytest_edgequant.records.telling import Telling, Told
+from pytest_edgequant.units import format_bytes
+from pytest_edgequant.wording import counted, short
+
+_SHOWN = 3
+"""Layers, or changes of them, that are printed."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +63,7 @@ class Layer:
 
 
 @dataclass(frozen=True)
-class ModelLayers:
+class ModelLayers(Telling):
     """All layers of a file, and what it comes to as a whole; `target` is None without a board."""
 
     model: str
@@ -77,6 +83,48 @@ class ModelLayers:
     @property
     def weight_bytes(self) -> int:
         return sum(layer.weight_bytes for layer in self.layers)
+
+    @property
+    def label(self) -> str:
+        """The file as messages name it: model, form, and the board if there is one."""
+        return f"{self.model}/{self.variant}{f' on {self.target}' if self.target else ''}"
+
+    def _told(self) -> Told:
+        dearest = sorted(self.layers, key=lambda layer: (-layer.macs, layer.subgraph, layer.index))
+        heading = ("layer", "name", "output", "MACs", "weights")
+        rows = (
+            (
+                layer.place,
+                short(layer.name),
+                "x".join(map(str, layer.outputs[0].shape)) if layer.outputs else "",
+                f"{layer.macs:,}",
+                format_bytes(layer.weight_bytes),
+            )
+            for layer in dearest
+        )
+        return Told(
+            f"{self.label}: {format_bytes(self.size_bytes)}, of which weights "
+            f"{format_bytes(self.weight_bytes)}; {counted(self.macs, 'MAC')} in "
+            f"{counted(len(self.layers), 'layer')}",
+            (
+                ("inputs", "\n".join(map(_edge, self.inputs))),
+                ("outputs", "\n".join(map(_edge, self.outputs))),
+                *(
+                    (name.rpartition("_")[0] or name, str(metric).partition("\n")[0])
+                    for name, metric in self.metrics.items()
+                    if name != "size_bytes"
+                ),
+                ("notes", "\n".join(self.notes)),
+            ),
+            (heading, *rows),
+            shown=_SHOWN,
+        )
+
+
+def _edge(edge: Edge) -> str:
+    shape = "x".join(map(str, edge.shape)) or "scalar"
+    quantized = f", {edge.quantization}" if edge.quantization else ""
+    return f"{edge.name}: {shape} {edge.type}{quantized}"
 
 
 @dataclass(frozen=True)
@@ -111,7 +159,7 @@ class LayerChange:
 
 
 @dataclass(frozen=True)
-class ModelDifference:
+class ModelDifference(Telling):
     """Two files beside each other: `changes` in the order of the layers, and both as a whole.
 
     `same` is whether both compute the same, whatever their files look like; `requantized` how many
@@ -123,3 +171,37 @@ class ModelDifference:
     changes: tuple[LayerChange, ...]
     same: bool
     requantized: int = 0
+
+    @property
+    def summary(self) -> str:
+        """What came of it, in a sentence."""
+        if self.same:
+            return "both compute the same: the same operators, shapes, weights and quantization"
+        if not self.changes:
+            layers = counted(self.requantized, "layer")
+            said = f"; scales and zero points differ in {layers}" if self.requantized else ""
+            return f"the same layers{said}: weights or quantization differ"
+        kinds = [change.kind for change in self.changes]
+        counts = (f"{kinds.count(kind)} {kind}" for kind in ("added", "removed", "changed"))
+        total = counted(len(self.after.layers), "layer")
+        also = f"; {self.requantized} others differ in scales and zero points alone"
+        return f"{', '.join(counts)} of {total}{also if self.requantized else ''}"
+
+    def _told(self) -> Told:
+        sides = (self.before, self.after)
+        sizes = " -> ".join(format_bytes(side.size_bytes) for side in sides)
+        weights = " -> ".join(format_bytes(side.weight_bytes) for side in sides)
+        rows = (
+            (change.kind, change.layer.place, short(change.layer.name), "; ".join(change.differs))
+            for change in self.changes
+        )
+        return Told(
+            f"{' -> '.join(side.label for side in sides)}: {self.summary}",
+            (
+                ("file", sizes),
+                ("weights", weights),
+                ("MACs", " -> ".join(f"{side.macs:,}" for side in sides)),
+            ),
+            (("change", "layer", "name", "what"), *rows) if self.changes else (),
+            shown=_SHOWN,
+        )

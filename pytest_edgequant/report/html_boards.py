@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -27,6 +28,7 @@ _HEADINGS = (
     *("size", "flash left", "arena", _SCORE, "samples"),
     *(_DROP, "latency", "latency on the host"),
 )
+_PLAIN = re.compile(r"[\w-]+", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -61,13 +63,17 @@ class FigureCell:
 
 @dataclass(frozen=True)
 class FigureRow:
-    """A row of figures, in the columns of its table; `link` is where more stands of it."""
+    """A row of figures, in the columns of its table.
+
+    `link` is where more stands of it, `anchor` what links to the row itself lead to.
+    """
 
     name: str
     link: str
     tone: str
     verdict: str
     cells: Sequence[FigureCell | None]
+    anchor: str = ""
 
 
 @dataclass(frozen=True)
@@ -78,6 +84,19 @@ class FigureTable:
     open: Sequence[FigureRow]
     passed: Sequence[FigureRow]
     legend: Legend
+
+    def anchored(self, variant: str) -> FigureTable:
+        """The table with a row a board of the variant with this anchor, to which links may lead."""
+        open_, passed = (
+            [dataclasses.replace(row, anchor=board_anchor(variant, row.name)) for row in rows]
+            for rows in (self.open, self.passed)
+        )
+        return dataclasses.replace(self, open=open_, passed=passed)
+
+
+def board_anchor(variant: str, board: str) -> str:
+    """Where a variant stands on a board; empty of names that make no anchor."""
+    return f"{variant}-on-{board}" if variant and _PLAIN.fullmatch(board) else ""
 
 
 def _value_text(result: Result, name: str) -> str:
@@ -191,11 +210,6 @@ def decisive(standings: Sequence[Standing]) -> tuple[str, Outcome | None]:
     return shown, worst(s.outcome for s in standings if s.outcome is not None and tone(s) == shown)
 
 
-def general(message: str, target: str | None) -> str:
-    """A message without the target that it is about, so that those of several can be one."""
-    return message.replace(f" on {target}: ", ": ", 1) if target else message
-
-
 def counted(standings: Sequence[Standing], words: Mapping[str, str]) -> list[tuple[int, str]]:
     """How many rows came to what; `words` by tone, and "refused" for what can't run there."""
     kinds = [
@@ -241,8 +255,8 @@ class Matrix:
     """Boards by variants: the boards on which something did not pass, and the others, folded."""
 
     variants: Sequence[tuple[str, str]]
-    open: Sequence[tuple[str, Sequence[MatrixCell | None]]]
-    passed: Sequence[tuple[str, Sequence[MatrixCell | None]]]
+    open: Sequence[tuple[str, str, Sequence[MatrixCell | None]]]
+    passed: Sequence[tuple[str, str, Sequence[MatrixCell | None]]]
 
     @property
     def count(self) -> int:
@@ -258,10 +272,12 @@ def _matrix_cell(cell: Cell | None) -> MatrixCell | None:
 
 
 def matrix_of(boards: ModelBoards, links: dict[str, str]) -> Matrix:
-    """The matrix of a model; `links` lead to its variants."""
+    """The matrix of a model; `links` lead to variants, a board to its worst variant's row."""
 
-    def row(board: Board) -> tuple[str, list[MatrixCell | None]]:
-        return board.name, [_matrix_cell(board.cells.get(v)) for v in boards.variants]
+    def row(board: Board) -> tuple[str, str, list[MatrixCell | None]]:
+        worst_first = sorted(board.cells, key=lambda v: TONES.index(board.cells[v].tone))
+        link = board_anchor(links.get(worst_first[0], ""), board.name)
+        return board.name, link, [_matrix_cell(board.cells.get(v)) for v in boards.variants]
 
     return Matrix(
         [(variant, links.get(variant, "")) for variant in boards.variants],

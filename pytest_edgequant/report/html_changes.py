@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from pytest_edgequant.records import Change, Outcome, Result
 from pytest_edgequant.report.figures import change_text
-from pytest_edgequant.report.html_boards import TONES, general
+from pytest_edgequant.report.html_boards import TONES
+from pytest_edgequant.report.overview import general
 
 _BESIDE = {
     Outcome.FAIL: "bad",

@@ -17,10 +17,9 @@ from pytest_edgequant.report.html_boards import (
     counted,
     decisive,
     figure_table,
-    general,
 )
 from pytest_edgequant.report.legend import Legend
-from pytest_edgequant.report.overview import findings, tone
+from pytest_edgequant.report.overview import findings, general, tone
 from pytest_edgequant.results.session import Session
 from pytest_edgequant.results.standing import Cause, Standing, Standings
 

@@ -18,7 +18,6 @@ from pytest_edgequant.report.html_boards import (
     counted,
     decisive,
     figure_table,
-    general,
 )
 from pytest_edgequant.report.html_parts import (
     Table,
@@ -28,7 +27,7 @@ from pytest_edgequant.report.html_parts import (
     weights_table,
 )
 from pytest_edgequant.report.html_pictures import Pictures
-from pytest_edgequant.report.overview import CHANGE_HEADINGS, change_rows, verdict_text
+from pytest_edgequant.report.overview import CHANGE_HEADINGS, change_rows, general, verdict_text
 from pytest_edgequant.results.session import Session
 from pytest_edgequant.results.standing import Standings
 
@@ -168,6 +167,7 @@ def variant_section(
     found = [standings.of(result) for result in results]
     shown_tone, outcome = decisive(found)
     memories = board_memories(results, shown.targets)
+    rows = ((r.target or "no target", "", r, standings.of(r)) for r in results)
     weights, arenas = None, list[Table]()
     if content:
         weights = weights_table(content, float32, label, shown.weights, variant, pictures)
@@ -178,7 +178,7 @@ def variant_section(
         outcome,
         shown_tone,
         _verdict(results, standings),
-        figure_table((r.target or "no target", "", r, standings.of(r)) for r in results),
+        figure_table(rows).anchored(anchor),
         memories[: pictures.memories_of(len(memories))],
         len(memories),
         _figures(results),

@@ -138,20 +138,6 @@ def _costs(change: LayerChange) -> Iterator[str]:
         yield "-" if cost is None else _change(cost, name) if cost else "0"
 
 
-def _verdict(found: ModelDifference) -> str:
-    if found.same:
-        return "both compute the same: the same operators, shapes, weights and quantization"
-    if not found.changes:
-        layers = counted(found.requantized, "layer")
-        said = f"; scales and zero points differ in {layers}" if found.requantized else ""
-        return f"the same layers{said}: weights or quantization differ"
-    kinds = [change.kind for change in found.changes]
-    counts = (f"{kinds.count(kind)} {kind}" for kind in ("added", "removed", "changed"))
-    total = counted(len(found.after.layers), "layer")
-    also = f"; {found.requantized} others differ in scales and zero points alone"
-    return f"{', '.join(counts)} of {total}{also if found.requantized else ''}"
-
-
 _CHANGE_HEADINGS = ("", "operator", "layer", *(what for _, what in _FIGURES), "what changed")
 
 
@@ -167,7 +153,7 @@ def _change_row(change: LayerChange) -> tuple[str, ...]:
 def difference_lines(found: ModelDifference) -> Iterator[str]:
     """The difference of two models as tables for a terminal."""
     where = f" on {found.after.target}" if found.after.target else ""
-    yield f"{_name(found.before)} -> {_name(found.after)}{where}: {_verdict(found)}"
+    yield f"{_name(found.before)} -> {_name(found.after)}{where}: {found.summary}"
     yield ""
     yield from columns(_totals(found), ("", "before", "after", "change"), (1, 2))
     if found.changes:
@@ -184,7 +170,7 @@ def difference_markdown(found: ModelDifference) -> str:
     """The difference of two models for a pull request."""
     where = f" on {code(found.after.target)}" if found.after.target else ""
     lines = [
-        f"**{code(_name(found.before))} → {code(_name(found.after))}**{where}: {_verdict(found)}",
+        f"**{code(_name(found.before))} → {code(_name(found.after))}**{where}: {found.summary}",
         "",
         *_table(("", "before", "after", "change"), _totals(found), right=3),
     ]

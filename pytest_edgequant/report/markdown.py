@@ -34,8 +34,8 @@ from pytest_edgequant.report.overview import (
     Finding,
     Headline,
     change_rows,
-    findings,
     headline,
+    shared_findings,
     tone,
 )
 from pytest_edgequant.report.training import training_lines
@@ -151,11 +151,21 @@ def _listed(found: list[Finding], level: _Level) -> Iterator[str]:
             line = f"- **{_word(finding)}** {_tests(finding, level)}: "
         else:
             line = f"- **{_word(finding)}** {prose(finding.check, level.name)} of "
-            line += f"{code(finding.subject, level.name)}: "
+            line += f"{code(finding.subject, level.name)}{_boards_of(finding, level)}: "
         line += prose(finding.message, level.message)
         if finding.tests and finding.check != "test":
             line += f" ({_tests(finding, level)})"
         yield line
+
+
+def _boards_of(finding: Finding, level: _Level) -> str:
+    """The boards that share a finding, the first of many."""
+    if not finding.targets:
+        return ""
+    shown = [code(name, level.name) for name in finding.targets[:_MOST_TESTS]]
+    more = len(finding.targets) - len(shown)
+    names = ", ".join([*shown, *([f"{more} more"] if more else [])])
+    return f" on {counted(len(finding.targets), 'board')} ({names})"
 
 
 def _word(finding: Finding) -> str:
@@ -271,7 +281,7 @@ def _lines(judged: _Judged, level: _Level) -> Iterator[str]:
 
 def render(session: Session, limit: int = _ROOM) -> str:
     """The report's text: at most `limit` bytes in UTF-8, so no more characters either."""
-    judged = _Judged(session, headline(session), Standings(session), findings(session))
+    judged = _Judged(session, headline(session), Standings(session), shared_findings(session))
     text = ""
     for level in _LEVELS:
         text = "\n".join(_lines(judged, level)) + "\n"

@@ -15,7 +15,10 @@ from pytest_edgequant.report.matrix import DETAILED, matrix_columns, passing_tex
 from pytest_edgequant.report.notes import named
 from pytest_edgequant.results.session import Session
 from pytest_edgequant.results.standing import Standings
+from pytest_edgequant.wording import counted
 
+_SEEN = 8
+"""Rows of a model's boards that are seen before anything is unfolded."""
 _PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,29}")
 _TERM = re.compile(rf"\b({'|'.join(map(re.escape, TERMS))})\b")
 
@@ -128,9 +131,14 @@ def _model(
     yield f"### {code(found.model, name)} on {len(found.boards)} boards"
     if others:
         yield ""
-        yield from _matrix(others[:most], found.variants, legend, name, anchors)
-        hidden = others[most:] if most is not None else []
-        if hidden:
+        seen = _SEEN if most is None else most
+        yield from _matrix(others[:seen], found.variants, legend, name, anchors)
+        hidden = others[seen:]
+        if hidden and most is None:
+            rest = _matrix(hidden, found.variants, legend, name, anchors)
+            title = counted(len(hidden), "more board is", "more boards are")
+            yield from folded(f"{title} not right", rest)
+        elif hidden:
             yield ""
             names = prose(named(b.name for b in hidden))
             yield f"And {len(hidden)} more that are not right: {names}"

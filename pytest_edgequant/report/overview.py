@@ -6,7 +6,7 @@ Plain text, that each format escapes in its own way.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pytest_edgequant.outcomes import WORST_FIRST
 from pytest_edgequant.records import Change, Outcome, Result
@@ -119,7 +119,8 @@ OPEN_TITLE = "What did not pass, and fails nothing"
 class Finding:
     """Something that is not right: of a variant on a target, or of a test as such.
 
-    `failed` is whether it fails the run.
+    `failed` is whether it fails the run. Of several boards that share it `subject` is the variant,
+    `targets` are the boards.
     """
 
     outcome: Outcome
@@ -128,6 +129,7 @@ class Finding:
     message: str
     tests: Sequence[str] = ()
     failed: bool = False
+    targets: Sequence[str] = ()
 
     @property
     def tone(self) -> str:
@@ -167,6 +169,39 @@ def findings(session: Session) -> list[Finding]:
             (f.subject, f.check, f.message),
         ),
     )
+
+
+def shared_findings(session: Session) -> list[Finding]:
+    """The findings of a run, those one that are the same of a variant on several boards."""
+    boards = {subject(r): (r, r.target) for r in Standings(session).results if r.target}
+    found: dict[object, list[tuple[Finding, str | None]]] = {}
+    for finding in findings(session):
+        result, target = boards.get(finding.subject, (None, None))
+        if result is None or finding.check == "test":
+            found[id(finding), finding.subject] = [(finding, None)]
+            continue
+        alike = general(finding.message, target)
+        key = (finding.outcome, finding.failed, result.model, result.form, finding.check, alike)
+        found.setdefault(key, []).append((finding, target))
+    return [_shared(members) for members in found.values()]
+
+
+def _shared(members: Sequence[tuple[Finding, str | None]]) -> Finding:
+    (first, target), *others = members
+    if not others:
+        return first
+    return replace(
+        first,
+        subject=first.subject.removesuffix(f" on {target}"),
+        message=general(first.message, target),
+        tests=[test for finding, _ in members for test in finding.tests],
+        targets=[name for _, name in members if name],
+    )
+
+
+def general(message: str, target: str | None) -> str:
+    """A message without the target that it is about, so that those of several can be one."""
+    return message.replace(f" on {target}: ", ": ", 1) if target else message
 
 
 @dataclass(frozen=True)

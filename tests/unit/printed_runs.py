@@ -163,7 +163,7 @@ class Printed:
 
     def break_(self, model: str, form: str, target: Target) -> None:
         """A further check of a variant, that fails."""
-        message = f"{model}/{form}: latency of 90 ms is over the limit of 50 ms on {target.name}"
+        message = f"{model}/{form} on {target.name}: latency 90 ms is over the limit of 50 ms"
         verdict = {"check": "latency", "verdict": "fail", "message": message, "limit": 50.0}
         event = {"kind": "verdict", "model": model, "variant": form, "target": target.name}
         events = [{**event, "skipped": False, "verdict": {**verdict, "value": 90.0}}]

@@ -42,6 +42,7 @@ from pytest_edgequant.records import (
     TrainingSummary,
     Variant,
 )
+from pytest_edgequant.records.layers import Edge, Layer, LayerChange, ModelDifference, ModelLayers
 from pytest_edgequant.records.telling import plain
 from pytest_edgequant.targets import Targets
 
@@ -341,3 +342,43 @@ def test_an_arena_has_its_picture_where_it_can_be_drawn() -> None:
     assert "<script" not in shown
     assert "<img" not in arena()._repr_html_()
     assert "tools" not in repr(arena(tools=Tools()))
+
+
+def layers(model: str, *macs: int) -> ModelLayers:
+    found = [
+        Layer(i, 0, "CONV_2D", f"<b>l{i}</b>", (), (Edge("o", (1, 8, 4), "INT8"),), {"s": 1}, n, 8)
+        for i, n in enumerate(macs)
+    ]
+    edge = Edge("<img src=x>", (1, 8, 6), "INT8", "0.5 * (q + 128)")
+    metrics = {"arena_bytes": Metric(4_096, "bytes", "exact")}
+    return ModelLayers(model, "int8", "pico", 5_120, (edge,), (edge,), tuple(found), metrics)
+
+
+def test_layers_of_a_model_are_a_few_lines_with_the_dearest() -> None:
+    found = layers("kws", 1, 900, 30, 4_000)
+    assert str(found).splitlines()[:4] == [
+        "kws/int8 on pico: 5,120 B, of which weights 32 B; 4,931 MACs in 4 layers",
+        "  inputs   <img src=x>: 1x8x6 INT8, 0.5 * (q + 128)",
+        "  outputs  <img src=x>: 1x8x6 INT8, 0.5 * (q + 128)",
+        "  arena    4,096 B",
+    ]
+    assert [line.split()[1] for line in str(found).splitlines()[5:8]] == ["(3)", "(1)", "(2)"]
+    assert str(found).endswith("and 1 more")
+    assert "<img" not in found._repr_html_()
+    assert "<b>" not in found._repr_html_()
+    assert json.loads(json.dumps(found.to_dict()))["layers"][3]["macs"] == 4_000
+
+
+def test_a_difference_of_models_begins_with_what_came_of_it() -> None:
+    before, after = layers("old", 10, 20), layers("new", 10)
+    found = ModelDifference(before, after, (LayerChange(before.layers[1], None),), same=False)
+    first, *rest = str(found).splitlines()
+    assert first == (
+        "old/int8 on pico -> new/int8 on pico: 0 added, 1 removed, 0 changed of 1 layer"
+    )
+    assert rest[0].split(maxsplit=1) == ["file", "5,120 B -> 5,120 B"]
+    assert rest[2].split(maxsplit=1) == ["MACs", "30 -> 10"]
+    assert json.loads(json.dumps(found.to_dict()))["before"]["model"] == "old"
+    same = ModelDifference(before, before, (), same=True)
+    assert "both compute the same" in str(same)
+    assert "<b>" not in found._repr_html_()

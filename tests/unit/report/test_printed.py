@@ -16,6 +16,7 @@ from printed_runs import (
 )
 from syrupy.assertion import SnapshotAssertion
 
+from pytest_edgequant.report.html import render as html
 from pytest_edgequant.report.markdown import render
 from pytest_edgequant.report.terminal import headline_line, summary_lines
 
@@ -70,6 +71,26 @@ def test_every_board_of_a_matrix_leads_to_its_table() -> None:
     assert [row for row in rows if "`" in row and "edgequant-on-" not in row] == []
     places = [word for word in words if not word.startswith("#")]
     assert len(places) == len(set(places))
+
+
+def test_boards_of_an_html_matrix_lead_to_their_rows() -> None:
+    page = html(four_files().session)
+    ids = re.findall(r' id="([^"]+)"', page)
+    links = re.findall(r'href="#([^"]+)"', page)
+    assert len(ids) == len(set(ids))
+    assert set(links) <= set(ids)
+    assert sum("-on-" in link for link in links) == 4 * 39
+
+
+def test_what_boards_share_is_said_once() -> None:
+    """A model that no board can run is one finding, and its boards are folded."""
+    run = four_files()
+    for target in run.targets:
+        run.break_("gru", "int8", target)
+    seen = unfolded(render(run.session))
+    assert len(re.findall(r"^- \*\*FAIL\*\* .*`gru/int8` on 39 boards", seen, re.M)) == 1
+    assert "(31 more boards are not right)" in seen
+    assert len(seen.splitlines()) <= 2 * SCREEN
 
 
 def test_a_model_that_fits_nowhere_is_one_screen_too() -> None:
