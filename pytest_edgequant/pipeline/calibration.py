@@ -103,7 +103,7 @@ class Calibrations:
         raise CalibrationError(
             f"{source.where}: {spec.name} needs representative samples: define the fixture {WHERE} "
             "(100 samples at least, from validation data), or edge_dataset to split them off; "
-            "with convert(), give calibration=..."
+            "in a command, give --calibration FILE; with convert(), give calibration=..."
         )
 
     def _split(self, source: Source, dataset: Any, preprocess: Any) -> Calibration:
