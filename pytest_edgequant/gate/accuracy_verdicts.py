@@ -41,6 +41,10 @@ def _plain(value: float, share: bool) -> str:
     return f"{value:.2%}" if share else f"{value:.6g}"
 
 
+_LABELS = "Check the labels and samples"
+"""What to do about a model that guesses: more samples decide nothing about it."""
+
+
 def _show(value: float, share: bool) -> str:
     return format_points(value) if share else f"{value:.6g}"
 
@@ -59,7 +63,7 @@ def doubt(verdict: Verdict, chance: Chance | None, value: str) -> Verdict:
     return dataclasses.replace(
         verdict,
         verdict=Outcome.INCONCLUSIVE,
-        message=undecided("Check the labels and samples", message),
+        message=undecided(_LABELS, message),
     )
 
 
@@ -105,7 +109,9 @@ def judge_drop(
     message += f". {_evidence_sentence(comparison, allowed, evidence, demanded)}"
     brief = ""
     if outcome is Outcome.INCONCLUSIVE:
-        message = undecided(_to_decide(comparison, allowed), message)
+        chance = comparison.baseline_chance
+        guessed = chance is not None and not chance.beaten
+        message = undecided(_LABELS if guessed else _to_decide(comparison, allowed), message)
     elif outcome is Outcome.FAIL:
         what = f"{comparison.metric} drop"
         brief = over(what, comparison.drop, allowed, lambda value: _show(value, share))

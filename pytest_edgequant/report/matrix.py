@@ -54,8 +54,10 @@ def _marked(cell: Cell | None, legend: Legend) -> Text:
     """A cell with the marks of the figures that it tells."""
     if cell is None:
         return Text()
-    told: list[Use | None] = [*_broken(cell).values()] or [cell.use]
-    if cell.standing.outcome in (None, Outcome.NOT_APPLICABLE, Outcome.CANNOT_RUN):
+    told: list[Use | None] = [*_broken(cell).values()]
+    if not told and cell.standing.outcome is Outcome.PASS:
+        told = [cell.use]
+    if cell.standing.outcome is Outcome.CANNOT_RUN:
         told = []
     metrics = (cell.result.metrics.get(use.figure) for use in told if use is not None)
     made = [source(m).made for m in metrics if m is not None and m.value is not None]

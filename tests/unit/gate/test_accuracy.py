@@ -253,6 +253,17 @@ def test_a_baseline_that_is_at_chance_decides_nothing(
     }
 
 
+def test_more_samples_are_not_asked_for_of_a_model_that_guesses(
+    models: Any, tiny_dataset: Any
+) -> None:
+    x, y = tiny_dataset
+    with pytest.raises(Inconclusive, match=r"^Check the labels and samples: ") as caught:
+        assert_max_accuracy_drop(
+            models[1], models[1], (x[:40], np.roll(y[:40], 7)), 0.02, confidence=0.95
+        )
+    assert "is not better than chance" in str(caught.value)
+
+
 def test_agreement_gates_without_labels(models: Any, tiny_dataset: Any) -> None:
     x, y = tiny_dataset
     assert_max_accuracy_drop(*models, (x, np.roll(y, 7)), "5 pt", metric="agreement")

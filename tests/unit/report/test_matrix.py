@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from recorded_events import verdict_event
+from recorded_events import metric_event, verdict_event
 from syrupy.assertion import SnapshotAssertion
 
 from pytest_edgequant.records import Change, Outcome
@@ -95,3 +95,19 @@ def test_a_variant_that_is_judged_on_no_board_has_no_column() -> None:
     )
     matrix = said[said.index("digits on 2 targets") :].splitlines()
     assert matrix[1].split() == ["target", "int8"]
+
+
+def test_a_cell_without_a_figure_has_no_mark() -> None:
+    """A limit that was kept is not what is told of a variant that failed otherwise."""
+    events = [
+        {**event, "target": board}
+        for board in ("pico", "rpi4")
+        for event in (
+            metric_event("int8", "arena_bytes", 1_616),
+            verdict_event("int8", "arena", Outcome.PASS, limit=9_000),
+            verdict_event("int8", "latency", Outcome.UNAVAILABLE),
+        )
+    ]
+    said = summary(*events).partition("digits on 2 targets")[2].partition("there is no")[0]
+    assert "unavailable: latency" in said
+    assert "[" not in said
