@@ -6,6 +6,7 @@ else one with the default cache.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import tempfile
@@ -17,7 +18,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from pytest_edgequant.cache import Cache
 from pytest_edgequant.conversion.order import Order
 from pytest_edgequant.conversion.source import open_source
-from pytest_edgequant.errors import CannotRunError, IsolatedProcessError
+from pytest_edgequant.errors import CannotRunError, IsolatedProcessError, SettingsError
 from pytest_edgequant.forms import get_spec
 from pytest_edgequant.isolation import DEFAULT_TIMEOUT, IsolatedProcess
 from pytest_edgequant.pipeline.current import STRIPPED, run_variant
@@ -185,7 +186,8 @@ class Pipeline:
         if self.strip if strip is None else strip:
             variant = self._stripped(variant, source.where)
         if is_nameless(graph_of(variant)):
-            self.stripper.recall_names(variant.content)
+            with contextlib.suppress(SettingsError):  # without a cache nothing is known of it
+                self.stripper.recall_names(variant.content)
         return dataclasses.replace(
             variant,
             model_name=model_name or source.default_name or "model",
