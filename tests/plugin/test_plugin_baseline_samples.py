@@ -125,6 +125,7 @@ EDITS = {
 }
 
 
+@pytest.mark.slow
 def test_a_dataset_that_changed_a_little_is_compared(saved: Project) -> None:
     project_with(saved)
     saved.run(*RUN, "--edge-save-baseline=base.json")
@@ -138,7 +139,10 @@ def test_a_dataset_that_changed_a_little_is_compared(saved: Project) -> None:
     assert changes(saved)["ant", "rpi4"]["verdict"] == "pass"
 
 
-@pytest.mark.parametrize("workers", [(), ("-n", "2")], ids=["alone", "xdist"])
+@pytest.mark.parametrize(
+    "workers",
+    [pytest.param((), id="alone"), pytest.param(("-n", "2"), id="xdist", marks=pytest.mark.slow)],
+)
 def test_streams_and_arrays_have_the_same_samples(saved: Project, workers: tuple[str, ...]) -> None:
     project_with(saved)
     saved.run_subprocess(*RUN, *workers, "--edge-save-baseline=base.json")

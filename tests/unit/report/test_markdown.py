@@ -232,7 +232,7 @@ def large_session(models: int, name: str) -> Session:
     return session
 
 
-@pytest.mark.parametrize("models", [1, 20, 60, 400])
+@pytest.mark.parametrize("models", [1, 20, 60, pytest.param(400, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("name", ["model", "名" * 60, "|" * 200])
 def test_it_stays_under_githubs_limit_and_says_what_is_missing(models: int, name: str) -> None:
     text = render(large_session(models, name))

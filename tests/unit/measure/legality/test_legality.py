@@ -41,7 +41,17 @@ def rules_of(content: bytes, target: Target = CMSIS_NN) -> set[str]:
 # -- the kernels' types and ranks -----------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", sorted(PROBES))
+MANY_RANKS = {"SVDF", "SPACE_TO_BATCH_ND", "BATCH_TO_SPACE_ND"}
+"""What is tried in so many ways that it takes long."""
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=pytest.mark.slow if name in MANY_RANKS else ())
+        for name in sorted(PROBES)
+    ],
+)
 def test_the_table_is_what_the_wheel_says(name: str, tflm: IsolatedProcess) -> None:
     entry = load_toml(TABLE.read_bytes(), TABLE.name)[name]
     assert entry["tensors"] == PROBES[name].signature
