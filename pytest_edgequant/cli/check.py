@@ -132,14 +132,20 @@ def _budgets(given: argparse.Namespace) -> Budgets:
     """The limits; raises `SettingsError` for one that can't be meant."""
     from pytest_edgequant.gate.checks import Budgets
 
+    for flag, value in (("--max-drop", given.max_drop), ("--metric", given.metric)):
+        if value is not None and given.dataset is None:
+            raise SettingsError(f"{flag}: there is nothing to evaluate on; give --dataset FILE")
     drop: Any = given.max_drop
     if drop is not None:
-        if given.dataset is None:
-            raise SettingsError("--max-drop: there is nothing to evaluate on; give --dataset FILE")
         with contextlib.suppress(ValueError):
             drop = float(drop)
     found = Budgets(given.max_size, given.max_arena, given.max_latency, drop)
-    found.check(_FLAGS)
+    metric = None
+    if given.dataset is not None:
+        from pytest_edgequant.measure.metrics import metric_named
+
+        metric = metric_named(given.metric, "--metric")
+    found.check(_FLAGS, metric)
     return found
 
 

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pytest_edgequant.cli.screen import say
 from pytest_edgequant.errors import DocumentError, EdgeAssertionError, EdgeQuantError, ModelError
 from pytest_edgequant.settings import OWN_FILE
 
@@ -67,13 +68,13 @@ jobs:
   edge-gate:
     runs-on: ubuntu-latest
     steps:
-      - uses: actions/checkout@v4
+      - uses: actions/checkout@3d3c42e5aac5ba805825da76410c181273ba90b1 # v7.0.1
         with: {{ persist-credentials: false }}
-      - uses: actions/setup-python@v5
+      - uses: actions/setup-python@5fda3b95a4ea91299a34e894583c3862153e4b97 # v7.0.0
         with: {{ python-version: "3.12" }}
       - run: python -m pip install {install}
       - run: python -m pytest {own} --edge-report=edge-report.html --edge-report=edge-report.json
-      - uses: actions/upload-artifact@v4
+      - uses: actions/upload-artifact@043fb46d1a93c77aae656e7c1c64a875d1fc6a0a # v7.0.1
         if: always()
         with: {{ name: edge-report, path: "edge-report.*" }}
 """
@@ -120,7 +121,7 @@ def run(given: argparse.Namespace) -> int:
                 "another folder: edgequant init FOLDER"
             )
         if configured:
-            print(f"kept {configured}: it configures models already")
+            say(f"kept {configured}: it configures models already")
         else:
             targets = _targets(given.target, repository, pipeline, folder)
             _write(folder, Path(OWN_FILE), _configuration(folder, repository, targets))
@@ -129,7 +130,7 @@ def run(given: argparse.Namespace) -> int:
                 text = _CONFTEST.format(own=OWN_FILE, file=name, prefix=_PREFIX)
                 _write(folder, Path(name), text)
     if repository.workflow is not None:
-        print(f"kept {repository.workflow.as_posix()}: it gates already")
+        say(f"kept {repository.workflow.as_posix()}: it gates already")
     else:
         _write(folder, _WORKFLOW, _JOB.format(own=OWN_FILE, install=_install(repository)))
     _say_next(folder, repository, written=not configured)
@@ -289,18 +290,18 @@ def _write(folder: Path, path: Path, text: str) -> None:
         with whole.open("x", encoding="utf-8") as stream:
             stream.write(text)
     except FileExistsError:
-        print(f"kept {path.as_posix()}: it is there already")
+        say(f"kept {path.as_posix()}: it is there already")
     except OSError as error:
         raise DocumentError(f"{path}: can't be written: {error.strerror}") from None
     else:
-        print(f"wrote {path.as_posix()}")
+        say(f"wrote {path.as_posix()}")
 
 
 def _say_next(folder: Path, repository: Repository, *, written: bool) -> None:
     here = "" if folder.resolve() == Path().resolve() else f"cd {folder} && "
-    print("\nNext:")
+    say("\nNext:")
     for number, step in enumerate(_steps(here, repository, written=written), 1):
-        print(f"  {number}. {step}")
+        say(f"  {number}. {step}")
 
 
 def _steps(here: str, repository: Repository, *, written: bool) -> Iterable[str]:

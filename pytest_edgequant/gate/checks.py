@@ -10,7 +10,7 @@ import contextlib
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pytest_edgequant import context
 from pytest_edgequant.api.latency import estimate_latency
@@ -36,6 +36,9 @@ from pytest_edgequant.tflite.unread import unread_bytes
 from pytest_edgequant.units import limit_share, parse_duration, parse_size
 from pytest_edgequant.wording import counted
 
+if TYPE_CHECKING:
+    from pytest_edgequant.measure.metrics import TaskMetric
+
 _WORTH = 0.03
 """From such a share of a file on, what could be taken off is told."""
 TARGETS_OWN = "target"
@@ -57,8 +60,11 @@ class Budgets:
     latency: Limit | None = None
     max_drop: Limit | None = None
 
-    def check(self, names: dict[str, str]) -> None:
-        """Raise `UnitError` for a limit that can't be meant, by what the user called it."""
+    def check(self, names: dict[str, str], metric: TaskMetric | None) -> None:
+        """Raise `SettingsError` for a limit that can't be meant, by what the user called it.
+
+        `metric` is that of the drop; without one there is nothing to drop.
+        """
         for field in ("size", "arena"):
             limit = getattr(self, field)
             own = field == "arena" and limit == TARGETS_OWN
@@ -68,8 +74,8 @@ class Budgets:
                     parse_size(limit, names[field])
         if self.latency is not None:
             parse_duration(self.latency, names["latency"])
-        if self.max_drop is not None:
-            parse_drop(self.max_drop, "accuracy", True, names["max_drop"])
+        if self.max_drop is not None and metric is not None:
+            parse_drop(self.max_drop, metric.name, metric.share, names["max_drop"])
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from pytest_edgequant.errors import MetricError
+from pytest_edgequant.errors import EdgeQuantError, MetricError, SettingsError
 from pytest_edgequant.limits import is_number
 from pytest_edgequant.measure.chance import chance_of_decisions, shuffled
 from pytest_edgequant.measure.classification import (
@@ -300,6 +300,14 @@ def get_metric(metric: MetricLike, output: str | int | None = None) -> TaskMetri
     if isinstance(output, bool) or not isinstance(output, int | str):
         raise MetricError(f"output: expected a name or a position, got {shown(output)}")
     return replace(found, output=output)
+
+
+def metric_named(name: str | None, what: str) -> TaskMetric:
+    """The metric of a name that `what` gives; raises `SettingsError` for one that is not known."""
+    try:
+        return get_metric(name)
+    except EdgeQuantError as error:
+        raise SettingsError(f"{what}: {str(error).removeprefix('edge_metric: ')}") from None
 
 
 METRIC_NAMES = (*(metric.name for metric in _METRICS), "top-1", "top-5")

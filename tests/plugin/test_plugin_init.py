@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +16,8 @@ from pytest_edgequant.cli.main import main
 
 Init = Callable[..., tuple[int, str, str]]
 WORKFLOW = ".github/workflows/edge-gate.yml"
+ROOT = Path(__file__).parents[2]
+OURS = ("workflows/ci.yml", "actions/edge-gate/action.yml")
 
 
 @pytest.fixture
@@ -99,6 +102,11 @@ def test_samples_that_fit_are_named(project: Project, init: Init) -> None:
     workflow = yaml.safe_load((project.path / WORKFLOW).read_text("utf-8"))
     steps = [step.get("run", "") for step in workflow["jobs"]["edge-gate"]["steps"]]
     assert any("[tensorflow]" in step for step in steps)
+    pin = re.compile(r"uses: (\S+@[0-9a-f]{40} # v[\d.]+)$", re.MULTILINE)
+    pins = pin.findall((project.path / WORKFLOW).read_text("utf-8"))
+    ours = [(ROOT / ".github" / name).read_text("utf-8") for name in OURS]
+    assert len(pins) == sum("uses" in step for step in workflow["jobs"]["edge-gate"]["steps"])
+    assert set(pins) <= set(pin.findall("\n".join(ours)))
     project.run("-k", "flat").assert_outcomes(passed=8, deselected=6)
 
 

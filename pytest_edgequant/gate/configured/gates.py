@@ -209,12 +209,9 @@ class Gates:
             )
         if isinstance(model.metric, Reference):
             return
-        from pytest_edgequant.measure.metrics import get_metric
+        from pytest_edgequant.measure.metrics import metric_named
 
-        try:
-            metric = get_metric(model.metric)
-        except EdgeQuantError as error:
-            raise SettingsError(f"{model.place('metric')}: {error}") from None
+        metric = metric_named(model.metric, model.place("metric"))
         parse_drop(budget.value, metric.name, metric.share, place)
 
     def _check_data(self, gate: Gate) -> None:

@@ -237,6 +237,11 @@ def test_patterns_and_folders_and_models_of_one_name(check: Check, tmp_path: Pat
             "--max-drop: 2.0 is more than everything",
         ),
         ([INT8, "--max-drop", "2 pt", "--dataset", "d.npz"], "give it with --baseline MODEL"),
+        ([INT8, "--metric", "mae"], "--metric: there is nothing to evaluate on"),
+        (
+            [INT8, "--metric", "maee", "--dataset", "d.npz"],
+            "--metric: unknown metric 'maee'. Did you mean mae",
+        ),
         ([INT8, "--dataset", "no.npz"], "--dataset: there is no file 'no.npz'"),
         ([DATA / "tiny.keras"], "it has to be converted first: give --variant"),
         ([INT8, "--project", "broken.toml"], "broken.toml: not valid TOML"),
@@ -269,6 +274,21 @@ def test_the_drop_is_judged_on_a_dataset(check: Check, fresh_pipeline: Any) -> N
     score = cell["metrics"]["accuracy"]["value"]
     assert f"top-1 {score:.2%} on {cell['metrics']['accuracy']['count']} samples" in out
     assert any(line.startswith("tiny_float32/float32: top-1 ") for line in out.splitlines())
+
+
+def test_a_drop_is_in_the_unit_of_the_metric(
+    check: Check, tmp_path: Path, fresh_pipeline: Any
+) -> None:
+    with np.load(DATA / "tiny.npz") as stored:
+        x = (stored["x"][:20] / 16).astype(np.float32)
+    np.savez(tmp_path / "far.npz", x=x, y=np.full((20, 10), 40.0, np.float32))
+    common = (INT8, "--target", "rpi4", "--dataset", "far.npz", "--metric", "mae")
+    common = (*common, "--baseline", DATA / "tiny_float32.tflite")
+    for drop, status in (("5", 0), ("1e-9", 1)):
+        found, document = _document(check, *common, "--max-drop", drop)
+        verdicts = _cells(document)["tiny_int8", "int8", "rpi4"]["verdicts"]
+        assert found == status
+        assert next(v for v in verdicts if v["check"] == "accuracy_drop")["limit"] == float(drop)
 
 
 # -- as a process ----------------------------------------------------------------------------------
