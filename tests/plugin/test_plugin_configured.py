@@ -59,6 +59,8 @@ def nothing(): pass
 def text(): return "x"
 def alone(): return test_split()[0]
 def unequal(): return test_split()[0], test_split()[1][1:]
+def wide(): return np.zeros((9, 8, 8, 3), np.float32), np.zeros(9)
+def blank(): return np.full((90, 8, 8, 1), np.nan, np.float32), np.zeros(90)
 def fails(): raise ValueError("no disk")
 def asks(path): return path
 """
@@ -321,6 +323,9 @@ BROKEN: Sequence[tuple[str, str, Sequence[str]]] = [
     ("int8 = { size", "int7 = { size", ["int7", "int8"]),
     ("int8 = { size", "int16x8 = { size", ["int16x8", "variants"]),
     ("pico = { arena", "piko = { arena", ["piko", "pico"]),
+    ('size = "90%"', 'int16x8 = { size = "9 KiB" }', ["int16x8] size", "as the int8 that it is"]),
+    ('size = "90%"', 'esp32 = { size = "9 KiB" }', ["esp32] size", "not gated on esp32"]),
+    ('"models/apple.tflite"', '"models"', ["apple] model", "holds no model"]),
     ("models.apple]", "models.zebra]", ["zebra", "twice", "line"]),
     ('variants = ["int8", "float32"]', 'variants = ["int9"]', ["variants", "int9", "int8"]),
     ('"samples:test_split"', '"samples.test_split"', ["dataset", "samples:test_split"]),
@@ -351,6 +356,8 @@ def test_what_can_not_be_meant_stops_the_run_with_the_key(
         ("samples:test_split", "samples:unequal", ["150 samples and 149 labels"]),
         ("samples:test_split", "samples:fails", ["ValueError: no disk", "samples.py, line"]),
         ("samples:test_split", "samples:asks", ["path", "without arguments"]),
+        ("samples:test_split", "samples:wide", ["(8, 8, 1)", "(9, 8, 8, 3)"]),
+        ("samples:test_split", "samples:blank", ["NaN values"]),
         ("samples:test_split", "broken:x", ["importing broken failed", "absent", "line 2"]),
         ("samples:test_split", "none.npz", ["no file"]),
         ("samples:test_split", "samples.npz", ["numpy.savez"]),
@@ -372,6 +379,14 @@ def test_data_that_can_not_be_had_stop_the_run_with_one_message(
     # Runs that do without them are not stopped, and none is loaded to collect.
     gated.run("-k", "apple or other").assert_outcomes(passed=6, deselected=len(IDS) - 5)
     assert len(gates(gated)) == len(IDS) or "models" in new
+
+
+def test_limits_of_boards_that_the_command_line_leaves_out_are_none_too_many(
+    gated: Project,
+) -> None:
+    gated.write("pyproject.toml", TWO.replace('size = "90%"', 'nano33ble = { size = "9 KiB" }'))
+    assert gates(gated, "-k", "apple", "--edge-target=pico") == ["apple[pico-int8]::deployable"]
+    assert "apple[nano33ble-int8]::size" in gates(gated)
 
 
 def test_workers_stop_with_the_same_message(gated: Project) -> None:

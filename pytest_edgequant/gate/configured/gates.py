@@ -14,18 +14,19 @@ from typing import Any
 
 from pytest_edgequant.api.memory import refusals
 from pytest_edgequant.errors import (
+    CalibrationError,
     CannotRun,
     ConfigurationError,
+    DatasetError,
     EdgeAssertionError,
     EdgeQuantError,
     NotDerivableError,
     SettingsError,
 )
-from pytest_edgequant.files import read_bytes
-from pytest_edgequant.forms import VARIANTS, VariantSpec, get_spec
+from pytest_edgequant.forms import VariantSpec, get_spec
 from pytest_edgequant.gate.checks import Budgets, Task, asked, checks
 from pytest_edgequant.gate.configured.references import Reference
-from pytest_edgequant.gate.configured.tables import Budget, ModelTable
+from pytest_edgequant.gate.configured.tables import Budget, ModelTable, form_of
 from pytest_edgequant.limits import parse_drop
 from pytest_edgequant.measure.legality import variant_refused
 from pytest_edgequant.outcomes import Outcome
@@ -35,7 +36,6 @@ from pytest_edgequant.records import Target, Variant
 from pytest_edgequant.results import recording
 from pytest_edgequant.settings import Settings
 from pytest_edgequant.targets import DEFAULT_TARGET, Targets
-from pytest_edgequant.tflite.model import TFLiteModel
 
 AS_IS = "as_is"
 _FIELDS = {"size": "size", "arena": "arena", "latency": "latency", "max_accuracy_drop": "max_drop"}
@@ -138,7 +138,7 @@ class Gates:
         return [gate for model in self.models for gate in self._of(model)]
 
     def _of(self, model: ModelTable) -> Iterator[Gate]:
-        found = _form(model) if model.is_tflite else None
+        found = form_of(model) if model.is_tflite else None
         targets = self._targets_of(model)
         self._check_limits(model, targets, found)
         for target in targets:
@@ -181,6 +181,8 @@ class Gates:
         """Raise for limits that would never be held, or mean nothing."""
         for budget in model.budgets:
             place = model.place(*budget.keys)
+            if model.is_tflite and not model.variants and budget.variant not in (None, found):
+                self._check_variant(budget, place, found)
             if budget.limit == "max_accuracy_drop":
                 self._check_drop(model, budget, place, found)
             if budget.limit == "arena" and not (model.targets or self._settings.target):
@@ -188,12 +190,22 @@ class Gates:
                     f'{place}: no target has it: add targets = ["nano33ble"] to '
                     f"{model.place()} (`edgequant targets` lists them)"
                 )
-            missing = [name for name in budget.on if name not in {t.name for t in targets}]
+            boards = (*budget.on, *([] if budget.target is None else [budget.target]))
+            missing = [name for name in boards if name not in {t.name for t in targets}]
             if missing and not self._given("target"):
                 raise SettingsError(
                     f"{place}: the model is not gated on {', '.join(missing)}, so that the limit "
                     f"would never be held: add it to {model.place('targets')}"
                 )
+
+    def _check_variant(self, budget: Budget, place: str, found: str | None) -> None:
+        """Raise for a limit of a form that a file, which is gated as it is, does not have."""
+        if found is None or self._settings.variant:
+            return
+        raise SettingsError(
+            f"{place}: the model is gated as the {found} that it is, so that the limit of "
+            f"{budget.variant} would never be held: take it out"
+        )
 
     @staticmethod
     def _check_drop(model: ModelTable, budget: Budget, place: str, found: str | None) -> None:
@@ -224,6 +236,8 @@ class Gates:
             )
         given = model.calibration or model.dataset or (spec.trained and model.training)
         if spec.calibrated and not given:
+            if model.path.is_dir():
+                _check_model(model.path, model.place("model"))
             raise SettingsError(
                 f"{model.place('variants' if model.variants else 'model')}: {spec.name} needs "
                 'representative samples: add calibration = "module:function" or an .npz or .npy '
@@ -248,8 +262,18 @@ class Gates:
     # -- running ------------------------------------------------------------------------------
 
     def run(self, gate: Gate) -> None:
-        """Run one check. Raises `EdgeAssertionError` where it does not pass, `PassedOverError`."""
+        """Run one check.
+
+        Raises `EdgeAssertionError` where it does not pass, `PassedOverError`, and
+        `ConfigurationError` for samples that don't fit the model.
+        """
         self.prepare([gate])
+        try:
+            self._judge(gate)
+        except (CalibrationError, DatasetError) as error:
+            raise _given_wrong(gate.model, error) from error
+
+    def _judge(self, gate: Gate) -> None:
         variant = self._variant(gate)
         budgets, task = gate.budgets, self._task(gate)
         found = {check.name: check for check in checks(variant, gate.target, budgets, task)}
@@ -318,15 +342,6 @@ class Gates:
         )
 
 
-def _form(model: ModelTable) -> str | None:
-    """The form that a .tflite has; None where that can't be told, which running it says."""
-    try:
-        form = TFLiteModel(read_bytes(model.path), model.path.name).form
-    except (OSError, EdgeQuantError):
-        return None
-    return form if form in VARIANTS else None
-
-
 def _check_model(path: Path, place: str) -> None:
     if path.is_dir() and not (path / "saved_model.pb").is_file():
         raise ConfigurationError(
@@ -337,6 +352,14 @@ def _check_model(path: Path, place: str) -> None:
         raise ConfigurationError(
             f"{place}: there is no file {str(path)!r}: check the path, or make the model first"
         )
+
+
+def _given_wrong(model: ModelTable, error: EdgeQuantError) -> EdgeQuantError:
+    """An error of samples, by the key that names them."""
+    reference = model.dataset
+    if reference is None or (isinstance(error, CalibrationError) and model.calibration):
+        reference = model.calibration or model.training
+    return error if reference is None else reference.refused(error)
 
 
 def _is_calibrated(gate: Gate) -> bool:

@@ -23,6 +23,7 @@ from pytest_edgequant.wording import first_of, shown
 
 _FILES = (".npz", ".npy")
 _FUNCTION = re.compile(r"([^\W\d]\w*(?:\.[^\W\d]\w*)*):([^\W\d]\w*(?:\.[^\W\d]\w*)*)")
+_FIXTURES = re.compile(r"(?:the fixture )?\bedge_(dataset|calibration|training)\b")
 _PARAMETERS = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 
 
@@ -63,6 +64,11 @@ class Reference:
                 raise self._error(f"{module_name} has no {part!r}. {hint}")
             found = getattr(found, part)
         return found
+
+    def refused(self, error: EdgeQuantError) -> ConfigurationError:
+        """What others found wrong with the samples, without the fixtures that tests have."""
+        text = re.sub(r"^edge_\w+: ", "", str(error))
+        return self._error(_FIXTURES.sub(r"\1", text))
 
     def _error(self, what: str) -> ConfigurationError:
         return ConfigurationError(f"{self.place} = {shown(self.text)}: {what}")

@@ -13,7 +13,13 @@ from pathlib import Path
 from typing import Any
 
 from pytest_edgequant.configuration import ConfigFile, Configuration
-from pytest_edgequant.errors import SettingsError, UnitError, UnknownNameError
+from pytest_edgequant.errors import (
+    EdgeQuantError,
+    SettingsError,
+    UnitError,
+    UnknownNameError,
+)
+from pytest_edgequant.files import read_bytes
 from pytest_edgequant.forms import VARIANTS, get_spec
 from pytest_edgequant.gate.configured.keys import LIMITS, MODEL
 from pytest_edgequant.gate.configured.references import Reference, read_reference
@@ -22,6 +28,7 @@ from pytest_edgequant.names import fold, unknown
 from pytest_edgequant.records import Target
 from pytest_edgequant.settings import split_names
 from pytest_edgequant.targets import Targets
+from pytest_edgequant.tflite.model import TFLiteModel
 from pytest_edgequant.units import limit_share, parse_duration, parse_size
 from pytest_edgequant.wording import shown
 
@@ -93,6 +100,15 @@ class ModelTable:
             if budget.holds(target, variant):
                 found[budget.limit] = budget
         return found
+
+
+def form_of(model: ModelTable) -> str | None:
+    """The form that a .tflite has; None where that can't be told, which running it says."""
+    try:
+        form = TFLiteModel(read_bytes(model.path), model.path.name).form
+    except (OSError, EdgeQuantError):
+        return None
+    return form if form in VARIANTS else None
 
 
 def read_models(configuration: Configuration, targets: Targets) -> list[ModelTable]:
