@@ -60,9 +60,10 @@ def _words(item: pytest.Item) -> set[str]:
 
 
 def forms_of(item: pytest.Item) -> set[str]:
-    """The forms that a test uses: its edge_variant, and the fixtures named after one."""
+    """The forms that a test uses: its edge_variant, the fixtures named after one, a gate's own."""
     fixtures = set(getattr(item, "fixturenames", ()))
     used = {name for name in VARIANTS if f"edge_{name}" in fixtures}
     given = getattr(getattr(item, "callspec", None), "params", {}).get("edge_variant")
-    name = fold(str(getattr(given, "name", given)))
+    gate = getattr(item, "gate", None)  # of the configuration
+    name = fold(str(getattr(given, "name", getattr(gate, "variant", given))))
     return used | {form for form in VARIANTS if fold(form) == name}

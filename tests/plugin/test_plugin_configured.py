@@ -162,6 +162,20 @@ def test_an_id_that_is_not_there_is_an_error(gated: Project) -> None:
     assert "not found" in refused(gated.run("pyproject.toml::zebra[esp32-int8]"))
 
 
+@pytest.mark.parametrize(
+    "words, count",
+    [
+        ("int8", 13),
+        ("float32 and pico", 3),
+        ("zebra and not int8", 6),
+        ("nano33ble and INT8 and size", 2),
+        ("int16x8", 0),
+    ],
+)
+def test_names_of_forms_choose_among_the_gates(gated: Project, words: str, count: int) -> None:
+    assert len(gates(gated, "-k", words)) == count
+
+
 def test_options_choose_among_the_gates(gated: Project) -> None:
     gated.test("def test_other(): pass\n")
     assert gates(gated, "-k", "arena and pico") == [i for i in IDS if "arena" in i and "pico" in i]
