@@ -298,13 +298,13 @@ def _write(folder: Path, path: Path, text: str) -> None:
 
 
 def _say_next(folder: Path, repository: Repository, *, written: bool) -> None:
-    here = "" if folder.resolve() == Path().resolve() else f"cd {folder} && "
     say("\nNext:")
-    for number, step in enumerate(_steps(here, repository, written=written), 1):
+    for number, step in enumerate(_steps(folder, repository, written=written), 1):
         say(f"  {number}. {step}")
 
 
-def _steps(here: str, repository: Repository, *, written: bool) -> Iterable[str]:
+def _steps(folder: Path, repository: Repository, *, written: bool) -> Iterable[str]:
+    here = "" if folder.resolve() == Path().resolve() else f"cd {folder} && "
     if any(not model.is_tflite for model in repository.models):
         yield "pip install 'pytest-edgequant[tensorflow]', which converts Keras models"
     tests = f" (with the tests in {repository.tests.as_posix()}/)" if repository.tests else ""
@@ -316,4 +316,18 @@ def _steps(here: str, repository: Repository, *, written: bool) -> Iterable[str]
             "Let the functions in the Python file give your samples, name them in "
             f'{OWN_FILE}, and add "int8" to variants'
         )
+    inside = _inside(folder)
+    if inside is not None:
+        yield (
+            f"Move {_WORKFLOW.as_posix()} to the root of the repository, where GitHub reads it, "
+            f'add to its job: defaults: {{ run: {{ working-directory: "{inside}" }} }}, and put '
+            f"{inside}/ before the path of its upload"
+        )
     yield "Commit what was written: the workflow gates pull requests from then on"
+
+
+def _inside(folder: Path) -> str | None:
+    """Where in a Git repository a folder lies; None for its root, or where there is none."""
+    whole = folder.resolve()
+    roots = [path for path in (whole, *whole.parents) if (path / ".git").exists()]
+    return whole.relative_to(roots[0]).as_posix() if roots and roots[0] != whole else None

@@ -85,6 +85,17 @@ def test_nothing_that_is_there_is_changed(project: Project, init: Init) -> None:
     assert "kept edgequant.toml" in again[1]
 
 
+@pytest.mark.parametrize("repository", ["", "firmware"])
+def test_a_workflow_below_the_root_of_a_repository_has_to_be_moved(
+    project: Project, init: Init, repository: str
+) -> None:
+    have(project, "firmware/nets/net.tflite=tiny_int8.tflite")
+    (project.path / repository / ".git").mkdir()
+    _, out, _ = init("firmware")
+    assert ("Move .github/workflows/edge-gate.yml to the root" in out) is not bool(repository)
+    assert ('working-directory: "firmware"' in out) is not bool(repository)
+
+
 def test_samples_that_fit_are_named(project: Project, init: Init) -> None:
     have(project, "models/digits.keras=tiny.keras", "models/flat.tflite=tiny_float32.tflite")
     with np.load(DATA / "tiny.npz") as stored:
