@@ -86,6 +86,7 @@ class Runner:
     github: FakeGitHub
     jobs: int = 0
 
+    # Over 60 lines: a job is told step after step, as a runner goes through it.
     def run(
         self,
         action: Path,

@@ -3,6 +3,8 @@
 `pytest tests/actions` runs all of it, without network.
 """
 
+# Over 400 lines: one run of the action after the other, all on the same played runner.
+
 from __future__ import annotations
 
 import io

@@ -15,6 +15,7 @@ NUMBERS = (*FLOAT, *INTEGER)
 ANY = (*NUMBERS, "bool", "uint8", "int16", "float64", "complex64", "string")
 
 
+# Over 60 lines: a table with a line for each operator, made by one builder.
 def operators() -> dict[str, tuple[Function, list[tuple[int, ...]], tuple[str, ...]]]:
     """By name: the function, the shapes of its inputs, the types to try."""
     import tensorflow as tf

@@ -1,5 +1,7 @@
 """Fixtures: scopes, what is made once, requests that pytest can't parametrize, names, metrics."""
 
+# Over 400 lines: what fixtures promise belongs together, and every test is a project of its own.
+
 from __future__ import annotations
 
 from typing import Any

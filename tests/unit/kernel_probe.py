@@ -107,6 +107,7 @@ def p(inputs: Any, outputs: Any, table: str = "", **options: Any) -> Probe:
     return Probe(several(inputs), several(outputs), table, options)
 
 
+# Over 60 lines: a table with a line for each operator.
 def _probes() -> dict[str, Probe]:
     t, image = s("T", 1, 4), s("T", 1, 4, 4, 4)
     pads, pair = s("I", 2, 2, data=[[0, 0], [1, 1]]), s("I", 2, data=[8, 8])

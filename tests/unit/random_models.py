@@ -3,6 +3,8 @@
 They cover what TFLM has kernels for, with strides, dilation, groups, broadcasting, branches.
 """
 
+# Over 400 lines: one function a kind of layer, in one table.
+
 from __future__ import annotations
 
 import math

@@ -4,6 +4,8 @@ Its rules of legality are in `test_mutations_rules.py`, its names in
 `test_mutations_names.py`, whole runs in `tests/plugin/test_plugin_gate_mutations.py`.
 """
 
+# Over 400 lines: one table of all limits, so that a limit without a mutation is found.
+
 from __future__ import annotations
 
 import dataclasses

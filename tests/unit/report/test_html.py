@@ -276,6 +276,7 @@ def test_changes_are_shown(session: Session) -> None:
     assert "FAIL: 568 B too many" in text
 
 
+# Over 60 lines: every place that text from outside can get to, in one session.
 @settings(
     max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )

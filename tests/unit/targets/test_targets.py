@@ -1,3 +1,5 @@
+# Over 400 lines: a table is read, described by the schema and found by its names as one thing.
+
 from __future__ import annotations
 
 import json

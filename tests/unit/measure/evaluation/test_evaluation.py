@@ -1,5 +1,7 @@
 """Evaluation over whole datasets: the same bits as one sample at a time, however it is run."""
 
+# Over 400 lines: every way to run a model has to give the bits of the first.
+
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
