@@ -43,7 +43,13 @@ def have(project: Project, *names: str) -> None:
 
 
 def files(project: Project) -> dict[str, bytes]:
-    found = [path for path in project.path.rglob("*") if path.is_file()]
+    """What is in the project, without what Python and pytest keep for themselves."""
+    caches = {"__pycache__", ".pytest_cache"}
+    found = [
+        path
+        for path in project.path.rglob("*")
+        if path.is_file() and caches.isdisjoint(path.relative_to(project.path).parts)
+    ]
     return {path.relative_to(project.path).as_posix(): path.read_bytes() for path in found}
 
 

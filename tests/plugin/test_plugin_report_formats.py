@@ -82,7 +82,7 @@ def test_nothing_is_computed_unless_html_is_asked_for(
 def test_an_error_in_a_report_keeps_the_verdict(
     gate: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pytest_edgequant.report.markdown.findings", lambda _: 1 / 0)
+    monkeypatch.setattr("pytest_edgequant.report.markdown.shared_findings", lambda _: 1 / 0)
     path = gate.path / "summary.md"
     monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(path))
     for selected, code in (("deployable", 0), ("size", 1)):

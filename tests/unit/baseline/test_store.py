@@ -7,6 +7,7 @@ import multiprocessing
 from pathlib import Path
 from typing import Any
 
+import isolation_functions
 import numpy as np
 import pytest
 from hypothesis import given
@@ -156,16 +157,13 @@ def test_a_link_stays_a_link_and_a_mode_a_mode(tmp_path: Path) -> None:
     assert [p.name for p in real.parent.iterdir()] == ["b.json"]
 
 
-def _save(path: Path, target: str) -> None:
-    for number in range(5):
-        key = ("ant", target, f"v{number}")
-        save_measured(Baseline({key: entry(10, 4)}), path)
-
-
 def test_runs_that_save_at_the_same_time_keep_each_others(tmp_path: Path) -> None:
     path = tmp_path / "b.json"
     context = multiprocessing.get_context("spawn")
-    runs = [context.Process(target=_save, args=(path, target)) for target in ("a", "b", "c")]
+    runs = [
+        context.Process(target=isolation_functions.save_baselines, args=(path, target))
+        for target in ("a", "b", "c")
+    ]
     for run in runs:
         run.start()
     for run in runs:
