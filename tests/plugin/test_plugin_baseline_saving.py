@@ -101,6 +101,7 @@ def test_pruning_deletes_what_was_not_measured(saved: Project, place: str) -> No
 
 
 @WORKERS
+@pytest.mark.slow
 def test_the_printed_command_accepts_what_got_worse(
     saved: Project, workers: tuple[str, ...]
 ) -> None:

@@ -235,6 +235,7 @@ def test_the_last_failed_run_again_and_x_stops(gated: Project) -> None:
     assert failed(gated.run("-x")) == FAILING[:1]
 
 
+@pytest.mark.slow
 def test_workers_find_the_same_and_one_report_has_gates_and_tests(gated: Project) -> None:
     gated.conftest(model="tiny_int8")
     gated.test("def test_size(edge_int8): assert_size_within(edge_int8, '1 KiB')\n")

@@ -70,6 +70,7 @@ def test_each_file_runs_once_a_test_and_board_and_nothing_is_skipped(quantized: 
     assert re.search(r"\[100%\]", result.stdout.str())
 
 
+@pytest.mark.slow
 def test_n_2_runs_the_same(quantized: Project) -> None:
     alone = quantized.run(BOARDS)
     both = quantized.run_subprocess(BOARDS, "-n2", "-rA")

@@ -79,6 +79,7 @@ def slow(project: Project) -> Project:
 
 
 @pytest.mark.parametrize("options", [(), ("-s",)], ids=["captured", "s"])
+@pytest.mark.slow
 def test_progress_comes_and_goes_and_breaks_no_line(
     slow: Project, options: tuple[str, ...]
 ) -> None:

@@ -52,6 +52,7 @@ def test_html_has_weights_and_arena(gate: Project) -> None:
 
 
 @pytest.mark.parametrize("arguments", [(), ("--edge-no-cache",)])
+@pytest.mark.slow
 def test_html_is_the_same_with_xdist(gate: Project, arguments: tuple[str, ...]) -> None:
     pytest.importorskip("xdist")
     options = (

@@ -155,6 +155,7 @@ def test_n_2_gives_the_same_results_summary_and_exit_code(suite: Project) -> Non
     assert len(first["results"]) == 10
 
 
+@pytest.mark.slow
 def test_n_2_converts_a_cold_cache_once(suite: Project) -> None:
     suite.conftest(
         """

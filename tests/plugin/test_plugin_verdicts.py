@@ -262,6 +262,7 @@ def test_{name}(edge_int8, edge_dataset, edge_target):
 
 
 @pytest.mark.parametrize("workers", [(), ("-n", "2"), ("--backwards",)])
+@pytest.mark.slow
 def test_two_calibrations_of_one_form_are_two_rows(gate: Project, workers: tuple[str, ...]) -> None:
     gate.conftest(
         "def pytest_addoption(parser): parser.addoption('--backwards', action='store_true')\n"
