@@ -1,4 +1,4 @@
-"""The command `edgequant`, a file a command: each has its `add_parser` and `run`.
+"""The command `edgequant`, a file a command: each has its `add_parser`, `EXAMPLES` and `run`.
 
 It knows the command line alone, and may import all rooms but `plugin`; what a command needs is
 imported when it runs, so that `--help` is there at once.

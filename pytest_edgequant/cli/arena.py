@@ -13,7 +13,7 @@ from pytest_edgequant.cli.screen import say, say_json
 if TYPE_CHECKING:
     from pytest_edgequant.cli.files import Commands
 
-_EXAMPLES = """
+EXAMPLES = """
 examples:
   edgequant arena model.tflite --target nano33ble
   edgequant arena model.tflite --target esp32s3 --svg arena.svg
@@ -25,8 +25,6 @@ def add_parser(commands: Commands) -> argparse.ArgumentParser:
     parser = commands.add_parser(
         "arena",
         help="where the bytes of a model's tensor arena go, and what would make them fewer",
-        epilog=_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("model", type=Path, metavar="MODEL", help="a .tflite file")
     parser.add_argument("--target", required=True, metavar="NAME", help="the board")

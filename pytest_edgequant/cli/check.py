@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pytest_edgequant.records import Target, Variant
     from pytest_edgequant.results.session import Session
 
-_EXAMPLES = """
+EXAMPLES = """
 examples:
   edgequant check model.tflite
   edgequant check model.tflite --target nano33ble
@@ -46,8 +46,6 @@ def add_parser(commands: Commands) -> argparse.ArgumentParser:
         help="whether models run on boards and fit there: operators, flash, arena, latency",
         description="Whether models run on boards and fit there. Without --target: the boards on "
         "which they fit, the smallest first.",
-        epilog=_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
         "models",

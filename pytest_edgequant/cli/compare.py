@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from pytest_edgequant.cli.files import Commands
 
 
-_EXAMPLES = """
+EXAMPLES = """
 examples:
   edgequant compare old.tflite new.tflite --target nano33ble
   edgequant compare old.tflite new.tflite --target nano33ble --markdown >> comment.md
@@ -31,8 +31,6 @@ def add_parser(commands: Commands) -> argparse.ArgumentParser:
     parser = commands.add_parser(
         "compare",
         help="two .tflite files layer by layer, or two baselines; 1 on a regression",
-        epilog=_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("before", type=Path, help="a .tflite file, or a baseline")
     parser.add_argument("after", type=Path, help="another of the same kind")

@@ -13,7 +13,7 @@ from pytest_edgequant.cli.screen import say, say_json
 if TYPE_CHECKING:
     from pytest_edgequant.cli.files import Commands
 
-_EXAMPLES = """
+EXAMPLES = """
 examples:
   edgequant convert model.keras --variant int8 --calibration samples.npy -o model_int8.tflite
   edgequant convert saved_model/ --variant float32 -o model.tflite
@@ -26,8 +26,6 @@ def add_parser(commands: Commands) -> argparse.ArgumentParser:
     parser = commands.add_parser(
         "convert",
         help="a model in another form: int8, dynamic_range, float32, ...",
-        epilog=_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
         "model", type=Path, metavar="MODEL", help="a .keras, .h5 or .tflite file, or a SavedModel"

@@ -12,7 +12,7 @@ from pytest_edgequant.names import fold, unknown
 if TYPE_CHECKING:
     from pytest_edgequant.cli.files import Commands
 
-_EXAMPLES = """
+EXAMPLES = """
 examples:
   edgequant glossary
   edgequant glossary SQNR arena
@@ -25,8 +25,6 @@ def add_parser(commands: Commands) -> argparse.ArgumentParser:
     parser = commands.add_parser(
         "glossary",
         help="what the words of reports mean",
-        epilog=_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("words", nargs="*", metavar="WORD", help="by default all of them")
     parser.add_argument("--json", action="store_true", help="print JSON instead")

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pytest_edgequant.pipeline.pipeline import Pipeline
     from pytest_edgequant.records import Target
 
-_EXAMPLES = """
+EXAMPLES = """
 examples:
   edgequant init
   edgequant init --target nano33ble,esp32s3
@@ -87,8 +87,6 @@ def add_parser(commands: Commands) -> argparse.ArgumentParser:
         help="write a configuration that gates the models of a repository",
         description="Look at a repository (models, samples, tests, workflows) and write "
         f"{OWN_FILE}, a workflow, and a conftest.py where samples have to come from Python.",
-        epilog=_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
         "folder", nargs="?", type=Path, default=Path(), metavar="FOLDER", help="(default: here)"

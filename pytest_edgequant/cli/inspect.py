@@ -12,7 +12,7 @@ from pytest_edgequant.cli.screen import say, say_json
 if TYPE_CHECKING:
     from pytest_edgequant.cli.files import Commands
 
-_EXAMPLES = """
+EXAMPLES = """
 examples:
   edgequant inspect model.tflite
   edgequant inspect model.tflite --target nano33ble
@@ -25,8 +25,6 @@ def add_parser(commands: Commands) -> argparse.ArgumentParser:
     parser = commands.add_parser(
         "inspect",
         help="a .tflite layer by layer: operators, shapes, types, MACs, weights, arena, time",
-        epilog=_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("model", type=Path, metavar="MODEL", help="a .tflite file")
     parser.add_argument("--target", metavar="NAME", help="the board that arena and time are on")

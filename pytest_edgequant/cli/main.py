@@ -34,7 +34,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"edgequant {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for command in COMMANDS:
-        command.add_parser(commands).set_defaults(run=command.run)
+        made = command.add_parser(commands)
+        made.set_defaults(run=command.run)
+        made.epilog = command.EXAMPLES
+        made.formatter_class = argparse.RawDescriptionHelpFormatter
     return parser
 
 

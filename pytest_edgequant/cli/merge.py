@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from pytest_edgequant.cli.files import Commands
 
 
-_EXAMPLES = """
+EXAMPLES = """
 examples:
   edgequant merge shard-1.json shard-2.json -o report.json -o report.md
   edgequant merge shard-*.json -o report.html --json
@@ -27,8 +27,6 @@ def add_parser(commands: Commands) -> argparse.ArgumentParser:
     parser = commands.add_parser(
         "merge",
         help="one report of several: the shards of a run (JSON reports, or baselines)",
-        epilog=_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("inputs", nargs="+", type=Path, metavar="FILE")
     add_outputs(parser)

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from pytest_edgequant.cli.files import Commands
 
 
-_EXAMPLES = """
+EXAMPLES = """
 examples:
   edgequant report report.json -o report.html
   edgequant report report.json -o report.md -o report.html --json
@@ -25,8 +25,6 @@ def add_parser(commands: Commands) -> argparse.ArgumentParser:
     parser = commands.add_parser(
         "report",
         help="render a JSON report in another format",
-        epilog=_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("inputs", nargs=1, type=Path, metavar="FILE")
     add_outputs(parser)

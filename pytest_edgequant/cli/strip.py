@@ -13,7 +13,7 @@ from pytest_edgequant.cli.screen import say, say_json
 if TYPE_CHECKING:
     from pytest_edgequant.cli.files import Commands
 
-_EXAMPLES = """
+EXAMPLES = """
 examples:
   edgequant strip model.tflite -o model_stripped.tflite
 """
@@ -26,8 +26,6 @@ def add_parser(commands: Commands) -> argparse.ArgumentParser:
         help="a smaller .tflite: without names and metadata that the device never reads",
         description="Take off tensor and signature names, minima and maxima, and old metadata. "
         "Outputs on LiteRT and TFLM are compared to the bit; a memory plan stays.",
-        epilog=_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("model", type=Path, metavar="MODEL", help="a .tflite file")
     parser.add_argument("-o", "--output", required=True, type=Path, metavar="OUT")

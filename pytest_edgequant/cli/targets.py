@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from pytest_edgequant.cli.files import Commands
     from pytest_edgequant.records import Figure, Target
 
-_EXAMPLES = """
+EXAMPLES = """
 examples:
   edgequant targets
   edgequant targets 'stm32*' pico
@@ -28,8 +28,6 @@ def add_parser(commands: Commands) -> argparse.ArgumentParser:
     parser = commands.add_parser(
         "targets",
         help="the boards that are known, and what each leaves to a model",
-        epilog=_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
         "names", nargs="*", metavar="NAME", help="a name, a pattern, all-mcu (default: all)"
